@@ -1,0 +1,37 @@
+"""Every error that wick raises on purpose: one root, one named class a layer. Pure."""
+
+
+class WickError(Exception):
+    """The root: whoever catches this catches all that wick can explain."""
+
+
+class SettingError(WickError):
+    """A setting has a value that it cannot have; the text names setting, value, origin and what is valid."""
+
+
+class WireError(WickError):
+    """A message between wick's own processes, or from a client, is not what its declaration says."""
+
+
+class ProtocolError(WireError):
+    """A client's request cannot be met: carries what the session's ERROR message needs."""
+
+    def __init__(self, code: str, field: str, value: object, message: str) -> None:
+        super().__init__(message)
+        self.code, self.field, self.value, self.message = code, field, str(value)[:200], message
+
+
+class ParseError(WickError):
+    """Bytes from a venue or a file are not what the venue's format says.
+
+    `reason` is a short stable word group (it is counted under that name), `field` and `value` say where and what.
+    """
+
+    def __init__(self, reason: str, field: str = "", value: object = "") -> None:
+        shown = repr(value)[:80] if value != "" else ""
+        super().__init__(" ".join(part for part in (reason, field and f"in {field}:", shown) if part))
+        self.reason, self.field, self.value = reason, field, value
+
+
+class StoreError(WickError):
+    """A store or file cannot be read or written as asked."""

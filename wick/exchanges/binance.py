@@ -1,0 +1,198 @@
+"""Binance spot: addresses, subscribe frames, bytes to events. Pure.
+
+Formats: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and real captures. `m` true
+means that the buyer was the maker, so the taker sold. Trade ids are contiguous per symbol.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from wick.errors import ParseError
+from wick.market.numbers import parse_decimal
+from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Trade
+
+# Longest first, so that BTCFDUSD is BTC-FDUSD and not BTCF-DUSD. A name with none of them stays as it is.
+QUOTE_ASSETS = sorted(
+    (
+        "USDT FDUSD USDC TUSD BUSD USDP USD1 DAI RLUSD XUSD USDE U BTC ETH BNB SOL XRP TRX DOT DOGE EUR EURI AEUR GBP TRY BRL "
+        "ARS COP MXN JPY PLN RON CZK ZAR UAH RUB AUD NGN BIDR IDRT VAI PAX USDS BVND KZT"
+    ).split(),
+    key=len,
+    reverse=True,
+)
+PARAMS_A_REQUEST = 200  # Binance takes 5 messages a second: few long ones
+EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
+MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
+MAX_ID = 2**63 - 1
+_NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
+_NAME = re.compile(r"[^\W_]{2,40}")  # letters and digits of any script: Binance lists Chinese names too
+
+
+@lru_cache(maxsize=16_384)
+def normalise(native: str) -> str:
+    for quote in QUOTE_ASSETS:
+        # One letter is no base asset, except for the few that Binance lists (T, W, S, D, G).
+        if native.endswith(quote) and len(native) > len(quote):
+            return f"{native[: -len(quote)]}-{quote}"
+    return native
+
+
+def _name(data: dict[str, Any]) -> str:
+    native = data.get("s")
+    if type(native) is not str or not _NAME.fullmatch(native):
+        raise ParseError("bad symbol", "s", native)
+    return normalise(native)
+
+
+def _id(data: dict[str, Any], field: str) -> int:
+    value = data.get(field)
+    if type(value) is not int or not 0 <= value <= MAX_ID:
+        raise ParseError("bad id", field, value)
+    return value
+
+
+def time_ns(value: object, field: str) -> int:
+    """Milliseconds or microseconds (Binance gives either, by the address's `timeUnit`) as nanoseconds."""
+    if type(value) is not int:
+        raise ParseError("bad time", field, value)
+    ms, factor = (value // 1000, 1_000) if value >= MICROSECONDS_FROM else (value, 1_000_000)
+    if not EARLIEST_MS <= ms < LATEST_MS:
+        raise ParseError("absurd time", field, value)
+    return value * factor
+
+
+def _positive(data: dict[str, Any], field: str) -> tuple[int, int]:
+    number = parse_decimal(data.get(field), field)
+    if not number[0]:
+        raise ParseError("not a positive number", field, data.get(field))
+    return number
+
+
+def _trade(data: dict[str, Any], id_field: str) -> Trade:
+    price, price_decimals = _positive(data, "p")
+    quantity, quantity_decimals = _positive(data, "q")
+    maker_buy = data.get("m")
+    if maker_buy is not True and maker_buy is not False:
+        raise ParseError("bad side", "m", maker_buy)
+    count = 1
+    if id_field == "a":
+        count = _id(data, "l") - _id(data, "f") + 1
+        if count < 1:
+            raise ParseError("bad id", "l", data.get("l"))
+    return Trade(
+        _name(data), time_ns(data.get("T"), "T"), _id(data, id_field),
+        price, price_decimals, quantity, quantity_decimals, not maker_buy, count,
+    )  # fmt: skip
+
+
+def _quote(data: dict[str, Any]) -> Quote:
+    (bid, bid_decimals), (ask, ask_decimals) = parse_decimal(data.get("b"), "b"), parse_decimal(data.get("a"), "a")
+    (bid_size, b_decimals), (ask_size, a_decimals) = parse_decimal(data.get("B"), "B"), parse_decimal(data.get("A"), "A")
+    prices, sizes = max(bid_decimals, ask_decimals), max(b_decimals, a_decimals)
+    return Quote(
+        _name(data), _id(data, "u"),
+        bid * 10 ** (prices - bid_decimals), bid_size * 10 ** (sizes - b_decimals),
+        ask * 10 ** (prices - ask_decimals), ask_size * 10 ** (sizes - a_decimals), prices, sizes,
+    )  # fmt: skip
+
+
+def _levels(data: dict[str, Any], field: str) -> list[list[str]]:
+    levels = data.get(field)
+    if type(levels) is not list:
+        raise ParseError("bad levels", field, levels)
+    number = _NUMBER.fullmatch
+    try:
+        for price, quantity in levels:
+            if not number(price) or not number(quantity):
+                raise ParseError("not a plain decimal", field, [price, quantity])
+    except (TypeError, ValueError):
+        raise ParseError("bad levels", field, levels) from None
+    return levels
+
+
+def _depth(data: dict[str, Any]) -> DepthUpdate:
+    return DepthUpdate(
+        _name(data), time_ns(data.get("E"), "E"), _id(data, "U"), _id(data, "u"), _levels(data, "b"), _levels(data, "a")
+    )
+
+
+def _snapshot(data: dict[str, Any]) -> DepthSnapshot:
+    return DepthSnapshot(_id(data, "lastUpdateId"), _levels(data, "bids"), _levels(data, "asks"))
+
+
+def _ack(frame: dict[str, Any]) -> Ack:
+    error = frame.get("error", frame if "code" in frame else None)
+    if error is None:
+        return Ack(frame.get("id"), None)
+    text = f"{error.get('code')} {error.get('msg')}" if type(error) is dict else str(error)
+    return Ack(frame.get("id"), text[:200])
+
+
+class Binance:
+    """Binance spot (see `Venue`)."""
+
+    id = "binance"
+    ws_url = "wss://stream.binance.com:9443"
+    rest_url = "https://api.binance.com"
+    ws_path = "/stream"
+    symbols_path = "/api/v3/exchangeInfo?permissions=SPOT&symbolStatus=TRADING"
+    channels = ("trade", "bookTicker", "depth")
+    max_streams = 1024
+    empty = "flat"  # its klines repeat the last close with volume 0
+    contiguous_ids = True
+
+    def symbol(self, native: str) -> str:
+        return native if "-" in native else normalise(native.upper())
+
+    def native(self, symbol: str) -> str:
+        return symbol.replace("-", "").upper()
+
+    def subscribe(self, symbols: Iterable[str], channels: Iterable[str]) -> list[bytes]:
+        suffixes = ["depth@100ms" if channel == "depth" else channel for channel in channels]
+        streams = [f"{self.native(symbol).lower()}@{suffix}" for symbol in symbols for suffix in suffixes]
+        chunks = [streams[at : at + PARAMS_A_REQUEST] for at in range(0, len(streams), PARAMS_A_REQUEST)]
+        return [
+            orjson.dumps({"method": "SUBSCRIBE", "params": chunk, "id": number}) for number, chunk in enumerate(chunks, 1)
+        ]
+
+    def parse(self, raw: bytes) -> list[Event]:
+        try:
+            frame = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise ParseError("corrupt frame", "JSON", str(error)) from None
+        if type(frame) is not dict:
+            raise ParseError("corrupt frame", "JSON", frame)
+        data = frame.get("data", frame)
+        if type(data) is not dict:
+            raise ParseError("corrupt frame", "data", data)
+        event = data.get("e")
+        if event == "trade":
+            return [_trade(data, "t")]
+        if event is None:
+            if "lastUpdateId" in data:
+                return [_snapshot(data)]
+            if "u" in data:
+                return [_quote(data)]
+            if "result" in frame or "error" in frame or "code" in frame:
+                return [_ack(frame)]
+        elif event == "depthUpdate":
+            return [_depth(data)]
+        elif event == "aggTrade":
+            return [_trade(data, "a")]
+        elif event == "serverShutdown":
+            return [Shutdown(time_ns(data.get("E"), "E"))]
+        raise ParseError("unknown event", "e", event)
+
+    def parse_symbols(self, raw: bytes) -> list[str]:
+        try:
+            listed = orjson.loads(raw)["symbols"]
+            return [row["symbol"] for row in listed if row["status"] == "TRADING"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise ParseError("corrupt answer", "exchangeInfo", repr(error)) from None
+
+
+VENUE = Binance()

@@ -1,0 +1,98 @@
+"""The fields of a pair's state and of a candle's row, each with its kind, declared once.
+
+Everything else (engine, diffs, wire, stores, page) reads these tables. All values are integers:
+
+| kind | unit |
+|---|---|
+| PRICE | 10^-price_decimals of the quote asset |
+| VOLUME | 10^-quantity_decimals of the base asset |
+| TURNOVER | 10^-(price_decimals + quantity_decimals) of the quote asset |
+| PLAIN | as the name says: ids, counts, times in ms since the epoch, flags |
+
+A product of two exact integers is exact, so turnover keeps every digit that the venue's own sum has.
+"""
+
+from enum import IntFlag
+from typing import Final
+
+PRICE, VOLUME, TURNOVER, PLAIN = "price", "volume", "turnover", "plain"
+
+
+class Flag(IntFlag):
+    """What a candle's `flags` say."""
+
+    CLOSED = 1
+    EMPTY = 2  # no trade: flat at the previous close
+    PARTIAL = 4  # opened before we listened: its start is missing
+    SUSPECT = 8  # trade ids that fall inside it are missing
+    REVISED = 16  # corrected after it closed
+
+
+# A pair's head: what is true now, and running totals since the stream's epoch began.
+HEAD: Final = (
+    ("last_price", PRICE),
+    ("last_trade_id", PLAIN),
+    ("last_time_ms", PLAIN),
+    ("volume", VOLUME),
+    ("quote_volume", TURNOVER),
+    ("trade_count", PLAIN),
+    ("taker_buy_volume", VOLUME),
+    ("taker_buy_quote_volume", TURNOVER),
+    ("bid", PRICE),
+    ("bid_quantity", VOLUME),
+    ("ask", PRICE),
+    ("ask_quantity", VOLUME),
+    ("price_decimals", PLAIN),
+    ("quantity_decimals", PLAIN),
+    ("day_open", PRICE),
+)
+
+# The live candle of one interval. The `…0` fields are the head's totals at its opening: its own volume is
+# head.volume - volume0, so a trade changes the head and leaves all twelve candles as they are.
+LIVE: Final = (
+    ("open_time_ms", PLAIN),
+    ("open", PRICE),
+    ("high", PRICE),
+    ("low", PRICE),
+    ("volume0", VOLUME),
+    ("quote_volume0", TURNOVER),
+    ("trade_count0", PLAIN),
+    ("taker_buy_volume0", VOLUME),
+    ("taker_buy_quote_volume0", TURNOVER),
+    ("flags", PLAIN),
+)
+
+# A candle's row: what is closed, published, stored and shown.
+CANDLE: Final = (
+    ("open_time_ms", PLAIN),
+    ("close_time_ms", PLAIN),
+    ("revision", PLAIN),
+    ("flags", PLAIN),
+    ("price_decimals", PLAIN),
+    ("quantity_decimals", PLAIN),
+    ("open", PRICE),
+    ("high", PRICE),
+    ("low", PRICE),
+    ("close", PRICE),
+    ("volume", VOLUME),
+    ("quote_volume", TURNOVER),
+    ("trade_count", PLAIN),
+    ("taker_buy_volume", VOLUME),
+    ("taker_buy_quote_volume", TURNOVER),
+    ("first_trade_id", PLAIN),
+    ("last_trade_id", PLAIN),
+)
+
+HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
+LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
+CANDLE_FIELDS: Final = tuple(name for name, _ in CANDLE)
+
+# How many powers of ten a field of each kind gains when a pair's decimals grow by (prices, quantities).
+_GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0)}
+
+
+def rescale(values: list[int], fields: tuple[tuple[str, str], ...], more_price: int, more_quantity: int) -> None:
+    """Restate `values` (laid out as `fields`) in place with that many more decimals."""
+    for index, (_, kind) in enumerate(fields):
+        price, quantity = _GAIN[kind]
+        values[index] *= 10 ** (price * more_price + quantity * more_quantity)

@@ -1,0 +1,1 @@
+"""ZeroMQ sockets, WebSockets, HTTP and the clock: the only place that touches the network."""

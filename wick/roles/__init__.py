@@ -1,0 +1,1 @@
+"""The processes: each wires the parts below into one role, and does nothing else."""

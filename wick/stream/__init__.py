@@ -1,0 +1,1 @@
+"""Shards, sequences and epochs, diffs: what makes a stream whole. Pure."""

@@ -1,0 +1,151 @@
+"""Every message between wick's processes, declared once: topic, fields, bytes. Pure.
+
+| stream | topic | frames |
+|---|---|---|
+| ticks (feed to worker, and its mirror) | `ticks.<venue>.<shard>` | topic, TickHeader, packed RECORDs |
+| depth (feed's mirror only) | `depth.<venue>.<shard>` | topic, [symbol, event_ns, first id, last id, bids, asks] |
+| diffs (worker to front) | `diffs.<shard>` | topic, Diffs |
+| closes (worker to front and sink) | `closes.<shard>` | topic, Closes |
+| stats (every process) | `stats.<process>` | topic, map |
+
+A message is a msgpack array in the order of its fields. Unpacking raises WireError and nothing else.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.errors import WireError
+from wick.market.schema import CANDLE_FIELDS
+from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
+from wick.wire.codec import pack, unpack
+
+__all__ = ["CANDLE_FIELDS", "Closes", "Diffs", "TickHeader", "pack_quote", "pack_trade", "records", "trade_rows"]
+
+Records = NDArray[np.void]
+Row = list[int]
+TradeRow = tuple[int, int, int, int, int, int, bool, int]
+
+_RECORD = Struct("<7q4BI")
+assert _RECORD.size == RECORD.itemsize
+
+
+def _array(data: bytes | memoryview, kind: str, width: int) -> list[Any]:
+    fields = unpack(data)
+    if type(fields) is not list or len(fields) != width:
+        raise WireError(f"{kind} is not an array of {width} fields")
+    return fields
+
+
+class TickHeader(NamedTuple):
+    """What a batch of ticks of one venue and shard says of itself.
+
+    `epoch` is the feed's start (ns), `seq` grows by 1 a batch, `clock_ns` is the venue's estimated time behind the
+    batch (0: unknown), `outage` says that the venue was not listened to since the batch before, `runs` names the pairs
+    that the records belong to, in order: [symbol, count of records]. A batch without records carries the clock only.
+    """
+
+    epoch: int
+    venue: str
+    shard: int
+    seq: int
+    send_ns: int
+    clock_ns: int
+    outage: bool
+    runs: list[list[Any]]
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        header = cls(*_array(data, "a tick header", len(cls._fields)))
+        if any(type(number) is not int for number in header[:1] + header[2:6]) or type(header.runs) is not list:
+            raise WireError("a tick header has a field of a wrong type")
+        return header
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+    @property
+    def topic(self) -> bytes:
+        return b"ticks.%s.%02d" % (self.venue.encode(), self.shard)
+
+
+class Diffs(NamedTuple):
+    """What changed in a shard since the message before. `pairs` names new ones: [number, venue, symbol].
+
+    `entries`: [pair number, change...], applied in order (a pair may come twice: before and after a boundary).
+    A snapshot is the same message with every pair in it, as changes from zero.
+    """
+
+    epoch: int
+    seq: int
+    publish_ns: int
+    pairs: list[list[Any]]
+    entries: list[list[int]]
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        return cls(*_array(data, "diffs", len(cls._fields)))
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+class Closes(NamedTuple):
+    """Candles closed or revised in a shard: `rows` of [venue, symbol, interval, *CANDLE_FIELDS]."""
+
+    epoch: int
+    seq: int
+    publish_ns: int
+    rows: list[list[Any]]
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        return cls(*_array(data, "closes", len(cls._fields)))
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+def diffs_topic(shard: int) -> bytes:
+    return b"diffs.%02d" % shard
+
+
+def closes_topic(shard: int) -> bytes:
+    return b"closes.%02d" % shard
+
+
+def stats_topic(process: str) -> bytes:
+    return b"stats." + process.encode()
+
+
+def depth_frames(venue: str, shard: int, update: DepthUpdate) -> list[bytes]:
+    return [b"depth.%s.%02d" % (venue.encode(), shard), pack(update)]
+
+
+def pack_trade(trade: Trade, recv_ns: int) -> bytes:
+    """A trade as one RECORD."""
+    return _RECORD.pack(
+        trade[1], trade[2], trade[3], trade[5], trade[8], 0, recv_ns, trade[4], trade[6], TRADE, trade[7], 0
+    )
+
+
+def pack_quote(quote: Quote, recv_ns: int) -> bytes:
+    """Best bid and ask as one RECORD; its time is the time of receipt (Binance gives none)."""
+    return _RECORD.pack(
+        recv_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
+    )
+
+
+def records(frame: bytes | memoryview, header: TickHeader) -> Records:
+    """The frame's records, without a copy. WireError where they are not as many as the header's runs say."""
+    if len(frame) != RECORD.itemsize * sum(count for _, count in header.runs):
+        raise WireError(f"a batch of {len(frame)} bytes does not hold the records of its {len(header.runs)} runs")
+    return np.frombuffer(frame, dtype=RECORD)
+
+
+def trade_rows(rows: Iterable[tuple[int, ...]]) -> list[TradeRow]:
+    """The trades among `records(...).tolist()`, as `PairCandles.trades` takes them."""
+    return [(r[0], r[1], r[2], r[7], r[3], r[8], bool(r[10]), r[4]) for r in rows if r[9] == TRADE]
