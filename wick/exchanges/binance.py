@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from wick.errors import ParseError
-from wick.market.numbers import parse_decimal
+from wick.market.numbers import POW10, parse_decimal
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Trade
 
 # Longest first, so that BTCFDUSD is BTC-FDUSD and not BTCF-DUSD. A name with none of them stays as it is.
@@ -28,24 +28,30 @@ PARAMS_A_REQUEST = 200  # Binance takes 5 messages a second: few long ones
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
 MAX_ID = 2**63 - 1
-_NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
+_NUMBERS = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,20})?(?:\n|\Z))+")
 _NAME = re.compile(r"[^\W_]{2,40}")  # letters and digits of any script: Binance lists Chinese names too
 
 
-@lru_cache(maxsize=16_384)
 def normalise(native: str) -> str:
+    """`BTCUSDT` -> `BTC-USDT`."""
     for quote in QUOTE_ASSETS:
-        # One letter is no base asset, except for the few that Binance lists (T, W, S, D, G).
         if native.endswith(quote) and len(native) > len(quote):
             return f"{native[: -len(quote)]}-{quote}"
     return native
 
 
-def _name(data: dict[str, Any]) -> str:
-    native = data.get("s")
-    if type(native) is not str or not _NAME.fullmatch(native):
+@lru_cache(maxsize=16_384)
+def _listed(native: str) -> str:
+    if not _NAME.fullmatch(native):
         raise ParseError("bad symbol", "s", native)
     return normalise(native)
+
+
+def _name(data: dict[str, Any]) -> str:
+    native = data.get("s")
+    if type(native) is not str:
+        raise ParseError("bad symbol", "s", native)
+    return _listed(native)
 
 
 def _id(data: dict[str, Any], field: str) -> int:
@@ -65,8 +71,22 @@ def time_ns(value: object, field: str) -> int:
     return value * factor
 
 
+# Prices and sizes repeat: about two of three numbers of a real stream are found here.
+_decimal = lru_cache(maxsize=16_384)(parse_decimal)
+
+
+def _number(data: dict[str, Any], field: str) -> tuple[int, int]:
+    text = data.get(field)
+    if type(text) is not str:
+        raise ParseError("not a decimal string", field, text)
+    try:
+        return _decimal(text)
+    except ParseError as error:
+        raise ParseError(error.reason, field, text) from None
+
+
 def _positive(data: dict[str, Any], field: str) -> tuple[int, int]:
-    number = parse_decimal(data.get(field), field)
+    number = _number(data, field)
     if not number[0]:
         raise ParseError("not a positive number", field, data.get(field))
     return number
@@ -90,13 +110,13 @@ def _trade(data: dict[str, Any], id_field: str) -> Trade:
 
 
 def _quote(data: dict[str, Any]) -> Quote:
-    (bid, bid_decimals), (ask, ask_decimals) = parse_decimal(data.get("b"), "b"), parse_decimal(data.get("a"), "a")
-    (bid_size, b_decimals), (ask_size, a_decimals) = parse_decimal(data.get("B"), "B"), parse_decimal(data.get("A"), "A")
+    (bid, bid_decimals), (ask, ask_decimals) = _number(data, "b"), _number(data, "a")
+    (bid_size, b_decimals), (ask_size, a_decimals) = _number(data, "B"), _number(data, "A")
     prices, sizes = max(bid_decimals, ask_decimals), max(b_decimals, a_decimals)
     return Quote(
         _name(data), _id(data, "u"),
-        bid * 10 ** (prices - bid_decimals), bid_size * 10 ** (sizes - b_decimals),
-        ask * 10 ** (prices - ask_decimals), ask_size * 10 ** (sizes - a_decimals), prices, sizes,
+        bid * POW10[prices - bid_decimals], bid_size * POW10[sizes - b_decimals],
+        ask * POW10[prices - ask_decimals], ask_size * POW10[sizes - a_decimals], prices, sizes,
     )  # fmt: skip
 
 
@@ -104,13 +124,14 @@ def _levels(data: dict[str, Any], field: str) -> list[list[str]]:
     levels = data.get(field)
     if type(levels) is not list:
         raise ParseError("bad levels", field, levels)
-    number = _NUMBER.fullmatch
     try:
-        for price, quantity in levels:
-            if not number(price) or not number(quantity):
-                raise ParseError("not a plain decimal", field, [price, quantity])
+        # All numbers in one match: a match for each would cost three times the parsing of the frame.
+        text = "\n".join([f"{price:s}\n{quantity:s}" for price, quantity in levels])
     except (TypeError, ValueError):
         raise ParseError("bad levels", field, levels) from None
+    if levels and not _NUMBERS.fullmatch(text):
+        wrong = next((n for n in text.split("\n") if not _NUMBERS.fullmatch(n)), text)
+        raise ParseError("not a plain decimal", field, wrong)
     return levels
 
 

@@ -10,7 +10,7 @@ its end. A trade that comes later still corrects the closed candle, with the nex
 once: ids that were skipped are remembered as holes, and only a hole lets an older id in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Final
 
@@ -21,6 +21,7 @@ from wick.market.schema import CANDLE, CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE, F
 Row = list[int]
 
 MS = 1_000_000  # nanoseconds
+NEVER = 2**63
 MAX_HOLES = 64  # remembered ranges of missing ids a pair; beyond it the oldest are given up as lost
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
 
@@ -79,6 +80,7 @@ class PairCandles:
         self.groups: list[list[int]] = [self.head, *self.live_groups]
         self.counters = {"trades": 0, "duplicates": 0, "late": 0, "revised": 0, "too_late": 0, "missing": 0}
         self.clock_ms = 0
+        self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
         self._closes: list[int] = [0] * len(self.intervals)  # close_ms of each live candle
         self._first: list[Key | None] = [None] * len(self.intervals)  # key of each live candle's first trade
         self._last: Key = (-1, -1)  # key of the newest trade
@@ -171,6 +173,14 @@ class PairCandles:
             _, index, open_ms = heappop(self._pending)
             self._close(index, self._held[index][open_ms])
 
+    @property
+    def due_ms(self) -> int:
+        """When `advance` next has something to do: the next boundary, or the end of a grace period."""
+        if self._next_id < 0:
+            return NEVER
+        boundary = self._closes[0]
+        return min(boundary, self._pending[0][0] + self.grace_ms) if self._pending else boundary
+
     # ------------------------------------------------------------------ out
 
     def drain_closed(self) -> list[tuple[str, Row]]:
@@ -234,6 +244,8 @@ class PairCandles:
 
     def _roll(self, now_ms: int) -> None:
         """Open the candles that hold `now_ms`; those that end before it become pending."""
+        if self.before_roll is not None:
+            self.before_roll()
         head = self.head
         flat = self.flat and not self._unseen
         self._unseen = False

@@ -15,6 +15,8 @@ A product of two exact integers is exact, so turnover keeps every digit that the
 from enum import IntFlag
 from typing import Final
 
+from wick.market.intervals import INTERVALS
+
 PRICE, VOLUME, TURNOVER, PLAIN = "price", "volume", "turnover", "plain"
 
 
@@ -86,6 +88,9 @@ CANDLE: Final = (
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
 CANDLE_FIELDS: Final = tuple(name for name, _ in CANDLE)
+
+# The groups of a pair's state: its head, then the live candle of each interval.
+STATE_WIDTHS: Final = (len(HEAD), *[len(LIVE)] * len(INTERVALS))
 
 # How many powers of ten a field of each kind gains when a pair's decimals grow by (prices, quantities).
 _GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0)}

@@ -23,7 +23,11 @@ from wick.market.schema import CANDLE_FIELDS
 from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire.codec import pack, unpack
 
-__all__ = ["CANDLE_FIELDS", "Closes", "Diffs", "TickHeader", "pack_quote", "pack_trade", "records", "trade_rows"]
+__all__ = [
+    "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader",
+    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_trade", "quote_row", "records", "stats_topic",
+    "trade_rows",
+]  # fmt: skip
 
 Records = NDArray[np.void]
 Row = list[int]
@@ -109,6 +113,51 @@ class Closes(NamedTuple):
         return pack(self)
 
 
+class Snapshot(NamedTuple):
+    """A shard's whole state, standing at these sequences of its two streams.
+
+    `pairs` and `entries` as in Diffs, from zero; `recent`: the rows before each live candle, oldest first, as in Closes.
+    """
+
+    shard: int
+    epoch: int
+    diffs_seq: int
+    closes_seq: int
+    pairs: list[list[Any]]
+    entries: list[list[int]]
+    recent: list[list[Any]]
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        return cls(*_array(data, "a snapshot", len(cls._fields)))
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+class Request(NamedTuple):
+    """Asked of a worker's ROUTER. `snapshot`: the shard's Snapshot. `closes`: its Closes of `epoch` after `after`.
+
+    The answer's frames: this request again, then for `snapshot` one Snapshot, for `closes` as many Closes as are kept
+    (none of an epoch that is not the worker's own).
+    """
+
+    kind: str
+    shard: int
+    epoch: int
+    after: int
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        request = cls(*_array(data, "a request", len(cls._fields)))
+        if request.kind not in ("snapshot", "closes") or any(type(n) is not int for n in request[1:]):
+            raise WireError(f"a request is not one of snapshot, closes: {str(request)[:80]}")
+        return request
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
 def diffs_topic(shard: int) -> bytes:
     return b"diffs.%02d" % shard
 
@@ -149,3 +198,12 @@ def records(frame: bytes | memoryview, header: TickHeader) -> Records:
 def trade_rows(rows: Iterable[tuple[int, ...]]) -> list[TradeRow]:
     """The trades among `records(...).tolist()`, as `PairCandles.trades` takes them."""
     return [(r[0], r[1], r[2], r[7], r[3], r[8], bool(r[10]), r[4]) for r in rows if r[9] == TRADE]
+
+
+def quote_row(rows: Iterable[tuple[int, ...]]) -> tuple[int, int, int, int, int, int] | None:
+    """The newest quote among `records(...).tolist()`, as `PairCandles.quote` takes it."""
+    newest = None
+    for r in rows:
+        if r[9] == QUOTE:
+            newest = (r[2], r[4], r[3], r[5], r[7], r[8])
+    return newest

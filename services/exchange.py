@@ -1,0 +1,12 @@
+"""The exchange process: gevent patches the standard library before anything else is imported."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys
+
+from wick.roles.exchange import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,205 @@
+"""`scripts/run`: all processes in the foreground under supervisord, until Ctrl-C; then they drain and stop.
+
+What is asked for becomes `WICK_*` variables, which supervisord's children inherit. What can be found wrong is
+found before anything starts.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import wick
+from wick import exchanges
+from wick.errors import ParseError, SettingError, WickError
+from wick.ops import preflight
+from wick.ops import settings as table
+from wick.ops.preflight import InUseError
+from wick.ops.process import ALREADY_RUNNING
+from wick.ops.settings import Settings
+from wick.ops.supervise import Supervisor
+from wick.sim import captures
+
+ROOT = Path(wick.__file__).parents[1]
+
+HELP = "run everything in the foreground: demo, live or replay"
+USAGE = """\
+usage: scripts/run [demo]                                  the built-in demo exchange
+       scripts/run live VENUE SYMBOL ...                   a real exchange: live binance BTCUSDT ETHUSDT
+       scripts/run replay FILE ... [--speed NUMBER|max]    recordings; speed 1 unless told otherwise
+options: --<setting> VALUE, for every setting of docs/settings.md: scripts/run --front-port 9000
+Ctrl-C drains and stops everything. Exit codes: 0 stopped as asked, 1 something failed, 2 wrong usage,
+3 already running or a port in use."""
+
+FAILED, WRONG_USAGE = 1, 2
+START_TIMEOUT_S = 30.0  # a start takes two seconds or three; here something is wrong without a word
+POLL_S = 0.1
+ONE_REQUEST_S = 1.0  # `timeout` and shells may send a signal twice; later ones mean "at once"
+
+
+class UsageError(WickError):
+    """The command line makes no sense."""
+
+
+class Plan(NamedTuple):
+    """What to run: the mode, what it implies, and the settings that were given as options."""
+
+    mode: str
+    implied: dict[str, Any]
+    given: dict[str, Any]
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.mode != "live"
+
+
+def main(argv: Sequence[str]) -> int:
+    if "-h" in argv or "--help" in argv:
+        print(USAGE)
+        return 0
+    try:
+        plan = parse(argv)
+        if config := os.environ.get(table.CONFIG_VARIABLE):  # named from where we stand, read from the root
+            os.environ[table.CONFIG_VARIABLE] = str(Path(config).absolute())
+        os.chdir(ROOT)
+        settings = settle(plan)
+        preflight.check_front(settings)
+        preflight.check_workers(settings, ROOT)
+        preflight.check_socket_path(ROOT)
+        with preflight.take_place(settings, ROOT):
+            preflight.check_ports(settings, with_exchange=plan.is_simulated)
+            if not plan.is_simulated and (doubt := preflight.check_symbols(settings)):
+                _say(doubt, error=True)
+            return run(plan, settings)
+    except (UsageError, SettingError) as error:
+        _say(str(error), error=True)
+        return WRONG_USAGE
+    except InUseError as error:
+        _say(str(error), error=True)
+        return ALREADY_RUNNING
+
+
+def parse(argv: Sequence[str]) -> Plan:
+    given, words = table.split_options([_unabbreviated(word) for word in argv])
+    if wrong := next((word for word in words if word.startswith("-")), None):
+        raise UsageError(f"unknown option {wrong!r}\n{USAGE}")
+    mode, names = (words[0], words[1:]) if words else ("demo", [])
+    if mode == "demo" and not names:
+        return Plan(mode, {"feed.symbols": ("*",), "exchange.files": ()}, given)
+    if mode == "live" and len(names) >= 2:
+        return Plan(mode, _live(names[0], names[1:]), given)
+    if mode == "replay" and names:
+        return Plan(mode, {"feed.symbols": ("*",), "exchange.files": _files(names)}, given)
+    raise UsageError(f"cannot make sense of {' '.join(words)!r}\n{USAGE}")
+
+
+def _unabbreviated(word: str) -> str:
+    """`--speed` is short for the option of its setting."""
+    name, equals, value = word.partition("=")
+    return f"--exchange-speed{equals}{value}" if name == "--speed" else word
+
+
+def _live(venue_id: str, names: Sequence[str]) -> dict[str, Any]:
+    if venue_id not in exchanges.ids():
+        raise UsageError(f"unknown venue {venue_id!r}: valid is {' or '.join(exchanges.ids())}")
+    venue = exchanges.load(venue_id)
+    try:
+        symbols = [name if name == "*" else venue.native(name.upper()) for name in names]
+    except ParseError as error:
+        raise UsageError(f"no symbol of {venue_id}: {error}") from None
+    return {"feed.venue": venue_id, "feed.symbols": tuple(dict.fromkeys(symbols))}
+
+
+def _files(names: Sequence[str]) -> tuple[str, ...]:
+    """Files, directories and patterns as absolute paths; what they stand for is there and can be read."""
+    paths = [str(Path(name).absolute()) for name in names]
+    if comma := next((path for path in paths if "," in path), None):
+        raise UsageError(f"cannot play {comma!r}: a comma separates the names of a list; rename it")
+    if secret := next((path for path in captures.find_files(paths) if not os.access(path, os.R_OK)), None):
+        raise UsageError(f"cannot play {str(secret)!r}: no permission to read it")
+    return tuple(paths)
+
+
+def settle(plan: Plan) -> Settings:
+    """The settings in force, after putting them into the environment for the children.
+
+    Options win over the mode, and the mode wins over the environment and wick.toml: a demo is a demo,
+    whatever exchange and store are configured for earnest.
+    """
+    os.environ.update(table.to_environment(plan.given))
+    settings = table.load()
+    implied = dict(plan.implied)
+    if plan.is_simulated:
+        address = f"127.0.0.1:{settings['exchange.port']}"
+        implied |= {
+            "feed.venue": "binance",  # whose wire the simulated exchange speaks
+            "feed.ws_url": f"ws://{address}",
+            "feed.rest_url": f"http://{address}",
+            # The candles of a simulation must never get among real ones.
+            "sink.path": str(Path(settings["core.data_dir"]) / f"{plan.mode}.sqlite"),
+        }
+    os.environ.update(table.to_environment(implied | plan.given))
+    return table.load()
+
+
+def run(plan: Plan, settings: Settings) -> int:
+    asked: list[float] = []  # when a signal came
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # not under nohup
+            signal.signal(number, lambda *_: asked.append(time.monotonic()))
+    _say(f"starting ({_describe(plan, settings)})")
+    supervisor = Supervisor(ROOT)
+    code = FAILED
+    try:
+        supervisor.start(also=["exchange"] if plan.is_simulated else [])
+        code = _watch(supervisor, settings, asked)
+    finally:
+        _say("stopping")
+        complaints = supervisor.stop(is_urgent=lambda: bool(asked) and asked[-1] - asked[0] > ONE_REQUEST_S)
+    for complaint in complaints:
+        _say(complaint, error=True)
+    code = code or (FAILED if complaints else 0)
+    _say("stopped" if not code else f"stopped, with exit code {code}")
+    return code
+
+
+def _describe(plan: Plan, settings: Settings) -> str:
+    if plan.mode == "demo":
+        return f"demo exchange, {settings['exchange.symbols']} symbols"
+    if plan.mode == "replay":
+        return f"replay of {len(settings['exchange.files'])} file(s) at speed {settings['exchange.speed']}"
+    return f"{settings['feed.venue']}: {', '.join(settings['feed.symbols'])}"
+
+
+def _watch(supervisor: Supervisor, settings: Settings, asked: list[float]) -> int:
+    """Until a stop is asked for (0), or a process cannot be kept alive (the exit code that says so)."""
+    is_ready = False
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not asked:
+        for news in supervisor.news():
+            _say(news.text, error=True)
+            if news.code is not None:
+                return news.code
+        if not is_ready and supervisor.is_up() and preflight.answers(settings):
+            is_ready = True
+            _say(preflight.page_address(settings))
+            _say("Ctrl-C stops everything; the logs are in var/log")
+        if not is_ready and time.monotonic() > deadline:
+            _say(f"there is no page after {START_TIMEOUT_S:.0f} s\n{supervisor.tail('front-0')}", error=True)
+            return FAILED
+        time.sleep(POLL_S)
+    return 0
+
+
+def _say(text: str, error: bool = False) -> None:
+    try:
+        print(f"wick: {text}", file=sys.stderr if error else sys.stdout, flush=True)
+    except OSError:
+        pass  # whoever listened is gone, as with `| head`: that is no reason not to stop in good order
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

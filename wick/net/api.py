@@ -1,0 +1,118 @@
+"""The HTTP API of the front, and the files of the page."""
+
+import mimetypes
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from wick.market.candles import PARTIAL, Row
+from wick.market.intervals import NAMES
+from wick.market.numbers import format_decimal
+from wick.market.schema import CANDLE_FIELDS
+from wick.net.http_server import Reply, error_reply, json_reply
+
+DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
+COLUMNS = (
+    "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
+    "taker_buy_volume", "taker_buy_quote_volume", "flags", "revision",
+)  # fmt: skip
+
+# (venue, symbol, interval, limit, before_ms or None) -> rows, oldest first
+Candles = Callable[[str, str, str, int, int | None], list[Row]]
+
+
+def readable(row: Row) -> list[Any]:
+    """A candle's row in the order of COLUMNS, prices and volumes as plain decimal texts."""
+    named = dict(zip(CANDLE_FIELDS, row, strict=True))
+    price, quantity = named["price_decimals"], named["quantity_decimals"]
+    for field in ("open", "high", "low", "close"):
+        named[field] = format_decimal(named[field], price)  # type: ignore[assignment]
+    for field in ("volume", "taker_buy_volume"):
+        named[field] = format_decimal(named[field], quantity)  # type: ignore[assignment]
+    for field in ("quote_volume", "taker_buy_quote_volume"):
+        named[field] = format_decimal(named[field], price + quantity)  # type: ignore[assignment]
+    return [named[column] for column in COLUMNS]
+
+
+def join(stored: Iterable[Row], recent: Iterable[Row], live: Row | None) -> list[Row]:
+    """History without a seam: what the store has, overlaid by what closed since, then the live candle."""
+    rows = {row[0]: row for row in stored}
+    for row in recent:
+        known = rows.get(row[0])
+        # The order of the store's own rule: complete beats partial, then the later revision.
+        if known is None or (~row[3] & PARTIAL, row[2]) >= (~known[3] & PARTIAL, known[2]):
+            rows[row[0]] = row
+    if live is not None and live[0]:
+        rows[live[0]] = live
+    return [rows[open_ms] for open_ms in sorted(rows)]
+
+
+class Api:
+    """Routes `GET` paths. `pairs` lists the pairs that are known now; `candles` reads them."""
+
+    def __init__(self, pairs: Callable[[], list[tuple[str, str]]], candles: Candles, health: Callable[[], Any]) -> None:
+        self._pairs, self._candles, self._health = pairs, candles, health
+        self._files = dict(_page_files())
+
+    def route(self, path: str, query: dict[str, str]) -> Reply | None:
+        if path in self._files:
+            return self._files[path]
+        if path == "/api/v1/symbols":
+            return json_reply([{"venue": venue, "symbol": symbol} for venue, symbol in self._pairs()])
+        if path == "/api/v1/intervals":
+            return json_reply(list(NAMES))
+        if path == "/api/v1/candles":
+            return self._get_candles(query)
+        if path == "/healthz":
+            return json_reply(self._health())
+        return None
+
+    def _get_candles(self, query: dict[str, str]) -> Reply:
+        known = ("venue", "symbol", "interval", "limit", "to", "token")
+        for field in query:
+            if field not in known:
+                return _bad(field, query[field], f"no such parameter; there are {', '.join(known[:-1])}")
+        venue, symbol, interval = query.get("venue", ""), query.get("symbol", ""), query.get("interval", "")
+        if interval not in NAMES:
+            return _bad("interval", interval, f"one of {', '.join(NAMES)}")
+        if (venue, symbol) not in self._pairs():
+            return _bad("symbol", f"{venue}:{symbol}", "a venue and symbol of /api/v1/symbols")
+        limit, before_ms = query.get("limit", str(DEFAULT_LIMIT)), query.get("to", "")
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= MAX_LIMIT):
+            return _bad("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
+        if before_ms and not (before_ms.isascii() and before_ms.isdigit() and len(before_ms) < 16):
+            return _bad("to", before_ms, "a time in milliseconds since the epoch")
+        rows = self._candles(venue, symbol, interval, int(limit), int(before_ms) if before_ms else None)
+        return json_reply(
+            {
+                "venue": venue,
+                "symbol": symbol,
+                "interval": interval,
+                "columns": COLUMNS,
+                "rows": [readable(row) for row in rows],
+            }
+        )
+
+
+def _bad(field: str, value: str, valid: str) -> Reply:
+    return error_reply("400 Bad Request", f"bad_{field}"[:40], field[:40], f"{value[:80]!r} is not valid", valid)
+
+
+def _page_files() -> Iterable[tuple[str, Reply]]:
+    """Every file of the page by its path: only what is listed here can be asked for."""
+    mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("text/javascript", ".mjs")
+    root = Path(__file__).parent.parent / "web"
+    for file in sorted(root.rglob("*")):
+        if file.is_file() and file.suffix != ".py":
+            body = file.read_bytes()
+            kind = mimetypes.guess_type(file.name)[0] or "text/plain"
+            kind += "; charset=utf-8" if kind.startswith("text/") else ""
+            # The page may be a day old to a browser only if it asks whether it still is.
+            headers = (("Cache-Control", "no-cache"), ("ETag", f'"{sha256(body).hexdigest()[:16]}"'))
+            reply = Reply("200 OK", kind, body, headers)
+            name = file.relative_to(root).as_posix()
+            yield f"/static/{name}", reply
+            if name == "index.html":
+                yield "/", reply

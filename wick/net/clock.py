@@ -1,0 +1,12 @@
+"""The only place that reads the clock. Everything else is handed `now_ns`."""
+
+import time
+
+
+def now_ns() -> int:
+    """Nanoseconds since the epoch, UTC."""
+    return time.time_ns()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""What every process needs to be operated: the settings table and the log."""

@@ -1,0 +1,66 @@
+"""What every process has, gevent or not: its name, a lock that no second one can hold, and its stats."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+from wick.errors import WickError
+
+ALREADY_RUNNING = 3  # the exit code
+
+
+class AlreadyRunningError(WickError):
+    """Another process holds this one's place."""
+
+
+def hold_lock(run_dir: Path, process: str) -> TextIO:
+    """Take `<run_dir>/<process>.lock` for as long as the returned file is open (a killed process lets go of it)."""
+    path = run_dir / f"{process}.lock"
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise AlreadyRunningError(
+            f"{process} runs already (process {holder} holds {path}); stop it first, or use another core.data_dir"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+class Stats:
+    """Counters of a process since its start, and what it says of itself once a second on `stats.<process>`."""
+
+    def __init__(self, process: str, started_ns: int) -> None:
+        self.process, self.started_ns = process, started_ns
+        self.counters: dict[str, int] = {}
+        self.state = "starting"
+        self.newest_ns = 0  # when the newest data arrived
+        self._last = (started_ns, 0)
+
+    def add(self, name: str, amount: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + amount
+
+    def message(self, now_ns: int, main: str, gauges: dict[str, Any]) -> dict[str, Any]:
+        """One sample: `main` names the counter whose rate a second is the process's rate."""
+        count = self.counters.get(main, 0)
+        since_ns, before = self._last
+        self._last = (now_ns, count)
+        rate = (count - before) * 1e9 / (now_ns - since_ns) if now_ns > since_ns else 0.0
+        return {
+            "process": self.process,
+            "pid": os.getpid(),
+            "time_ns": now_ns,
+            "started_ns": self.started_ns,
+            "state": self.state,
+            "unit": main,
+            "rate": round(rate, 1),
+            "age_ms": (now_ns - self.newest_ns) // 1_000_000 if self.newest_ns else None,
+            "counters": dict(self.counters),
+            "gauges": gauges,
+        }

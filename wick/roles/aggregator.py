@@ -1,0 +1,242 @@
+"""The aggregator worker: a greenlet actor a pair, fed by the feed's batches, heard through two streams a shard.
+
+Batches come in order, by (epoch, sequence) for each venue and shard. A hole, and the start, are read from the tick
+log, where the feed wrote every batch before it sent it. Candle time is the clock that the batches carry: the worker
+reads none of its own for it, so the same batches give the same candles.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from wick import exchanges
+from wick.errors import WireError
+from wick.net import bus
+from wick.net.clock import now_ns
+from wick.net.reader import Reader
+from wick.ops.settings import Settings
+from wick.roles.base import Role, run_role
+from wick.storage import ticklog
+from wick.stream.shard import CandleRules, PairState, Shard
+from wick.stream.shards import shards_of
+from wick.wire.messages import Records, Request, TickHeader, records
+
+MS = 1_000_000
+
+log = logging.getLogger("wick")
+
+
+class Actor:
+    """One pair's greenlet: its inbox (runs of records, and clock times), drained at each wake-up.
+
+    The inbox is bounded by the reader: it takes at most bus.DRAIN_BUDGET batches before the actors run.
+    """
+
+    __slots__ = ("inbox", "state", "wake")
+
+    def __init__(self, state: PairState) -> None:
+        self.state = state
+        self.inbox: list[Records | int] = []
+        self.wake = Event()
+
+    def run(self) -> None:
+        while True:
+            self.wake.wait()
+            self.wake.clear()
+            self.drain()
+
+    def drain(self) -> None:
+        inbox, self.inbox = self.inbox, []
+        for item in inbox:
+            if isinstance(item, int):
+                self.state.clock(item)
+            else:
+                self.state.ticks(item)
+
+
+class Aggregator(Role):
+    """Worker `index` of `aggregator.workers`, with the shards that are its own."""
+
+    name = "aggregator"
+    main_counter = "ticks"
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        super().__init__(settings, index)
+        self.owned = frozenset(shards_of(index, settings["aggregator.workers"]))
+        epoch = now_ns() // MS
+        rules = {venue: _rules(settings, venue) for venue in exchanges.ids()}
+        self.shards = {number: Shard(number, epoch, rules) for number in sorted(self.owned)}
+        self.actors: dict[tuple[int, str], dict[str, Actor]] = {}  # (shard, venue) -> symbol -> actor
+        self.positions: dict[tuple[int, str], tuple[int, int]] = {}  # (shard, venue) -> (epoch, sequence) taken
+        self.log_dir = Path(self.data_dir) / "ticklog" if settings["ticklog.enabled"] else None
+        self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
+        self.router = bus.router(self.data_dir, index)
+        self.lag_ms = 0
+        self._woken: list[Actor] = []
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        self._replay()
+        self.stats.state = "waiting"
+        self.spawn(Reader(self.pull, self._receive, self._wake).run)
+        self.spawn(Reader(self.router, self._answer).run)
+        self.spawn(self._flush_forever)
+
+    def drain(self) -> None:
+        bus.drain(self.pull, self._receive, budget=1_000_000)
+        for actor in self._woken:
+            actor.drain()
+        self._flush()
+
+    def gauges(self) -> dict[str, Any]:
+        pairs = [state for shard in self.shards.values() for state in shard.pairs.values()]
+        sums: dict[str, int] = {}
+        for state in pairs:
+            for name, value in state.candles.counters.items():
+                sums[name] = sums.get(name, 0) + value
+        return {"pairs": len(pairs), "lag_ms": self.lag_ms, **sums}
+
+    # ------------------------------------------------------------------ ticks
+
+    def _receive(self, frames: list[bytes]) -> None:
+        try:
+            header = TickHeader.unpack(frames[0])
+            if len(frames) != 2 or header.shard not in self.shards:
+                raise WireError(f"{len(frames)} frames for shard {header.shard}, which is not this worker's")
+            batch = records(frames[1], header)
+        except WireError as error:
+            self.stats.add("bad_batches")
+            log.error("a batch is not what it should be, it is left out: %s", error)
+            return
+        self.stats.state = "running"
+        self.stats.newest_ns = now_ns()
+        self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
+        stream = (header.shard, header.venue)
+        epoch, seq = self.positions.get(stream, (0, 0))
+        if (header.epoch, header.seq) <= (epoch, seq):
+            self.stats.add("repeated_batches")
+            return
+        expected = seq + 1 if header.epoch == epoch else 1
+        if header.seq > expected:
+            self._mend(stream, (header.epoch, expected), (header.epoch, header.seq))
+        self._take(header, batch)
+
+    def _take(self, header: TickHeader, batch: Records) -> None:
+        """Hand a batch to the actors of its pairs; the next of its stream."""
+        stream = (header.shard, header.venue)
+        self.positions[stream] = (header.epoch, header.seq)
+        self.stats.add("batches")
+        self.stats.add("ticks", len(batch))
+        actors = self.actors.setdefault(stream, {})
+        if header.outage:
+            for actor in actors.values():
+                actor.state.candles.outage()
+        clock_ms = header.clock_ns // MS
+        at = 0
+        for symbol, count in header.runs:
+            run = batch[at : at + count]
+            at += count
+            actor = actors.get(symbol)
+            if actor is None:
+                since_ms = clock_ms or int(run[0]["event_ns"]) // MS
+                actor = actors[symbol] = Actor(self.shards[header.shard].pair(header.venue, symbol, since_ms))
+                self.spawn(actor.run)
+            actor.inbox.append(run)
+            self._woken.append(actor)
+        for actor in actors.values():
+            # Its candles may roll by what waits in its inbox, so a due time that has passed is enough to ask.
+            if clock_ms >= actor.state.candles.due_ms or (actor.inbox and clock_ms):
+                actor.inbox.append(clock_ms)
+                self._woken.append(actor)
+
+    def _wake(self) -> None:
+        for actor in self._woken:
+            actor.wake.set()
+        self._woken.clear()
+        gevent.sleep(0)
+
+    # ------------------------------------------------------------------ the tick log
+
+    def _replay(self) -> None:
+        """Start where the log ends: the same batches give the same state."""
+        if self.log_dir is None or not self.log_dir.is_dir():
+            return
+        self.stats.state = "replaying"
+        started = now_ns()
+        for header, data in ticklog.read(self.log_dir, self.owned):
+            self._take_logged(header, data)
+        log.info("replayed %d ticks from the log in %d ms", self.stats.counters.get("ticks", 0), (now_ns() - started) // MS)
+
+    def _take_logged(self, header: TickHeader, data: bytes) -> None:
+        if header.venue not in exchanges.ids():
+            return
+        self._take(header, records(data, header))
+        for actor in self._woken:
+            actor.drain()
+        self._woken.clear()
+
+    def _mend(self, stream: tuple[int, str], first: tuple[int, int], end: tuple[int, int]) -> None:
+        """Read the batches of `[first, end)` from the log; what it does not have is lost, and is said so."""
+        self.stats.add("holes")
+        expected = first[1]
+        if self.log_dir is not None:
+            for header, data in ticklog.read(self.log_dir, frozenset([stream[0]])):
+                if header.venue == stream[1] and (header.epoch, header.seq) == (end[0], expected) and header.seq < end[1]:
+                    self._take_logged(header, data)
+                    expected += 1
+        if expected < end[1]:
+            self.stats.add("lost_batches", end[1] - expected)
+            log.error("shard %d of %s lost batches %d to %d", *stream, expected, end[1] - 1)
+            for actor in self.actors.get(stream, {}).values():
+                actor.state.candles.outage()
+
+    # ------------------------------------------------------------------ out
+
+    def _flush_forever(self) -> None:
+        every_s = self.settings["aggregator.flush_ms"] / 1000
+        while True:
+            gevent.sleep(every_s)
+            self._flush()
+
+    def _flush(self) -> None:
+        now = now_ns()
+        for shard in self.shards.values():
+            if shard.dirty or shard.entries:
+                for message in shard.flush(now):
+                    self.pub.send_multipart(message)
+                    self.stats.add("published")
+
+    def _answer(self, frames: list[bytes]) -> None:
+        who, asked = frames[0], frames[-1]
+        try:
+            request = Request.unpack(asked)
+            shard = self.shards.get(request.shard)
+            if shard is None:
+                raise WireError(f"shard {request.shard} is not this worker's")
+        except WireError as error:
+            self.stats.add("bad_requests")
+            log.warning("a request cannot be met: %s", error)
+            return
+        if request.kind == "snapshot":
+            answer = [shard.snapshot().pack()]
+        else:
+            answer = shard.closes_after(request.epoch, request.after)
+        bus.try_send(self.router, [who, asked, *answer])
+
+
+def _rules(settings: Settings, venue: str) -> CandleRules:
+    empty = settings["aggregator.empty"]
+    return CandleRules(
+        settings["aggregator.grace_ms"],
+        settings["aggregator.history"],
+        exchanges.load(venue).empty if empty == "venue" else empty,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    return run_role(Aggregator, argv)

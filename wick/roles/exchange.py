@@ -1,0 +1,65 @@
+"""The exchange role: Binance simulated on loopback, from the demo market or from recordings. Wiring only."""
+
+import errno
+import gc
+import logging
+import signal
+
+import gevent
+from gevent.event import Event
+
+from wick.errors import SettingError
+from wick.ops.logs import setup
+from wick.ops.settings import Settings, exit_wrong, role_settings
+from wick.sim.captures import find_files
+from wick.sim.demo import Demo
+from wick.sim.recordings import Recordings
+from wick.sim.server import ExchangeServer, Source
+
+log = logging.getLogger("wick.exchange")
+
+
+def main(argv: list[str]) -> int:
+    """Run until SIGTERM or SIGINT. 0: drained, 1: failed, 2: wrong settings, 3: the port is taken."""
+    settings, index = role_settings("exchange", argv)
+    setup(f"exchange-{index}", settings["core.log_level"])
+    try:
+        source = _source(settings)
+    except SettingError as error:
+        exit_wrong("exchange", error)
+    server = ExchangeServer(source, settings["exchange.port"], seed=settings["exchange.seed"])
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    try:
+        server.start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        log.error(
+            "port %d is in use: stop what holds it, or choose another with --exchange-port", server.port
+        )
+        return 3
+    gc.collect()
+    gc.freeze()  # the symbols live as long as the process: nothing to look through again and again
+    log.info("listening url=ws://%s:%d symbols=%d", server.host, server.port, len(source.symbols()))
+    server.failed.rawlink(lambda _: stop.set())
+    stop.wait()
+    failed = server.failed.ready()
+    server.stop()
+    log.info("stopped %s", " ".join(f"{name}={count}" for name, count in sorted(server.counters.items())))
+    return 1 if failed else 0
+
+
+def _source(settings: Settings) -> Source:
+    files = settings["exchange.files"]
+    if files:
+        speed = settings["exchange.speed"]
+        return Recordings(find_files(files), None if speed == "max" else float(speed))
+    return Demo(settings["exchange.seed"], settings["exchange.symbols"], settings["exchange.rate"])
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""Closed candles in SQLite (WAL mode): the embedded default store.
+
+Values are the integers of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text. The view
+`candles_float` gives them as floating-point numbers. A row is replaced only by a better one: complete beats partial, then
+the higher revision wins; so writing the same rows again, in any order, changes nothing.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wick.errors import StoreError
+from wick.market.candles import PARTIAL
+from wick.market.schema import CANDLE, CANDLE_FIELDS, PRICE, TURNOVER, VOLUME
+
+VERSION = 1
+BUSY_MS = 5_000
+INT64 = 2**63
+
+_SCALE = {PRICE: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
+# SQLite's own pow() is a compile-time option; the text form of a power of ten is not.
+_FLOATS = ", ".join(
+    f"CAST({name} AS REAL) * CAST('1e-' || ({_SCALE[kind]}) AS REAL) AS {name}" if kind in _SCALE else name
+    for name, kind in CANDLE
+)
+# No declared type: SQLite keeps an integer an integer and a text a text.
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS candles (
+    venue TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
+    {", ".join(f"{name} NOT NULL" for name in CANDLE_FIELDS)},
+    PRIMARY KEY (venue, symbol, interval, open_time_ms)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL);
+CREATE VIEW IF NOT EXISTS candles_float AS SELECT venue, symbol, interval, {_FLOATS} FROM candles;
+PRAGMA user_version = {VERSION};
+"""
+_UPSERT = f"""
+INSERT INTO candles VALUES ({", ".join("?" * (3 + len(CANDLE_FIELDS)))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CANDLE_FIELDS[1:])}
+WHERE (excluded.flags & {PARTIAL}) < (flags & {PARTIAL})
+   OR ((excluded.flags & {PARTIAL}) = (flags & {PARTIAL}) AND excluded.revision >= revision)
+"""
+_POSITION = """
+INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
+"""
+_SELECT = f"""
+SELECT {", ".join(CANDLE_FIELDS)} FROM candles
+WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? ORDER BY open_time_ms DESC LIMIT ?
+"""
+
+
+class SqliteStore:
+    """One connection to the file. Every failure is a StoreError that names the file."""
+
+    def __init__(self, path: str | Path, read_only: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            if read_only:
+                uri = f"{self.path.resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            else:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = sqlite3.connect(self.path, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing.
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        if version != VERSION:
+            raise StoreError(f"{self.path}: its schema has version {version}, this wick writes version {VERSION}")
+
+    def write(self, rows: Iterable[Sequence[Any]], positions: dict[str, tuple[int, int]]) -> None:
+        """Rows of [venue, symbol, interval, *CANDLE_FIELDS] and stream positions, in one transaction."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_UPSERT, ([_keep(value) for value in row] for row in rows))
+                self._db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """What has been written of each stream: (epoch, sequence)."""
+        try:
+            return {stream: (epoch, seq) for stream, epoch, seq in self._db.execute("SELECT * FROM positions")}
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def candles(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1
+    ) -> list[list[int]]:
+        """The newest `limit` rows (CANDLE_FIELDS) that open before `before_ms`, oldest first."""
+        try:
+            rows = self._db.execute(_SELECT, (venue, symbol, interval, before_ms, limit)).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return [[int(value) for value in row] for row in reversed(rows)]
+
+    def symbols(self) -> list[tuple[str, str]]:
+        """(venue, symbol) of every pair that has a candle."""
+        try:
+            return self._db.execute("SELECT DISTINCT venue, symbol FROM candles WHERE interval = '15s'").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _keep(value: Any) -> Any:
+    return str(value) if type(value) is int and not -INT64 <= value < INT64 else value

@@ -1,0 +1,195 @@
+"""Fan-out: which client hears of what. Pure: shard messages go in, session messages come out to subscribers.
+
+A channel is a topic that somebody subscribes to; its handle is the same for all clients, so a message is made and
+encoded once and sent to many. `Channel.seq` is the sequence of the last change that concerned it: each DIFF names
+the one before it, so a client sees every hole.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from wick.errors import ProtocolError
+from wick.market.candles import Row
+from wick.market.schema import STATE_WIDTHS
+from wick.stream import diffs
+from wick.stream.shard import ShardMirror
+from wick.wire.messages import Closes, Diffs, Snapshot
+from wick.wire.session import Kind, Topic, parse_topic
+
+
+class Message:
+    """A session message, encoded at most once for each form that a client asked for."""
+
+    __slots__ = ("_encoded", "fields")
+
+    def __init__(self, *fields: Any) -> None:
+        self.fields = fields
+        self._encoded: dict[str, bytes] = {}
+
+    def encoded(self, form: str, encode: Callable[[Any], bytes]) -> bytes:
+        data = self._encoded.get(form)
+        if data is None:
+            data = self._encoded[form] = encode(self.fields)
+        return data
+
+
+class Subscriber(Protocol):
+    """A client as the fan-out knows it."""
+
+    def offer(self, message: Message) -> None: ...
+
+
+Pair = tuple[str, str]
+
+
+class Channel:
+    """A topic with subscribers."""
+
+    __slots__ = ("groups", "handle", "seq", "shard", "subscribers", "topic")
+
+    def __init__(self, handle: int, topic: Topic, shard: int, seq: int) -> None:
+        self.handle, self.topic, self.shard, self.seq = handle, topic, shard, seq
+        self.groups = topic.groups
+        self.subscribers: set[Subscriber] = set()
+
+
+class Fanout:
+    """All shards' mirrors, and the channels on them. `shard_of` says where a pair lives."""
+
+    def __init__(self, shards: int, shard_of: Callable[[str, str], int], venues: Iterable[str]) -> None:
+        self.mirrors = [ShardMirror() for _ in range(shards)]
+        self.positions = [(0, 0)] * shards  # (epoch, sequence) of each mirror
+        self.venues = tuple(venues)
+        self._shard_of = shard_of
+        self._numbers: dict[Pair, int] = {}  # a pair's number in its shard
+        self._channels: dict[Topic, Channel] = {}
+        self._by_pair: dict[Pair, list[Channel]] = {}
+        self._wild: dict[str, set[Subscriber]] = {}  # venue -> subscribers of all its tickers
+        self._handle = 0
+
+    # ------------------------------------------------------------------ what the front asks
+
+    def pairs(self) -> list[Pair]:
+        return sorted(self._numbers)
+
+    def state(self, venue: str, symbol: str) -> list[list[int]] | None:
+        """The groups of a pair's state; None where it is not known."""
+        number = self._numbers.get((venue, symbol))
+        return None if number is None else self.mirrors[self._shard_of(venue, symbol)].groups[number]
+
+    def recent(self, venue: str, symbol: str, interval: int) -> list[Row]:
+        rows = self.mirrors[self._shard_of(venue, symbol)].recent.get((venue, symbol))
+        return sorted(rows[interval].values()) if rows else []
+
+    @property
+    def subscriptions(self) -> int:
+        return sum(len(channel.subscribers) for channel in self._channels.values())
+
+    # ------------------------------------------------------------------ what clients ask
+
+    def topics(self, text: str) -> list[Topic]:
+        """The topics that a client's text names. Raises ProtocolError."""
+        topic = parse_topic(text)
+        if topic.venue not in self.venues:
+            raise ProtocolError("bad_venue", "venue", topic.venue, f"valid is one of {', '.join(self.venues)}")
+        if topic.symbol == "*":
+            if topic.interval >= 0:
+                raise ProtocolError("bad_symbol", "symbol", "*", "valid is one symbol; * is for ticker topics")
+            return [Topic(topic.kind, venue, symbol, -1) for venue, symbol in self.pairs() if venue == topic.venue]
+        return [topic]
+
+    def subscribe(self, client: Subscriber, topic: Topic) -> Channel:
+        channel = self._channels.get(topic)
+        if channel is None:
+            shard = self._shard_of(topic.venue, topic.symbol)
+            self._handle += 1
+            channel = self._channels[topic] = Channel(self._handle, topic, shard, self.positions[shard][1])
+            self._by_pair.setdefault((topic.venue, topic.symbol), []).append(channel)
+        channel.subscribers.add(client)
+        return channel
+
+    def follow_all(self, client: Subscriber, venue: str, follow: bool = True) -> None:
+        """Whether the client hears of tickers that appear later."""
+        members = self._wild.setdefault(venue, set())
+        (members.add if follow else members.discard)(client)
+
+    def unsubscribe(self, client: Subscriber, topic: Topic) -> Channel | None:
+        channel = self._channels.get(topic)
+        if channel is None or client not in channel.subscribers:
+            return None
+        channel.subscribers.discard(client)
+        if not channel.subscribers:
+            del self._channels[topic]
+            members = self._by_pair[topic.venue, topic.symbol]
+            members.remove(channel)
+            if not members:
+                del self._by_pair[topic.venue, topic.symbol]
+        return channel
+
+    def leave(self, client: Subscriber, topics: Iterable[Topic]) -> None:
+        for topic in topics:
+            self.unsubscribe(client, topic)
+        for members in self._wild.values():
+            members.discard(client)
+
+    def snapshot(self, channel: Channel) -> Message:
+        """What a subscriber of the channel starts from."""
+        topic = channel.topic
+        state = self.state(topic.venue, topic.symbol)
+        wanted = channel.groups
+        groups = [list(state[number]) if state else [0] * STATE_WIDTHS[number] for number in wanted]
+        rows = self.recent(topic.venue, topic.symbol, topic.interval) if topic.interval >= 0 else []
+        return Message(Kind.SNAPSHOT, channel.handle, self.positions[channel.shard][0], channel.seq, groups, rows)
+
+    # ------------------------------------------------------------------ what shards say
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """A shard's mirror starts anew: every channel on it gets a snapshot."""
+        mirror = self.mirrors[snapshot.shard]
+        for pair in mirror.names.values():
+            self._numbers.pop(pair, None)
+        mirror.restart(snapshot)
+        self.positions[snapshot.shard] = (snapshot.epoch, snapshot.diffs_seq)
+        for channel in self._channels.values():
+            if channel.shard == snapshot.shard:
+                channel.seq = snapshot.diffs_seq
+        self._introduce(snapshot.pairs)
+        for channel in list(self._channels.values()):
+            if channel.shard == snapshot.shard:
+                self._send(channel, self.snapshot(channel))
+
+    def diffs(self, shard: int, message: Diffs) -> None:
+        mirror = self.mirrors[shard]
+        made = mirror.apply(message)
+        epoch, seq = self.positions[shard] = (message.epoch, message.seq)
+        self._introduce(message.pairs)
+        for number, changes in made:
+            for channel in self._by_pair.get(mirror.names[number], ()):
+                picked = diffs.pick(changes, channel.groups)
+                if picked:
+                    self._send(channel, Message(Kind.DIFF, channel.handle, epoch, channel.seq, seq, picked))
+                    channel.seq = seq
+
+    def closes(self, shard: int, message: Closes) -> None:
+        mirror = self.mirrors[shard]
+        for venue, symbol, interval, *row in message.rows:
+            mirror.close(venue, symbol, interval, row)
+            channel = self._channels.get(parse_topic(f"candles:{venue}:{symbol}:{interval}"))
+            if channel is not None:
+                self._send(channel, Message(Kind.CLOSE, channel.handle, row))
+
+    def _introduce(self, pairs: list[list[Any]]) -> None:
+        for number, venue, symbol in pairs:
+            self._numbers[venue, symbol] = number
+            topic = Topic("ticker", venue, symbol, -1)
+            for client in self._wild.get(venue, ()):
+                known = self._channels.get(topic)
+                if known is None or client not in known.subscribers:
+                    channel = self.subscribe(client, topic)
+                    client.offer(Message(Kind.ACK, None, [[topic.text, channel.handle]]))
+                    client.offer(self.snapshot(channel))
+
+    @staticmethod
+    def _send(channel: Channel, message: Message) -> None:
+        for client in channel.subscribers:
+            client.offer(message)

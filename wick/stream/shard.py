@@ -1,0 +1,196 @@
+"""A shard's pairs and its two outgoing streams. Pure: batches of ticks go in, Diffs, Closes and Snapshots come out.
+
+A pair's changes are collected until the next flush; at a boundary the change up to it is kept apart, so that a
+reader sees the finished candle before the new one. What was published last is the state that snapshots show.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from wick.errors import WireError
+from wick.market.candles import EMPTY, PairCandles, Row
+from wick.market.intervals import INTERVALS
+from wick.market.schema import STATE_WIDTHS
+from wick.stream import diffs
+from wick.wire.messages import Closes, Diffs, Records, Snapshot, closes_topic, diffs_topic, quote_row, trade_rows
+
+MS = 1_000_000
+CLOSES_KEPT = 512  # messages that a sink can ask for again: a shard closes about four times a minute, so two hours
+RECENT = 8  # rows before the live candle, an interval, that a snapshot carries: what a store may not have yet
+
+
+@dataclass(frozen=True)
+class CandleRules:
+    """How candles are made: the part of the settings that a shard needs."""
+
+    grace_ms: int = 2_000
+    history: int = 16
+    empty: str = "flat"
+
+
+class PairState:
+    """One pair: its candles, its number in the shard's messages, and its state as last published."""
+
+    __slots__ = ("candles", "groups", "number", "published", "shard")
+
+    def __init__(self, shard: "Shard", number: int, candles: PairCandles) -> None:
+        self.shard, self.number, self.candles = shard, number, candles
+        self.groups = candles.groups
+        self.published = [[0] * len(group) for group in self.groups]
+        candles.before_roll = self.publish
+
+    def ticks(self, batch: Records) -> None:
+        """Take a run of records of this pair."""
+        rows = batch.tolist()
+        trades = trade_rows(rows)
+        if trades:
+            self.candles.trades(trades)
+        if len(trades) < len(rows) and (quote := quote_row(rows)):
+            self.candles.quote(*quote)
+        self.shard.dirty[self.number] = self
+
+    def clock(self, clock_ms: int) -> None:
+        self.candles.advance(clock_ms)
+        self.shard.dirty[self.number] = self
+
+    def publish(self) -> None:
+        """Put what has changed since the last time into the shard's next message."""
+        changes = diffs.make(self.published, self.groups)
+        if changes:
+            self.shard.entries.append([self.number, *changes])
+            for before, after in zip(self.published, self.groups, strict=True):
+                before[:] = after
+
+
+class Shard:
+    """The pairs of one shard, by (venue, symbol)."""
+
+    def __init__(self, number: int, epoch: int, rules: dict[str, CandleRules]) -> None:
+        self.number, self.epoch, self.rules = number, epoch, rules
+        self.pairs: dict[tuple[str, str], PairState] = {}
+        self.dirty: dict[int, PairState] = {}
+        self.entries: list[list[int]] = []
+        self.diffs_seq = self.closes_seq = 0
+        self.kept: deque[tuple[int, bytes]] = deque(maxlen=CLOSES_KEPT)
+        self._new: list[list[Any]] = []
+
+    def pair(self, venue: str, symbol: str, now_ms: int) -> PairState:
+        """The pair's state; a pair that is seen first gets one, and what opened before `now_ms` is partial."""
+        state = self.pairs.get((venue, symbol))
+        if state is None:
+            rules = self.rules[venue]
+            candles = PairCandles(
+                venue, symbol, grace_ms=rules.grace_ms, history=rules.history, empty=rules.empty, since_ms=now_ms
+            )
+            number = len(self.pairs)
+            state = self.pairs[venue, symbol] = PairState(self, number, candles)
+            self._new.append([number, venue, symbol])
+        return state
+
+    def flush(self, now_ns: int) -> list[list[bytes]]:
+        """The messages (topic, body) for what has changed since the last flush; none where nothing has."""
+        messages: list[list[bytes]] = []
+        rows: list[list[Any]] = []
+        for state in self.dirty.values():
+            state.publish()
+            candles = state.candles
+            rows += [[candles.venue, candles.symbol, name, *row] for name, row in candles.drain_closed()]
+        self.dirty.clear()
+        if self.entries or self._new:
+            self.diffs_seq += 1
+            message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
+            messages.append([diffs_topic(self.number), message.pack()])
+            self._new, self.entries = [], []
+        if rows:
+            self.closes_seq += 1
+            packed = Closes(self.epoch, self.closes_seq, now_ns, rows).pack()
+            self.kept.append((self.closes_seq, packed))
+            messages.append([closes_topic(self.number), packed])
+        return messages
+
+    def snapshot(self) -> Snapshot:
+        """The state as last published."""
+        pairs: list[list[Any]] = []
+        entries: list[list[int]] = []
+        recent: list[list[Any]] = []
+        unpublished = {number for number, _, _ in self._new}
+        for (venue, symbol), state in self.pairs.items():
+            if state.number in unpublished:
+                continue
+            pairs.append([state.number, venue, symbol])
+            zero = [[0] * len(group) for group in state.published]
+            entries.append([state.number, *diffs.make(zero, state.published)])
+            recent += [[venue, symbol, name, *row] for name, row in state.candles.recent(RECENT)]
+        return Snapshot(self.number, self.epoch, self.diffs_seq, self.closes_seq, pairs, entries, recent)
+
+    def closes_after(self, epoch: int, after: int) -> list[bytes]:
+        """The packed Closes with a greater sequence, as far as they are kept; none of another epoch."""
+        if epoch != self.epoch:
+            return []
+        return [packed for seq, packed in self.kept if seq > after]
+
+
+def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
+    """The row of a live candle from a reader's copy of the state (its trade ids are not known there: 0)."""
+    volumes = [total - opening for total, opening in zip(head[3:8], live[4:9], strict=True)]
+    return [live[0], close_ms, 0, live[9], head[12], head[13], live[1], live[2], live[3], head[0], *volumes, 0, 0]
+
+
+class ShardMirror:
+    """A reader's copy of a shard: states by pair number, and the rows before each live candle."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, tuple[str, str]] = {}
+        self.groups: dict[int, list[list[int]]] = {}
+        # (venue, symbol) -> for each interval: open_ms -> row, oldest first
+        self.recent: dict[tuple[str, str], list[dict[int, Row]]] = {}
+
+    def restart(self, snapshot: Snapshot) -> None:
+        self.names.clear()
+        self.groups.clear()
+        self.recent.clear()
+        self._introduce(snapshot.pairs)
+        for number, *changes in snapshot.entries:
+            diffs.apply(self.groups[number], changes)
+        for venue, symbol, interval, *row in snapshot.recent:
+            self.close(venue, symbol, interval, row)
+
+    def apply(self, message: Diffs) -> list[tuple[int, list[int]]]:
+        """Apply a message; the (pair number, changes) that it made, in order."""
+        self._introduce(message.pairs)
+        made = []
+        for number, *changes in message.entries:
+            if number not in self.groups:
+                raise WireError(f"a diff of shard pair {number}, which no message has introduced")
+            groups = self.groups[number]
+            # A candle whose opening time changes is over: keep it until its CLOSE comes, a grace period later.
+            over = [index - 1 for index, mask, _ in diffs.split(changes) if index and mask & 1]
+            for index in over:
+                live = groups[index + 1]
+                if live[0] and not live[-1] & EMPTY:
+                    row = live_row(groups[0], live, INTERVALS[index].close_ms(live[0]))
+                    self._keep(self.recent[self.names[number]][index], row)
+            diffs.apply(groups, changes)
+            made.append((number, changes))
+        return made
+
+    def close(self, venue: str, symbol: str, interval: str, row: Row) -> None:
+        """Take a closed or revised candle."""
+        rows = self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])[_INDEX[interval]]
+        self._keep(rows, row)
+
+    @staticmethod
+    def _keep(rows: dict[int, Row], row: Row) -> None:
+        rows[row[0]] = row
+        while len(rows) > RECENT:
+            del rows[min(rows)]
+
+    def _introduce(self, pairs: list[list[Any]]) -> None:
+        for number, venue, symbol in pairs:
+            self.names[number] = (venue, symbol)
+            self.groups[number] = [[0] * width for width in STATE_WIDTHS]
+            self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])
+
+
+_INDEX = {interval.name: index for index, interval in enumerate(INTERVALS)}

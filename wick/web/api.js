@@ -1,0 +1,38 @@
+// The HTTP API of the front, with the token of the page's own address where it has one.
+
+import { candlesFromHistory } from "./series.js";
+
+const TOKEN = new URLSearchParams(location.search).get("token");
+const TIMEOUT_MS = 10_000;
+export const PAGE_ROWS = 500;
+
+async function get(path, query = {}) {
+  const url = new URL(path, document.baseURI);
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+  const headers = TOKEN ? { Authorization: `Bearer ${TOKEN}` } : {};
+  const response = await fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (response.status === 401) throw new Error("This front wants a token: open the page with ?token=\u2026 in its address.");
+  const body = await response.json().catch(() => null);
+  if (!response.ok || body === null) throw new Error(body?.error?.message ?? `The front answered ${response.status}.`);
+  return body;
+}
+
+/** [{venue, symbol}, ...] */
+export const symbols = () => get("api/v1/symbols");
+
+/** ["15s", "30s", ...] */
+export const intervals = () => get("api/v1/intervals");
+
+/** Up to PAGE_ROWS candles, oldest first, that open before `to` (the newest, without it). */
+export async function candles({ venue, symbol, interval }, to) {
+  return candlesFromHistory(await get("api/v1/candles", { venue, symbol, interval, limit: PAGE_ROWS, to }));
+}
+
+export function socketUrl() {
+  const url = new URL("ws", document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.hash = "";
+  url.search = "";
+  if (TOKEN) url.searchParams.set("token", TOKEN);
+  return url.href;
+}

@@ -1,0 +1,403 @@
+// The page: wires session, series, chart, watchlist and the address together. Every drawing happens once a frame.
+
+import * as api from "./api.js";
+import { CandleChart } from "./chart.js";
+import { closeMs, spokenName } from "./intervals.js";
+import { liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
+import { CandleSeries } from "./series.js";
+import { Session } from "./session.js";
+import { Legend, PriceHead, StatusLine, drawNotice } from "./view.js";
+import { Watchlist } from "./watchlist.js";
+
+const FIRST_CHOICE = Object.freeze({ symbol: "BTC-USDT", interval: "1m" });
+const MEND_TRIES = 3; // the store is a moment behind the stream: a hole between them is asked for again
+const RETRY_MS = 1_000;
+const RETRY_CAP_MS = 10_000;
+const TICK_MS = 500;
+const SWITCH_MS = 120; // holding an arrow key runs through the list without asking for every symbol's history
+
+const byId = (id) => document.getElementById(id);
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+const series = new CandleSeries();
+let intervals = [];
+let selection = null; // {venue, symbol, interval, topic, ...}: what the chart shows
+let hovered = null; // the open time under the crosshair
+let liveMoved = false; // the live candle changed since the last frame
+let switchTimer = null;
+
+// ---------------------------------------------------------------------------------------------------- drawing
+
+let frameAsked = false;
+
+function draw() {
+  if (frameAsked) return;
+  frameAsked = true;
+  requestAnimationFrame((now) => {
+    frameAsked = false;
+    settle();
+    chart.draw();
+    drawHead();
+    drawLegend();
+    watchlist.draw(now);
+  });
+}
+
+/** Takes the live candle over into the series. */
+function settle() {
+  if (!liveMoved) return;
+  liveMoved = false;
+  const groups = candleTopic()?.groups;
+  if (groups) series.setLive(liveCandle(groups));
+}
+
+const candleTopic = () => (selection ? session.topic(selection.topic) : null);
+
+function currentHead() {
+  const ticker = watchlist.get(`${selection?.venue}:${selection?.symbol}`);
+  return candleTopic()?.groups?.[0] ?? ticker?.head ?? null;
+}
+
+function drawHead() {
+  const head = currentHead();
+  if (!head) return;
+  const quote = quoteFromHead(head);
+  priceHead.draw(quote, selection.symbol);
+  selection.decimals = quote.priceDecimals;
+  chart.setDecimals(quote.priceDecimals);
+}
+
+function drawLegend() {
+  if (!selection) return;
+  legend.draw(series.get(hovered) ?? series.last, selection.interval, selection.decimals);
+  if (series.length) drawNotice("");
+  else if (selection.problem) drawNotice(selection.problem, "error");
+  else drawNotice(selection.loaded ? "No candles yet: the first comes with the first trade." : "Loading candles\u2026");
+}
+
+const watchlist = new Watchlist({
+  scroller: byId("list"), sizer: byId("list-size"), empty: byId("list-empty"),
+  onSelect: (venue, symbol) => { select({ ...selection, venue, symbol }); },
+});
+watchlist.onNeedFrame = draw;
+const priceHead = new PriceHead();
+const legend = new Legend();
+const statusLine = new StatusLine({ onTryNow: () => session.hurry() });
+const chart = new CandleChart(byId("chart"), {
+  onCrosshair: (openTimeMs) => { hovered = openTimeMs; draw(); },
+  onNeedOlder: () => loadOlder(selection),
+});
+
+// ---------------------------------------------------------------------------------------------------- selecting
+
+function select({ venue, symbol, interval }) {
+  if (selection && venue === selection.venue && symbol === selection.symbol && interval === selection.interval) return;
+  const topic = `candles:${venue}:${symbol}:${interval}`;
+  if (selection?.subscribed) session.unsubscribe([selection.topic]);
+  selection = {
+    venue, symbol, interval, topic, decimals: 2, subscribed: false, loaded: false, loading: false, loadAgain: false,
+    older: "unknown", snapshots: 0, problem: "",
+  };
+  series.clear();
+  hovered = null;
+  liveMoved = false;
+  chart.show(series, interval);
+  priceHead.show(selection);
+  watchlist.select(`${venue}:${symbol}`);
+  byId("chart").setAttribute("aria-label", `Candle chart of ${symbol} on ${venue}, ${spokenName(interval)} a candle`);
+  for (const button of byId("intervals").children) {
+    const chosen = button.dataset.interval === interval;
+    button.setAttribute("aria-pressed", String(chosen));
+    if (chosen) button.scrollIntoView({ block: "nearest", inline: "center" });
+  }
+  history.replaceState(null, "", `#${venue}:${symbol}:${interval}`);
+  draw();
+  clearTimeout(switchTimer);
+  switchTimer = setTimeout(begin, SWITCH_MS, selection);
+}
+
+/** Stream first, then history: what closes while history is on its way is not missed. */
+function begin(chosen) {
+  chosen.subscribed = true;
+  session.subscribe([chosen.topic]);
+  loadLatest(chosen);
+}
+
+function selectionFromHash() {
+  const [venue, symbol, interval] = decodeURIComponent(location.hash.slice(1)).split(":");
+  return venue && symbol ? { venue, symbol: symbol.toUpperCase(), interval } : null;
+}
+
+function stepInterval(step) {
+  const at = intervals.indexOf(selection?.interval);
+  const interval = intervals[at + step];
+  if (at >= 0 && interval) select({ ...selection, interval });
+}
+
+// ---------------------------------------------------------------------------------------------------- history
+
+/** Fetches the newest page and joins it to the stream; again while there is a hole between the two. */
+async function loadLatest(chosen) {
+  if (chosen.loading) {
+    chosen.loadAgain = true;
+    return;
+  }
+  chosen.loading = true;
+  let mended = 0;
+  for (let tries = 0; chosen === selection; tries += 1) {
+    chosen.loadAgain = false;
+    try {
+      const candles = await api.candles(chosen);
+      if (chosen !== selection) return;
+      joinHistory(chosen, candles);
+    } catch (error) {
+      if (chosen !== selection) return;
+      chosen.problem = error.name === "TypeError" ? "The front cannot be reached." : error.message;
+      draw();
+      await wait(Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** tries));
+      continue;
+    }
+    const torn = series.holes((open) => closeMs(chosen.interval, open), api.PAGE_ROWS) > 0;
+    if (torn && mended < MEND_TRIES) await wait(RETRY_MS * 2 ** mended++);
+    else if (!chosen.loadAgain) break;
+  }
+  chosen.loading = false;
+}
+
+function joinHistory(chosen, candles) {
+  const first = candles[0];
+  const overlaps = !first || !series.length || candles.length < api.PAGE_ROWS || series.get(first.openTimeMs);
+  if (chosen.loaded && !overlaps) series.dropBefore(first.openTimeMs);
+  series.mergeHistory(candles);
+  chosen.problem = "";
+  if (!chosen.loaded || !overlaps) {
+    chosen.older = candles.length < api.PAGE_ROWS ? "none" : "more";
+    chart.draw();
+    if (!chosen.loaded && series.length) chart.showLatest();
+  }
+  chosen.loaded = true;
+  draw();
+}
+
+async function loadOlder(chosen) {
+  if (chosen?.older !== "more" || !series.length) return;
+  chosen.older = "loading";
+  try {
+    const candles = await api.candles(chosen, series.first.openTimeMs);
+    if (chosen !== selection) return;
+    series.mergeHistory(candles);
+    chosen.older = candles.length < api.PAGE_ROWS ? "none" : "more";
+    draw();
+  } catch {
+    await wait(RETRY_MS); // the next scroll asks again
+    chosen.older = "more";
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- the stream
+
+const session = new Session({
+  url: api.socketUrl(),
+  codec: msgpackCodec(globalThis.MessagePack),
+  onStatus: () => { drawConnection(); },
+  onEvent: (event) => {
+    if (event.type === "ack") {
+      for (const topic of event.topics) if (topic.type === "ticker") watchlist.add(topic);
+    } else if (event.type === "error") {
+      if (selection?.subscribed && !series.length) selection.problem = event.text;
+    } else if (event.topic?.type === "ticker") {
+      watchlist.changed(event.topic);
+    } else if (event.topic && event.topic.name === selection?.topic) {
+      onCandles(event);
+    }
+    draw();
+  },
+});
+
+function onCandles(event) {
+  switch (event.type) {
+    case "snapshot":
+      series.replaceStream(event.candles, event.live);
+      liveMoved = false;
+      // A snapshot that was not the first follows a break, and its few rows may not reach back to where that began.
+      selection.snapshots += 1;
+      if (selection.snapshots > 1) loadLatest(selection);
+      break;
+    case "diff":
+      if (event.rolled) series.mergeStream([event.rolled]);
+      liveMoved = true;
+      break;
+    case "close":
+      series.mergeStream([event.candle]);
+      break;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- status
+
+let measured = { at: performance.now(), diffs: 0, bytes: 0 };
+let rates = { diffs: 0, bytes: 0 };
+
+function drawConnection() {
+  statusLine.drawState(session.status);
+  statusLine.drawBanner(session.status, session.reason, (session.nextTryAt ?? 0) - Date.now());
+}
+
+function tick() {
+  const at = performance.now();
+  const seconds = (at - measured.at) / 1000;
+  const { diffs, bytes } = session.counters;
+  const smooth = (old, total, before) => old * 0.5 + ((total - before) / seconds) * 0.5;
+  rates = { diffs: smooth(rates.diffs, diffs, measured.diffs), bytes: smooth(rates.bytes, bytes, measured.bytes) };
+  measured = { at, diffs, bytes };
+  const topic = candleTopic();
+  statusLine.draw({
+    ageMs: session.dataAgeMs, epoch: topic?.epoch ?? null, seq: topic?.seq ?? null, nowMs: session.serverNow,
+    diffsPerSecond: rates.diffs, bytesPerSecond: rates.bytes,
+  });
+  priceHead.drawClosesIn(closesInMs());
+  drawConnection();
+  draw();
+}
+
+function closesInMs() {
+  const last = series.last;
+  if (!last) return null;
+  const close = closeMs(selection.interval, last.openTimeMs);
+  const left = close - session.serverNow;
+  // A recording plays in its own time: there is no countdown to the past.
+  return left > -5_000 && left <= close - last.openTimeMs + 5_000 ? left : null;
+}
+
+// ---------------------------------------------------------------------------------------------------- keys and clicks
+
+const search = byId("search");
+
+function openDrawer(open) {
+  document.body.classList.toggle("drawer", open);
+  byId("menu").setAttribute("aria-expanded", String(open));
+  byId("veil").hidden = !open;
+  if (open) byId("list").focus(); // not the search: that would raise a phone's keyboard
+}
+
+function drawSorts() {
+  for (const button of document.querySelectorAll("[data-sort]")) {
+    const active = button.dataset.sort === watchlist.sort.by;
+    button.setAttribute("aria-pressed", String(active));
+    button.dataset.direction = active ? (watchlist.sort.down ? "down" : "up") : "";
+  }
+}
+
+function leaveSearch() {
+  search.value = "";
+  search.blur();
+  watchlist.search("");
+  draw();
+  requestAnimationFrame(() => watchlist.reveal());
+}
+
+const KEYS = Object.freeze({
+  ArrowDown: () => watchlist.move(1),
+  ArrowUp: () => watchlist.move(-1),
+  ArrowLeft: () => stepInterval(-1),
+  ArrowRight: () => stepInterval(1),
+  End: () => chart.showLatest(),
+  "/": () => search.focus(),
+  Escape: () => openDrawer(false),
+});
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || !selection) return;
+  const searching = event.target === search;
+  if (searching && event.key === "Enter") {
+    if (!watchlist.keys.includes(`${selection.venue}:${selection.symbol}`)) watchlist.selectFirst();
+    openDrawer(false);
+    leaveSearch();
+  } else if (searching && event.key === "Escape") {
+    if (!search.value) openDrawer(false);
+    leaveSearch();
+  } else if (event.key in KEYS && !(searching && !/^Arrow(Up|Down)$/.test(event.key))) {
+    KEYS[event.key]();
+  } else {
+    if (!searching && /^[a-z0-9]$/i.test(event.key)) search.focus(); // the letter itself then lands in the field
+    return;
+  }
+  event.preventDefault();
+}
+
+function listen() {
+  document.addEventListener("keydown", onKey);
+  search.addEventListener("input", () => watchlist.search(search.value));
+  document.querySelector(".sorts").addEventListener("click", ({ target }) => {
+    if (!target.dataset.sort) return;
+    watchlist.sortBy(target.dataset.sort);
+    drawSorts();
+  });
+  byId("intervals").addEventListener("click", ({ target }) => {
+    if (target.dataset.interval && selection) select({ ...selection, interval: target.dataset.interval });
+  });
+  byId("latest").addEventListener("click", () => chart.showLatest());
+  byId("menu").addEventListener("click", () => openDrawer(!document.body.classList.contains("drawer")));
+  byId("veil").addEventListener("click", () => openDrawer(false));
+  byId("list").addEventListener("click", () => openDrawer(false));
+  window.addEventListener("hashchange", () => {
+    const chosen = selectionFromHash();
+    if (chosen) select({ ...chosen, interval: intervals.includes(chosen.interval) ? chosen.interval : selection.interval });
+  });
+  window.addEventListener("online", () => session.hurry());
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) session.hurry(); });
+}
+
+// ---------------------------------------------------------------------------------------------------- the start
+
+/** What `ask` answers, asked again until it does and `enough` is satisfied. */
+async function insist(ask, enough) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const answer = await ask();
+      if (enough(answer)) return answer;
+    } catch (error) {
+      drawNotice(error.name === "TypeError" ? "The front cannot be reached." : error.message, "error");
+    }
+    await wait(Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** Math.min(tries, 2)));
+  }
+}
+
+function drawIntervals() {
+  byId("intervals").replaceChildren(...intervals.map((name) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.interval = button.textContent = name;
+    button.setAttribute("aria-label", spokenName(name));
+    return button;
+  }));
+}
+
+async function start() {
+  listen();
+  drawSorts();
+  session.start();
+  setInterval(tick, TICK_MS);
+  intervals = await insist(api.intervals, (names) => names.length > 0);
+  drawIntervals();
+  const symbols = await insist(api.symbols, (pairs) => pairs.length > 0);
+  session.subscribe([...new Set(symbols.map(({ venue }) => venue))].map((venue) => `ticker:${venue}:*`));
+  const wanted = selectionFromHash() ?? symbols.find(({ symbol }) => symbol === FIRST_CHOICE.symbol) ?? symbols[0];
+  const interval = [wanted.interval, FIRST_CHOICE.interval].find((name) => intervals.includes(name)) ?? intervals[0];
+  select({ ...wanted, interval });
+}
+
+/** What the browser tests look at; nothing on the page reads it. */
+window.wick = Object.freeze({
+  get status() { return session.status; },
+  get connected() { return session.status === "live" || session.status === "stale"; },
+  get venue() { return selection?.venue ?? null; },
+  get symbol() { return selection?.symbol ?? null; },
+  get interval() { return selection?.interval ?? null; },
+  get loaded() { return selection?.loaded ?? false; },
+  get candles() { settle(); return series.toArray(); },
+  get symbols() { return watchlist.keys; },
+  get counters() { return { ...session.counters }; },
+});
+
+start();

@@ -1,0 +1,147 @@
+// The candle chart: draws a CandleSeries with the vendored lightweight-charts, and says what lies under the crosshair.
+
+import {
+  CandlestickSeries, CrosshairMode, HistogramSeries, LineStyle, createChart,
+} from "./vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
+import { compact, openTimeText, priceText } from "./format.js";
+import { axisNeeds } from "./intervals.js";
+import { FLAG } from "./protocol.js";
+
+const UP = "#2fbf93";
+const DOWN = "#f0566b";
+const QUIET = "#5d6b7c"; // a candle without a trade
+const AMBER = "#e5a93d"; // suspect
+const HOLLOW = "rgba(0, 0, 0, 0)";
+const DIM = Object.freeze({ [UP]: "rgba(47, 191, 147, 0.5)", [DOWN]: "rgba(240, 86, 107, 0.5)", [QUIET]: "rgba(93, 107, 124, 0.5)" });
+const HISTORY_MARGIN_BARS = 30; // ask for more when fewer than this are left of the view
+const FIRST_VIEW_BARS = 140;
+const FEWEST_VIEW_BARS = 60; // a handful of candles should not fill the screen
+
+const secondsOf = (openTimeMs) => openTimeMs / 1000;
+
+/** How a candle is marked: whole ones are filled, partial ones hollow and dim, suspect ones hollow and amber. */
+function candleColours(candle) {
+  const base = candle.flags & FLAG.EMPTY ? QUIET : Number(candle.close) >= Number(candle.open) ? UP : DOWN;
+  if (candle.flags & FLAG.SUSPECT) return { color: HOLLOW, borderColor: AMBER, wickColor: AMBER };
+  if (candle.flags & FLAG.PARTIAL) return { color: HOLLOW, borderColor: DIM[base], wickColor: DIM[base] };
+  return { color: base, borderColor: base, wickColor: base };
+}
+
+function bar(candle) {
+  return {
+    time: secondsOf(candle.openTimeMs),
+    open: Number(candle.open), high: Number(candle.high), low: Number(candle.low), close: Number(candle.close),
+    ...candleColours(candle),
+  };
+}
+
+/** The volume's column, coloured by delta: the more one-sided the takers were, the fuller the colour. */
+function column(candle) {
+  const volume = Number(candle.volume);
+  const delta = volume > 0 ? (2 * Number(candle.takerBuyVolume)) / volume - 1 : 0;
+  const strength = (0.18 + 0.62 * Math.min(1, Math.abs(delta) * 1.6)).toFixed(2);
+  const rgb = delta >= 0 ? "47, 191, 147" : "240, 86, 107";
+  return { time: secondsOf(candle.openTimeMs), value: volume, color: `rgba(${rgb}, ${strength})` };
+}
+
+export class CandleChart {
+  #chart;
+  #candles;
+  #volumes;
+  #series = null;
+  #drawn = 0; // the last open time drawn, ms
+  #fresh = true; // nothing has been drawn since `show`
+  #axis = axisNeeds("1m");
+  #decimals = null;
+
+  /** `onCrosshair(openTimeMs | null)`, `onNeedOlder()` when the view comes near the oldest candle. */
+  constructor(container, { onCrosshair, onNeedOlder }) {
+    const reduced = matchMedia("(max-width: 720px)").matches;
+    this.#chart = createChart(container, {
+      autoSize: true,
+      layout: {
+        background: { color: "#0c1117" }, textColor: "#8796a8", fontSize: reduced ? 11 : 12,
+        fontFamily: getComputedStyle(document.body).fontFamily,
+        attributionLogo: true, // the library's licence asks for it
+      },
+      grid: { vertLines: { color: "#151d27" }, horzLines: { color: "#151d27" } },
+      crosshair: {
+        mode: CrosshairMode.Normal,
+        vertLine: { color: "#55667a", style: LineStyle.Dashed, labelBackgroundColor: "#2a3747" },
+        horzLine: { color: "#55667a", style: LineStyle.Dashed, labelBackgroundColor: "#2a3747" },
+      },
+      rightPriceScale: { borderColor: "#1d2733", scaleMargins: { top: 0.14, bottom: 0.24 } },
+      timeScale: { borderColor: "#1d2733", rightOffset: 6, barSpacing: reduced ? 6 : 8, minBarSpacing: 1.5 },
+      localization: {
+        locale: "en-GB",
+        timeFormatter: (time) => openTimeText(time * 1000, this.#axis) + " UTC",
+      },
+    });
+    this.#candles = this.#chart.addSeries(CandlestickSeries, {
+      upColor: UP, downColor: DOWN, borderUpColor: UP, borderDownColor: DOWN, wickUpColor: UP, wickDownColor: DOWN,
+      priceLineStyle: LineStyle.Dotted, priceLineWidth: 1,
+    });
+    this.#volumes = this.#chart.addSeries(HistogramSeries, {
+      priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false,
+      priceFormat: { type: "custom", formatter: compact, minMove: 1e-8 },
+    });
+    this.#volumes.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+    this.#chart.subscribeCrosshairMove(({ time }) => onCrosshair(time === undefined ? null : time * 1000));
+    this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      if (range && !this.#fresh && range.from < HISTORY_MARGIN_BARS) onNeedOlder();
+    });
+  }
+
+  /** Draws `series` from now on: another symbol or interval. */
+  show(series, interval) {
+    this.#series = series;
+    this.#axis = axisNeeds(interval);
+    this.#fresh = true;
+    this.#chart.applyOptions({ timeScale: this.#axis });
+    this.#candles.setData([]);
+    this.#volumes.setData([]);
+    this.#drawn = 0;
+  }
+
+  setDecimals(decimals) {
+    if (decimals === this.#decimals) return;
+    this.#decimals = decimals;
+    this.#candles.applyOptions({
+      priceFormat: { type: "custom", minMove: 10 ** -decimals, formatter: (price) => priceText(price.toFixed(decimals), decimals) },
+    });
+  }
+
+  /** Brings the picture up to the series; called once a frame. Whether anything had changed. */
+  draw() {
+    if (!this.#series?.length) return false;
+    const { all, times } = this.#series.takeChanges();
+    if (all) this.#drawAll();
+    else for (const time of times) this.#drawOne(this.#series.get(time));
+    return all || times.length > 0;
+  }
+
+  #drawAll() {
+    const candles = this.#series.toArray();
+    this.#candles.setData(candles.map(bar));
+    this.#volumes.setData(candles.map(column));
+    this.#drawn = candles[candles.length - 1].openTimeMs;
+    if (this.#fresh) this.showLatest();
+    this.#fresh = false;
+  }
+
+  #drawOne(candle) {
+    const historical = candle.openTimeMs < this.#drawn;
+    this.#candles.update(bar(candle), historical);
+    this.#volumes.update(column(candle), historical);
+    this.#drawn = Math.max(this.#drawn, candle.openTimeMs);
+  }
+
+  /** Puts the newest candles into view. */
+  showLatest() {
+    const count = this.#series.length;
+    const room = Math.floor(this.#chart.timeScale().width() / 8);
+    const bars = Math.min(room, FIRST_VIEW_BARS, Math.max(count, FEWEST_VIEW_BARS));
+    this.#chart.timeScale().setVisibleLogicalRange({ from: count - bars, to: count + 5 });
+    this.#chart.priceScale("right").applyOptions({ autoScale: true });
+  }
+}

@@ -1,0 +1,139 @@
+// The candles of one symbol and interval, ordered by open time: history and stream joined without a seam. Pure.
+
+import { FLAG } from "./protocol.js";
+
+/** The rows of /api/v1/candles (`columns` and `rows`) as candles. */
+export function candlesFromHistory({ columns, rows }) {
+  const at = Object.fromEntries(columns.map((name, index) => [name, index]));
+  return rows.map((row) => ({
+    openTimeMs: row[at.open_time_ms], closeTimeMs: row[at.close_time_ms], revision: row[at.revision],
+    flags: row[at.flags], tradeCount: row[at.trade_count],
+    open: row[at.open], high: row[at.high], low: row[at.low], close: row[at.close],
+    volume: row[at.volume], quoteVolume: row[at.quote_volume],
+    takerBuyVolume: row[at.taker_buy_volume], takerBuyQuoteVolume: row[at.taker_buy_quote_volume],
+  }));
+}
+
+const isClosed = (candle) => (candle.flags & FLAG.CLOSED) !== 0;
+
+/** Whether `candle` may take the place of `old`: a closed one beats an open one, a later revision an earlier one. */
+function supersedes(candle, old, fromStream) {
+  if (isClosed(candle) !== isClosed(old)) return isClosed(candle);
+  if (candle.revision !== old.revision) return candle.revision > old.revision;
+  return fromStream;
+}
+
+/**
+ * An ordered series of candles that says what changed since it was last drawn.
+ *
+ * `takeChanges()` gives `{all: true}` when bars came in between or went away, else the open times that changed, in order.
+ */
+export class CandleSeries {
+  #byTime = new Map();
+  #times = []; // ascending
+  #fromStream = new Set();
+  #changed = new Set();
+  #reordered = true;
+
+  get length() { return this.#times.length; }
+
+  get first() { return this.#byTime.get(this.#times[0]) ?? null; }
+
+  get last() { return this.#byTime.get(this.#times[this.#times.length - 1]) ?? null; }
+
+  get(openTimeMs) { return this.#byTime.get(openTimeMs) ?? null; }
+
+  toArray() { return this.#times.map((time) => this.#byTime.get(time)); }
+
+  clear() {
+    this.#byTime.clear();
+    this.#fromStream.clear();
+    this.#changed.clear();
+    this.#times = [];
+    this.#reordered = true;
+  }
+
+  /** Rows of history: they fill what the stream has not said, and correct it only by a close or a later revision. */
+  mergeHistory(candles) {
+    for (const candle of candles) {
+      const old = this.#byTime.get(candle.openTimeMs);
+      if (!old || supersedes(candle, old, !this.#fromStream.has(candle.openTimeMs))) this.#put(candle);
+    }
+  }
+
+  /** A snapshot: what it says stands, and an open candle that it does not know is a leftover of the state before it. */
+  replaceStream(candles, live) {
+    const said = live ? [...candles, live] : candles;
+    const known = new Set(said.map((candle) => candle.openTimeMs));
+    for (const time of this.#times.filter((time) => said.length && time >= said[0].openTimeMs)) {
+      if (!known.has(time) && !isClosed(this.#byTime.get(time))) this.#remove(time);
+    }
+    this.mergeStream(said);
+  }
+
+  /** Closes, and the candle that the live one left behind. */
+  mergeStream(candles) {
+    for (const candle of candles) {
+      const old = this.#byTime.get(candle.openTimeMs);
+      if (old && !supersedes(candle, old, true)) continue;
+      this.#put(candle);
+      this.#fromStream.add(candle.openTimeMs);
+    }
+  }
+
+  /** The live candle in its present state; a close that has come for it stands. */
+  setLive(candle) {
+    if (candle) this.mergeStream([candle]);
+  }
+
+  /** Forgets what is older than `openTimeMs`: beyond a hole that history cannot fill in one page. */
+  dropBefore(openTimeMs) {
+    for (const time of this.#times.filter((time) => time < openTimeMs)) this.#remove(time);
+  }
+
+  /** How many pairs of neighbours among the newest `count` have something missing between them. */
+  holes(closeMs, count) {
+    const times = this.#times.slice(-count);
+    return times.filter((time, i) => i > 0 && closeMs(times[i - 1]) < time).length;
+  }
+
+  /** What to redraw: everything, or the candles of `times`. */
+  takeChanges() {
+    const all = this.#reordered;
+    const times = all ? [] : [...this.#changed].sort((a, b) => a - b);
+    this.#reordered = false;
+    this.#changed.clear();
+    return { all, times };
+  }
+
+  #put(candle) {
+    const time = candle.openTimeMs;
+    if (!this.#byTime.has(time)) this.#insert(time);
+    this.#byTime.set(time, candle);
+    this.#changed.add(time);
+  }
+
+  #remove(time) {
+    this.#byTime.delete(time);
+    this.#fromStream.delete(time);
+    this.#changed.delete(time);
+    this.#times = this.#times.filter((other) => other !== time);
+    this.#reordered = true;
+  }
+
+  #insert(time) {
+    const times = this.#times;
+    if (!times.length || time > times[times.length - 1]) {
+      times.push(time);
+      return;
+    }
+    let low = 0;
+    for (let high = times.length; low < high;) {
+      const middle = (low + high) >> 1;
+      if (times[middle] < time) low = middle + 1;
+      else high = middle;
+    }
+    times.splice(low, 0, time);
+    this.#reordered = true;
+  }
+}
