@@ -85,6 +85,9 @@ class Page:
             case "Page.loadEventFired":
                 self.loads += 1
 
+    def close(self) -> None:
+        self.call("Page.close")
+
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
 
@@ -121,6 +124,16 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
+        def mouse(kind: str, x: float, y: float, buttons: int) -> None:
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
+
+        mouse("mousePressed", *start, 1)
+        for step in range(1, steps + 1):
+            share = step / steps
+            mouse("mouseMoved", start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share, 1)
+        mouse("mouseReleased", *end, 0)
+
     def press(self, key: str) -> None:
         code = {"windowsVirtualKeyCode": KEYS[key]} if key in KEYS else {"text": key}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **code)
@@ -148,7 +161,8 @@ class Chromium:
 
     def page(self) -> Page:
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        return Page(self._connection, self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        return Page(self._connection, session)
 
 
 @contextmanager

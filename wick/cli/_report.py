@@ -6,25 +6,39 @@ from collections import Counter
 from collections.abc import Callable
 
 from wick.errors import ParseError
+from wick.ops.logs import escape
 
 TOLD_A_REASON = 1_000  # faults of one kind that are named one by one; the rest is counted
 EVERY_S = 0.2  # between two looks of the progress line
 
 
-def printable(text: str) -> str:
-    """Text from files and venues, safe for a terminal: control characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+class StatusLine:
+    """A line on standard error that is rewritten in place. Silent where that is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self._there = False
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._there = True
+
+    def clear(self) -> None:
+        """Take the line away, before something else is written."""
+        if self._there:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._there = False
 
 
-class Progress:
-    """One line that is rewritten in place: bytes read of the total, speed, time left. Only for a terminal."""
+class Progress(StatusLine):
+    """How far reading is: bytes of the total, entries, speed, time left."""
 
     def __init__(self, what: str, total_bytes: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self.what, self.total_bytes, self._clock = what, total_bytes, clock
-        self.shown = sys.stderr.isatty()
         self._bytes = self._count = 0
         self._started = self._next = clock()
-        self._line = False
 
     def read(self, count: int) -> None:
         """`count` more bytes were read."""
@@ -35,8 +49,7 @@ class Progress:
         self._count += count
         if self.shown and (now := self._clock()) >= self._next:
             self._next = now + EVERY_S
-            print(f"\r\x1b[K{self.text(now)}", end="", file=sys.stderr, flush=True)
-            self._line = True
+            self.show(self.text(now))
 
     def text(self, now: float) -> str:
         elapsed = max(now - self._started, 1e-9)
@@ -48,19 +61,13 @@ class Progress:
             f"  {int(left) // 60}:{int(left) % 60:02d} left"
         )
 
-    def clear(self) -> None:
-        """Take the line away, before something else is written."""
-        if self._line:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._line = False
-
 
 class Faults:
     """Everything in the input that could not be used: named where it stands, counted by reason."""
 
-    def __init__(self, command: str, progress: Progress) -> None:
+    def __init__(self, command: str, status: StatusLine | None = None) -> None:
         self.counts: Counter[str] = Counter()
-        self._command, self._progress = command, progress
+        self._command, self._status = command, status or StatusLine()
 
     def add(self, where: str, error: ParseError) -> None:
         self.counts[error.reason] += 1
@@ -69,8 +76,8 @@ class Faults:
 
     def say(self, text: str) -> None:
         """A line on standard error."""
-        self._progress.clear()
-        print(printable(text), file=sys.stderr)
+        self._status.clear()
+        print(escape(text), file=sys.stderr)
 
     def summary(self) -> None:
         """The counts, where there is anything to count."""

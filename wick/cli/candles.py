@@ -8,7 +8,6 @@ status is 1.
 """
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 NAME = "candles"
 HELP = "build candles from raw captures and trade dumps"
-
-COLLECT_EVERY = 100_000  # allocations: parsing makes many short-lived objects and no cycles
 
 
 def _intervals(text: str) -> list[str]:
@@ -96,8 +93,6 @@ def run(args: argparse.Namespace) -> int:
         deliver=rows.put, settled=rows.settle, fault=faults.add,
     )  # fmt: skip
 
-    thresholds = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
     try:
         for batch in recordings.merge(found, faults.add, progress.read):
             candles.take(batch)
@@ -105,7 +100,6 @@ def run(args: argparse.Namespace) -> int:
         candles.finish()
         rows.finish()
     finally:
-        gc.set_threshold(*thresholds)
         progress.clear()
     out.finish()
 

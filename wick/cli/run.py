@@ -5,6 +5,7 @@ found before anything starts.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
         preflight.check_socket_path(ROOT)
         with preflight.take_place(settings, ROOT):
             preflight.check_ports(settings, with_exchange=plan.is_simulated)
+            if plan.mode == "replay":
+                forget_last_replay(Path(settings["core.data_dir"]))
             if not plan.is_simulated and (doubt := preflight.check_symbols(settings)):
                 _say(doubt, error=True)
             return run(plan, settings)
@@ -131,18 +134,26 @@ def settle(plan: Plan) -> Settings:
     """
     os.environ.update(table.to_environment(plan.given))
     settings = table.load()
-    implied = dict(plan.implied)
+    values = plan.implied | plan.given
     if plan.is_simulated:
         address = f"127.0.0.1:{settings['exchange.port']}"
-        implied |= {
+        values = {
             "feed.venue": "binance",  # whose wire the simulated exchange speaks
             "feed.ws_url": f"ws://{address}",
             "feed.rest_url": f"http://{address}",
-            # The candles of a simulation must never get among real ones.
-            "sink.path": str(Path(settings["core.data_dir"]) / f"{plan.mode}.sqlite"),
-        }
-    os.environ.update(table.to_environment(implied | plan.given))
+            "sink.path": "",
+        } | values
+        # Simulated trades must never get among real ones: neither in the tick log nor in the store.
+        values["core.data_dir"] = str(Path(settings["core.data_dir"]) / plan.mode)
+    os.environ.update(table.to_environment(values))
     return table.load()
+
+
+def forget_last_replay(data_dir: Path) -> None:
+    """A replay begins with nothing: what is left of the last one would make its trades duplicates."""
+    for path in data_dir.glob("candles.sqlite*"):
+        path.unlink()
+    shutil.rmtree(data_dir / "ticklog", ignore_errors=True)
 
 
 def run(plan: Plan, settings: Settings) -> int:
@@ -186,7 +197,7 @@ def _watch(supervisor: Supervisor, settings: Settings, asked: list[float]) -> in
         if not is_ready and supervisor.is_up() and preflight.answers(settings):
             is_ready = True
             _say(preflight.page_address(settings))
-            _say("Ctrl-C stops everything; the logs are in var/log")
+            _say(f"Ctrl-C stops everything; logs in var/log, data in {settings['core.data_dir']}")
         if not is_ready and time.monotonic() > deadline:
             _say(f"there is no page after {START_TIMEOUT_S:.0f} s\n{supervisor.tail('front-0')}", error=True)
             return FAILED

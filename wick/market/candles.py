@@ -130,7 +130,7 @@ class PairCandles:
             head[LAST_PRICE] = price
             if shortest[L_FLAGS] & EMPTY:
                 self._fill_empty(price)
-            if price > shortest[L_HIGH]:
+            elif price > shortest[L_HIGH]:
                 for live in self.live_groups:
                     if price > live[L_HIGH]:
                         live[L_HIGH] = price
@@ -314,12 +314,9 @@ class PairCandles:
         return [open_ms, close_ms, 0, flags, *decimals, price, price, price, price, 0, 0, 0, 0, 0, 0, 0]
 
     def _fill_empty(self, price: int) -> None:
-        """The newest trade is the first of every live candle that was empty."""
-        for index, live in enumerate(self.live_groups):
-            if live[L_FLAGS] & EMPTY:
-                live[L_FLAGS] &= ~EMPTY
-                live[L_OPEN] = live[L_HIGH] = live[L_LOW] = price
-                self._first[index] = self._last
+        """The newest trade is the first of the shortest candle, and of every longer one that was empty too."""
+        for index in range(len(self.live_groups)):
+            self._place_live(index, self._last, price)
 
     # ------------------------------------------------------------------ trades that are not the newest
 

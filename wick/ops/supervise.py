@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,13 @@ POLL_S = 0.05
 STOP_TIMEOUT_S = 100.0  # five groups one after another, at most 15 s each (stopwaitsecs), and some air
 ORPHAN_GRACE_S = 15.0  # what supervisord would have given them
 TAIL_LINES = 15
+START_ATTEMPTS = 3  # of a process that has never come up; with others supervisord is patient (startretries)
 # Exit codes of a role that another start will not mend: wrong settings; its place or port is taken.
 HOPELESS = (2, 3)
 
 _EXITED = re.compile(r"exited: (\S+) \((.*); not expected\)")
 _EXIT_STATUS = re.compile(r"exit status (\d+)")
+_CAME_UP = re.compile(r"success: (\S+) entered RUNNING state")
 _GAVE_UP = re.compile(r"gave up: (\S+) entered FATAL state")
 _NOT_SPAWNED = re.compile(r"spawnerr: (.*)")
 _STOPPED = re.compile(r"stopped: (\S+) \((.*)\)")
@@ -52,6 +55,8 @@ class Supervisor:
         self._position = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: list[str] = []
+        self._came_up: set[str] = set()
+        self._failed_starts: Counter[str] = Counter()
 
     @staticmethod
     def control_path(root: Path) -> Path:
@@ -104,8 +109,14 @@ class Supervisor:
                 code = _EXIT_STATUS.fullmatch(how)
                 if code and int(code[1]) in HOPELESS:
                     yield News(f"{name} cannot run ({how})\n{self.tail(name)}", int(code[1]))
+                    continue
+                self._failed_starts[name] += name not in self._came_up
+                if self._failed_starts[name] == START_ATTEMPTS:
+                    yield News(f"{name} does not come up ({how})\n{self.tail(name)}", 1)
                 else:
                     yield News(f"{name} ended ({how}) and is started again; see {self._log_of(name)}")
+            elif found := _CAME_UP.search(line):
+                self._came_up.add(found[1])
             elif found := _GAVE_UP.search(line):
                 yield News(f"{found[1]} ended again and again\n{self.tail(found[1])}", 1)
             elif found := _NOT_SPAWNED.search(line):

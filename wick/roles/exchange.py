@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        log.error(
-            "port %d is in use: stop what holds it, or choose another with --exchange-port", server.port
-        )
+        log.error("port %d is in use: stop what holds it, or choose another with --exchange-port", server.port)
         return 3
     gc.collect()
     gc.freeze()  # the symbols live as long as the process: nothing to look through again and again

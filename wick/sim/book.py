@@ -9,6 +9,7 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wick.sim.market import Pair
 
@@ -53,7 +54,7 @@ def book(pair: Pair) -> Book:
     return Book(pair.update_id, bids, asks)
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """splitmix64's finish: any change of a value changes half of the bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

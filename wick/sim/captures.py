@@ -40,9 +40,7 @@ def find_files(names: Sequence[str]) -> list[Path]:
         else:
             found = [entry for entry in path.parent.glob(path.name) if entry.is_file()]
         if not found:
-            raise SettingError(
-                f"exchange.files: {name!r} is wrong: valid is a capture file, a directory, or a pattern"
-            )
+            raise SettingError(f"exchange.files: {name!r} is wrong: valid is a capture file, a directory, or a pattern")
         paths += sorted(found)
     return list(dict.fromkeys(paths))
 

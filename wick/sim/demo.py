@@ -6,6 +6,7 @@ from wick.sim import wire
 from wick.sim.book import DepthFeed, book
 from wick.sim.connection import Connection, text_frame
 from wick.sim.market import Market, TradeEvent
+from wick.sim.symbols import UNITS
 
 if TYPE_CHECKING:
     from wick.sim.server import ExchangeServer
@@ -76,15 +77,15 @@ class Demo:
     def _emit(self, until_ms: int) -> None:
         publish = self._server.publish
         for event in self.market.advance(until_ms):
-            if type(event) is TradeEvent:
-                topic = self._trades[event.index]
+            if isinstance(event, TradeEvent):
+                topic = self._trades[event.pair]
                 if topic.clients:
-                    payload = wire.trade(self._names[event.index], event, event.time_ms + 1)
+                    payload = wire.trade(self._names[event.pair], event, event.time_ms + 1)
                     publish(topic, topic.name, payload)
             else:
-                topic = self._quotes[event.index]
+                topic = self._quotes[event.pair]
                 if topic.clients:
-                    publish(topic, topic.name, wire.book_ticker(self._names[event.index], event))
+                    publish(topic, topic.name, wire.book_ticker(self._names[event.pair], event))
 
     def _emit_depth(self, now_ms: int) -> None:
         for index, feed in self._feeds.items():
@@ -133,7 +134,7 @@ class Demo:
 
 
 def _trade_body(trade: TradeEvent) -> dict[str, Any]:
-    quote_quantity = trade.price * trade.quantity // wire.UNITS
+    quote_quantity = trade.price * trade.quantity // UNITS
     return wire.trade_body(
         trade.trade_id, wire.decimal(trade.price).decode(), wire.decimal(trade.quantity).decode(),
         wire.decimal(quote_quantity).decode(), trade.time_ms, trade.buyer_is_maker,

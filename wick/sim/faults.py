@@ -126,9 +126,7 @@ def table() -> list[dict[str, Any]]:
         {
             "fault": fault.name,
             "help": fault.help,
-            "params": {
-                param.name: {"default": param.default, "valid": param.valid} for param in fault.params
-            },
+            "params": {param.name: {"default": param.default, "valid": param.valid} for param in fault.params},
         }
         for fault in FAULTS
     ]
@@ -197,7 +195,7 @@ class Faults:
             kind = CORRUPTIONS[self.counters["corrupt"] % len(CORRUPTIONS)] if kind == "mixed" else kind
             frame = self._mutated(frame, kind)
             self.counters["corrupt"] += 1
-        frames = (frame,)
+        frames: tuple[bytes, ...] = (frame,)
         if self._duplicate[0] and fnmatchcase(stream, self._duplicate[1]):
             self._duplicate[0] -= 1
             self.counters["duplicate"] += 1

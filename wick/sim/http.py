@@ -56,9 +56,7 @@ class RequestReader:
                 return None
         body, self.buffer = self.buffer[: int(length)], self.buffer[int(length) :]
         url = urlsplit(target)
-        return HttpRequest(
-            method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, raw
-        )
+        return HttpRequest(method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, raw)
 
     def _receive(self) -> bool:
         data = self._sock.recv(65536)
@@ -80,9 +78,7 @@ def _parsed_head(raw: bytes) -> tuple[str, str, dict[str, str]]:
     return words[0], words[1], headers
 
 
-def response(
-    status: int, body: bytes, *, keep_alive: bool, headers: tuple[tuple[str, str], ...] = ()
-) -> bytes:
+def response(status: int, body: bytes, *, keep_alive: bool, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     lines = [
         f"HTTP/1.1 {status} {_phrase(status)}",
         "Content-Type: application/json;charset=UTF-8",

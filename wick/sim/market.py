@@ -40,7 +40,7 @@ _TRADE_IDS_PER_S, _UPDATE_IDS_PER_S = 20_000.0, 200_000.0
 
 
 class TradeEvent(NamedTuple):
-    index: int  # of the symbol
+    pair: int  # index of the symbol
     time_ms: int
     trade_id: int
     price: int
@@ -49,7 +49,7 @@ class TradeEvent(NamedTuple):
 
 
 class QuoteEvent(NamedTuple):
-    index: int
+    pair: int
     time_ms: int
     update_id: int
     bid: int
@@ -97,9 +97,7 @@ class Pair:
     def quote(self, index: int, time_ms: int) -> QuoteEvent:
         tick, lot = self.listing.tick, self.listing.lot
         bid, bid_quantity = self.bid * tick, self.bid_lots * lot
-        return QuoteEvent(
-            index, time_ms, self.update_id, bid, bid_quantity, self.ask * tick, self.ask_lots * lot
-        )
+        return QuoteEvent(index, time_ms, self.update_id, bid, bid_quantity, self.ask * tick, self.ask_lots * lot)
 
 
 class Market:
@@ -110,9 +108,7 @@ class Market:
         self._time_ms = start_ms
         shares = 1.0 / np.arange(1, count + 1)
         shares /= shares.sum()
-        vectors, uniforms, normals, salts = (
-            np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
-        )
+        vectors, uniforms, normals, salts = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
         self._rng = vectors
         self._uniform = _pool(uniforms.random)
         self._normal = _pool(normals.standard_normal)

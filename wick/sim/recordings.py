@@ -128,9 +128,7 @@ class Recordings:
         """A REST snapshot does not name its symbol: it is the one whose update ids are nearest."""
         number = re.match(rb"\d+", line.raw[len(_SNAPSHOT) :].lstrip())
         if number is None:
-            self._complain(
-                self.paths[line.file], f"line {line.number}", "a depth snapshot without lastUpdateId"
-            )
+            self._complain(self.paths[line.file], f"line {line.number}", "a depth snapshot without lastUpdateId")
             return
         here = int(number[0])
         symbol = min(updates, key=lambda name: abs(int(_UPDATE_ID.search(updates[name])[1]) - here))  # type: ignore[index]
@@ -200,6 +198,9 @@ class Recordings:
             server.log.info("played all frames=%d %s seconds=%.3f", sent.total(), channels, seconds)
         except GreenletExit:
             pass  # the connection has ended before
+        except Exception:
+            server.log.exception("the player has failed")
+            connection.cut()
 
     def _wait(self, connection: Connection, line: Line, started: float) -> None:
         """Until the frame's time has come and the client has room for it."""
@@ -257,9 +258,7 @@ def _trade_body(raw: bytes) -> dict[str, Any] | None:
 def _info(symbol: str, samples: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     quote = next((name for name in _QUOTES if symbol.endswith(name) and symbol != name), "")
     base = symbol.removesuffix(quote) if quote else symbol
-    return wire.symbol_info(
-        symbol, base, quote, _step(price for price, _ in samples), _step(q for _, q in samples)
-    )
+    return wire.symbol_info(symbol, base, quote, _step(price for price, _ in samples), _step(q for _, q in samples))
 
 
 def _step(numbers: Any) -> str:

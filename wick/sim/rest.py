@@ -53,18 +53,16 @@ def _listed(source: "Source", query: dict[str, str]) -> str:
 
 def _exchange_info(source: "Source", query: dict[str, str], now_ms: int) -> bytes:
     listed = source.symbols()
-    wanted = list(listed)
+    wanted: object = list(listed)
     if "symbol" in query:
         wanted = [query["symbol"]]
     elif "symbols" in query:
         try:
             wanted = orjson.loads(query["symbols"])
         except orjson.JSONDecodeError:
-            wanted = [None]
+            wanted = None
     if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
-        raise RestError(
-            -1100, "Illegal characters found in parameter 'symbols'; legal range is a list of symbols."
-        )
+        raise RestError(-1100, "Illegal characters found in parameter 'symbols'; legal range is a list of symbols.")
     if not all(name in listed for name in wanted):
         raise wire.invalid_symbol()
     body = {"timezone": "UTC", "serverTime": now_ms, "rateLimits": [], "exchangeFilters": []}

@@ -100,9 +100,7 @@ def _all_listings() -> list[Listing]:
             if (base, quote, dollars) not in taken and base != quote:
                 pairs.append((base, quote, dollars))
     return [
-        _listing(base, quote, dollars)
-        for base, quote, dollars in pairs
-        if dollars / _QUOTES[quote] >= _SMALLEST_PRICE
+        _listing(base, quote, dollars) for base, quote, dollars in pairs if dollars / _QUOTES[quote] >= _SMALLEST_PRICE
     ]
 
 
@@ -110,6 +108,4 @@ def _listing(base: str, quote: str, dollars: float) -> Listing:
     price = dollars / _QUOTES[quote]
     price_decimals = min(8, max(2, 3 - math.floor(math.log10(price))))
     lot_decimals = min(8, max(0, math.ceil(math.log10(dollars / _LOT_WORTH))))
-    return Listing(
-        base + quote, base, quote, price, dollars, 10 ** (8 - price_decimals), 10 ** (8 - lot_decimals)
-    )
+    return Listing(base + quote, base, quote, price, dollars, 10 ** (8 - price_decimals), 10 ** (8 - lot_decimals))

@@ -153,9 +153,7 @@ def parse_request(raw: bytes) -> Request:
     try:
         message = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise RequestError(
-            3, f"Invalid JSON: expected value at line {error.lineno} column {error.colno}"
-        ) from error
+        raise RequestError(3, f"Invalid JSON: expected value at line {error.lineno} column {error.colno}") from error
     if not isinstance(message, dict):
         raise RequestError(2, "Invalid request: expected an object at line 1 column 1")
     request_id = message.get("id")
@@ -163,14 +161,10 @@ def parse_request(raw: bytes) -> Request:
         raise RequestError(2, "Invalid request: request ID must be an unsigned integer")
     method, params = message.get("method"), message.get("params", [])
     if method is None:
-        raise RequestError(
-            2, f"Invalid request: missing field `method` at line 1 column {len(raw)}", request_id
-        )
+        raise RequestError(2, f"Invalid request: missing field `method` at line 1 column {len(raw)}", request_id)
     if method not in _METHODS:
         expected = ", ".join(f"`{name}`" for name in _METHODS)
-        raise RequestError(
-            2, f"Invalid request: unknown variant `{method}`, expected one of {expected}", request_id
-        )
+        raise RequestError(2, f"Invalid request: unknown variant `{method}`, expected one of {expected}", request_id)
     if not isinstance(params, list):
         raise RequestError(2, "Invalid request: invalid type: expected a sequence", request_id)
     if method in ("SUBSCRIBE", "UNSUBSCRIBE"):

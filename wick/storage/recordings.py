@@ -28,10 +28,10 @@ from wick.storage import dumps
 READ_BYTES = 1 << 18  # compressed bytes a read
 BLOCK_BYTES = 1 << 20  # decompressed bytes a block, at most
 MAX_LINE_BYTES = 1 << 24  # a depth snapshot of 5,000 levels has 0.3 MB; unbounded, a line could take it all
-STAMP_DIGITS = 19  # nanoseconds since the epoch, from 2001 to 2286
+STAMP_DIGITS = 19  # of nanoseconds since the epoch, from 2001 to 2286; other lengths are read, but slower
 SNIFF_LINES = 50  # a file whose first lines are damaged is still recognised
 
-_CAPTURE_LINE = re.compile(rb"[0-9]{19} ")
+_CAPTURE_LINE = re.compile(rb"([0-9]{1,19}) ")
 
 Fault = Callable[[str, ParseError], None]  # told where (`file:line`) and what
 Meter = Callable[[int], None]  # told how many bytes were read from a file
@@ -185,8 +185,8 @@ class Recording:
         if not head:
             raise ParseError(damage)
         for line in head:
-            if _CAPTURE_LINE.match(line):
-                self.first_ns = int(line[:STAMP_DIGITS])
+            if match := _CAPTURE_LINE.match(line):
+                self.first_ns = int(match[1])
                 return
             self.layout = dumps.recognise(line)
             if self.layout:
@@ -230,10 +230,10 @@ class Recording:
         times: list[int] = []
         frames = []
         for number, line in enumerate(lines, first):
-            if _CAPTURE_LINE.match(line):
+            if match := _CAPTURE_LINE.match(line):
                 numbers.append(number)
-                times.append(int(line[:STAMP_DIGITS]))
-                frames.append(line[STAMP_DIGITS + 1 :])
+                times.append(int(match[1]))
+                frames.append(line[match.end() :])
             elif line.strip():
                 fault(f"{self.name}:{number}", ParseError("no receive time", "", line[:40]))
         return Block(numbers, times, frames)

@@ -13,8 +13,13 @@ async function get(path, query = {}) {
   const response = await fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (response.status === 401) throw new Error("This front wants a token: open the page with ?token=\u2026 in its address.");
   const body = await response.json().catch(() => null);
-  if (!response.ok || body === null) throw new Error(body?.error?.message ?? `The front answered ${response.status}.`);
+  if (!response.ok || body === null) throw new Error(complaint(body?.error) ?? `The front answered ${response.status}.`);
   return body;
+}
+
+function complaint(error) {
+  if (!error?.message) return null;
+  return `${error.field}: ${error.message}` + (error.valid ? `; valid is ${error.valid}` : "");
 }
 
 /** [{venue, symbol}, ...] */

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { CandleChart } from "./chart.js";
 import { closeMs, spokenName } from "./intervals.js";
-import { liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
+import { FLAG, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
 import { CandleSeries } from "./series.js";
 import { Session } from "./session.js";
 import { Legend, PriceHead, StatusLine, drawNotice } from "./view.js";
@@ -14,6 +14,8 @@ const MEND_TRIES = 3; // the store is a moment behind the stream: a hole between
 const RETRY_MS = 1_000;
 const RETRY_CAP_MS = 10_000;
 const TICK_MS = 500;
+const FRAME_MS = 30; // the stream moves 20 times a second: 60 pictures of it would be work for nothing
+const OMITTED_MS = 10_000; // far beyond the grace period after which a CLOSE comes
 const SWITCH_MS = 120; // holding an arrow key runs through the list without asking for every symbol's history
 
 const byId = (id) => document.getElementById(id);
@@ -29,18 +31,26 @@ let switchTimer = null;
 // ---------------------------------------------------------------------------------------------------- drawing
 
 let frameAsked = false;
+let drawnAt = 0;
 
 function draw() {
   if (frameAsked) return;
   frameAsked = true;
-  requestAnimationFrame((now) => {
-    frameAsked = false;
-    settle();
-    chart.draw();
-    drawHead();
-    drawLegend();
-    watchlist.draw(now);
-  });
+  requestAnimationFrame(frame);
+}
+
+function frame(now) {
+  if (now - drawnAt < FRAME_MS) {
+    requestAnimationFrame(frame);
+    return;
+  }
+  frameAsked = false;
+  drawnAt = now;
+  settle();
+  chart.draw();
+  drawHead();
+  drawLegend();
+  watchlist.draw(now);
 }
 
 /** Takes the live candle over into the series. */
@@ -224,13 +234,24 @@ function onCandles(event) {
       if (selection.snapshots > 1) loadLatest(selection);
       break;
     case "diff":
-      if (event.rolled) series.mergeStream([event.rolled]);
+      if (event.rolled) leaveBehind(event.rolled);
       liveMoved = true;
       break;
     case "close":
       series.mergeStream([event.candle]);
       break;
   }
+}
+
+/** The candle that was live stays until its CLOSE; if it was empty and the engine omits such, none comes. */
+function leaveBehind(candle) {
+  const chosen = selection;
+  series.mergeStream([candle]);
+  if (!(candle.flags & FLAG.EMPTY)) return;
+  setTimeout(() => {
+    if (chosen === selection) series.dropOpen(candle.openTimeMs);
+    draw();
+  }, OMITTED_MS);
 }
 
 // ---------------------------------------------------------------------------------------------------- status

@@ -7,12 +7,12 @@ import { compact, openTimeText, priceText } from "./format.js";
 import { axisNeeds } from "./intervals.js";
 import { FLAG } from "./protocol.js";
 
-const UP = "#2fbf93";
-const DOWN = "#f0566b";
+const UP = "#34c79a";
+const DOWN = "#dd4660";
 const QUIET = "#5d6b7c"; // a candle without a trade
 const AMBER = "#e5a93d"; // suspect
 const HOLLOW = "rgba(0, 0, 0, 0)";
-const DIM = Object.freeze({ [UP]: "rgba(47, 191, 147, 0.5)", [DOWN]: "rgba(240, 86, 107, 0.5)", [QUIET]: "rgba(93, 107, 124, 0.5)" });
+const DIM = Object.freeze({ [UP]: "rgba(52, 199, 154, 0.5)", [DOWN]: "rgba(221, 70, 96, 0.5)", [QUIET]: "rgba(93, 107, 124, 0.5)" });
 const HISTORY_MARGIN_BARS = 30; // ask for more when fewer than this are left of the view
 const FIRST_VIEW_BARS = 140;
 const FEWEST_VIEW_BARS = 60; // a handful of candles should not fill the screen
@@ -40,7 +40,7 @@ function column(candle) {
   const volume = Number(candle.volume);
   const delta = volume > 0 ? (2 * Number(candle.takerBuyVolume)) / volume - 1 : 0;
   const strength = (0.18 + 0.62 * Math.min(1, Math.abs(delta) * 1.6)).toFixed(2);
-  const rgb = delta >= 0 ? "47, 191, 147" : "240, 86, 107";
+  const rgb = delta >= 0 ? "52, 199, 154" : "221, 70, 96";
   return { time: secondsOf(candle.openTimeMs), value: volume, color: `rgba(${rgb}, ${strength})` };
 }
 

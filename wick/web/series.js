@@ -16,9 +16,12 @@ export function candlesFromHistory({ columns, rows }) {
 
 const isClosed = (candle) => (candle.flags & FLAG.CLOSED) !== 0;
 
-/** Whether `candle` may take the place of `old`: a closed one beats an open one, a later revision an earlier one. */
+/** Whether `candle` may take the place of `old`. Of two closed ones: complete beats partial, then the later revision. */
 function supersedes(candle, old, fromStream) {
   if (isClosed(candle) !== isClosed(old)) return isClosed(candle);
+  if (!isClosed(candle)) return fromStream;
+  const partial = (one) => (one.flags & FLAG.PARTIAL) !== 0;
+  if (partial(candle) !== partial(old)) return partial(old);
   if (candle.revision !== old.revision) return candle.revision > old.revision;
   return fromStream;
 }
@@ -84,6 +87,12 @@ export class CandleSeries {
   /** The live candle in its present state; a close that has come for it stands. */
   setLive(candle) {
     if (candle) this.mergeStream([candle]);
+  }
+
+  /** Forgets a candle that nobody closed: an empty one, where the venue omits those. */
+  dropOpen(openTimeMs) {
+    const candle = this.#byTime.get(openTimeMs);
+    if (candle && !isClosed(candle)) this.#remove(openTimeMs);
   }
 
   /** Forgets what is older than `openTimeMs`: beyond a hole that history cannot fill in one page. */

@@ -4,7 +4,8 @@ import { NOTHING, compact, percentText, priceText } from "./format.js";
 import { HEAD, decimal } from "./protocol.js";
 
 const SORT_EVERY_MS = 1_500; // rows that change places at every trade cannot be read
-const FLASH_EVERY_MS = 250;
+const FLASH_MS = 280; // set and taken away: an animation would repaint the list sixty times a second
+const FLASH_EVERY_MS = 450;
 const SPARE_ROWS = 3; // above and below the view, so that a quick scroll shows no holes
 
 const float = (mantissa, decimals) => Number(mantissa) / 10 ** decimals;
@@ -67,7 +68,6 @@ class Slot {
     this.total = -1;
     this.price = 0;
     this.flashedAt = 0;
-    this.flashPhase = 0;
   }
 }
 
@@ -244,6 +244,7 @@ export class Watchlist {
       element.setAttribute("aria-setsize", slot.total);
     }
     const moved = slot.row !== row;
+    if (element.dataset.flash && now - slot.flashedAt > FLASH_MS) element.dataset.flash = "";
     if (!moved && slot.version === row.version) return;
     slot.version = row.version;
     if (moved) {
@@ -274,8 +275,7 @@ export class Watchlist {
     slot.change.dataset.sign = row.change > 0 ? "up" : row.change < 0 ? "down" : "";
     setText(slot.volume, compact(row.turnover));
     if (slot.price && price !== slot.price && now - slot.flashedAt > FLASH_EVERY_MS) {
-      slot.flashPhase = 1 - slot.flashPhase; // two names of one animation: changing the name starts it again
-      slot.element.dataset.flash = (price > slot.price ? "up" : "down") + slot.flashPhase;
+      slot.element.dataset.flash = price > slot.price ? "up" : "down";
       slot.flashedAt = now;
     }
     slot.price = price;

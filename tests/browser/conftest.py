@@ -1,0 +1,56 @@
+"""What the browser tests share: one system, one chromium, and for each test a page of its own that must stay clean."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.browser import chromium, system
+from tests.browser.chromium import Chromium, Page
+from tests.browser.system import RunningWick
+from tests.browser.stored_history import write_history
+
+SYMBOLS = 60  # more than fit on the screen
+
+
+@pytest.fixture(scope="module")
+def running_wick() -> Iterator[RunningWick]:
+    """The real system, running, with a history of stored candles."""
+    with system.running(EXCHANGE_SYMBOLS=SYMBOLS, EXCHANGE_RATE=300) as wick:
+        write_history(wick.data_dir / "candles.sqlite")
+        wick.start_all()
+        wick.wait_until_it_runs()
+        yield wick
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    program = chromium.executable()
+    if program is None:
+        pytest.skip("there is no chromium on this machine (Debian's package chromium)")
+    with TemporaryDirectory(prefix="wick-chromium-", ignore_cleanup_errors=True) as profile:
+        with chromium.running(Path(profile), program) as wick:
+            yield wick
+
+
+@pytest.fixture
+def open_page(browser: Chromium, running_wick: RunningWick) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a new tab. Whatever the test did: nothing on the console, and no host asked but our own."""
+    pages = []
+
+    def open_page(fragment: str = "", query: str = "", port: int | None = None) -> Page:
+        page = browser.page()
+        pages.append(page)
+        page.resize(1440, 900)
+        page.open(f"http://127.0.0.1:{port or running_wick.port}/{query}{fragment}")
+        page.wait_for("window.wick")
+        return page
+
+    yield open_page
+    for page in pages:
+        errors, urls = page.errors, page.urls
+        page.close()
+        assert errors == []
+        assert {urlsplit(url).hostname for url in urls if not url.startswith("data:")} == {"127.0.0.1"}

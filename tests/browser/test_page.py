@@ -1,0 +1,227 @@
+"""The page in a real browser against the real system: what a person sees, and that it stays true."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import Page, until
+from tests.browser.system import RunningWick, free_port
+from tests.browser.stored_history import ROWS
+from wick.market.intervals import NAMES
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+
+# Candles, volume and price line are the only saturated colours on the canvases; axes and grid are grey.
+COLOURED_PIXELS = """
+[...document.querySelectorAll('#chart canvas')].reduce((sum, canvas) => {
+  if (!canvas.width || !canvas.height) return sum;
+  const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  for (let i = 0; i < data.length; i += 4) {
+    const [r, g, b, a] = [data[i], data[i + 1], data[i + 2], data[i + 3]];
+    if (a > 40 && Math.max(r, g, b) - Math.min(r, g, b) > 60) sum += 1;
+  }
+  return sum;
+}, 0)
+"""
+PICTURE = """
+[...document.querySelectorAll('#chart canvas')].map((canvas) => canvas.width && canvas.height ? canvas.toDataURL() : '').join()
+"""
+OPEN_TIMES = "wick.candles.map((candle) => candle.openTimeMs)"
+FIELDS = {
+    "openTimeMs": "open_time_ms", "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume",
+    "quoteVolume": "quote_volume", "tradeCount": "trade_count", "takerBuyVolume": "taker_buy_volume",
+    "takerBuyQuoteVolume": "taker_buy_quote_volume", "revision": "revision",
+}  # fmt: skip
+
+
+def text(page: Page, selector: str) -> str:
+    return str(page.evaluate(f"document.querySelector({selector!r}).textContent"))
+
+
+def are_contiguous(open_times_ms: list[int], step_ms: int) -> bool:
+    return all(later - earlier == step_ms for earlier, later in zip(open_times_ms, open_times_ms[1:], strict=False))
+
+
+def of_api(row: dict[str, Any]) -> dict[str, Any]:
+    return {ours: row[theirs] for ours, theirs in FIELDS.items()}
+
+
+def test_the_chart_appears_with_candles(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page("#binance:BTC-USDT:1m")
+    page.wait_for("wick.loaded && wick.connected && wick.candles.length > 100")
+    until(lambda: page.evaluate(COLOURED_PIXELS) > 2_000, "candles on the canvas", 10)
+    assert text(page, "#symbol") == "BTCUSDT"
+    assert re.fullmatch(r"[\d,]+\.\d{2}", text(page, "#last"))
+    assert [button for button in page.evaluate("[...document.querySelectorAll('#intervals button')].map((b) => b.textContent)")] == list(NAMES)
+    assert page.evaluate("document.querySelector('#tv-attr-logo').href").startswith("https://www.tradingview.com/")
+
+
+def test_the_picture_moves_with_the_market(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for("wick.loaded && wick.candles.length")
+    diffs, picture, price = page.evaluate("wick.counters.diffs"), page.evaluate(PICTURE), text(page, "#last")
+    until(lambda: page.evaluate("wick.counters.diffs") > diffs, "diffs", 10)
+    until(lambda: page.evaluate(PICTURE) != picture, "another picture", 10)
+    until(lambda: text(page, "#last") != price, "another price", 10)
+    page.wait_for("/ UTC$/.test(document.querySelector('#clock').textContent) && document.body.dataset.status === 'live'")
+
+
+def test_a_click_on_an_interval_shows_its_candles(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for("wick.loaded")
+    page.click("#intervals [data-interval='1m']")
+    page.wait_for("wick.interval === '1m' && wick.loaded && wick.candles.length > 100")
+    assert all(open_ms % 60_000 == 0 for open_ms in page.evaluate(OPEN_TIMES))
+    assert page.evaluate("location.hash") == "#binance:BTC-USDT:1m"
+    page.press("ArrowLeft")
+    page.wait_for("wick.interval === '30s' && wick.loaded")
+    assert all(open_ms % 30_000 == 0 for open_ms in page.evaluate(OPEN_TIMES))
+
+
+def test_typing_finds_a_symbol_and_arrows_walk_the_list(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for(f"wick.loaded && wick.symbols.length === {60}")
+    bitcoin = page.evaluate("wick.candles.at(-1).open")
+    page.type("ethu")
+    page.wait_for("wick.symbols.length === 1 && wick.symbols[0] === 'binance:ETH-USDT'")
+    page.press("Enter")
+    page.wait_for("wick.symbol === 'ETH-USDT' && wick.loaded && wick.candles.length && wick.symbols.length > 1")
+    assert page.evaluate("wick.candles.at(-1).open") != bitcoin
+    assert text(page, "#symbol") == "ETHUSDT"
+    assert page.evaluate("location.hash") == "#binance:ETH-USDT:15s"
+    below = page.evaluate("wick.symbols[wick.symbols.indexOf('binance:ETH-USDT') + 1]")
+    page.press("ArrowDown")
+    page.wait_for(f"`${{wick.venue}}:${{wick.symbol}}` === {below!r} && wick.loaded")
+
+
+def test_an_address_names_symbol_and_interval(open_page: OpenPage) -> None:
+    page = open_page("#binance:ETH-USDT:5m")
+    page.wait_for("wick.loaded && wick.symbol === 'ETH-USDT' && wick.interval === '5m'")
+    page.evaluate("location.hash = '#binance:BTC-USDT:1m'")
+    page.wait_for("wick.loaded && wick.symbol === 'BTC-USDT' && wick.interval === '1m' && wick.candles.length > 100")
+
+
+def test_the_list_holds_every_symbol_but_only_the_visible_rows(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page()
+    known = {f"{pair['venue']}:{pair['symbol']}" for pair in running_wick.get("/api/v1/symbols")}
+    page.wait_for(f"wick.symbols.length === {len(known)}")
+    assert set(page.evaluate("wick.symbols")) == known
+    assert page.evaluate("document.querySelectorAll('.row').length") < len(known)
+    page.click("[data-sort='name']")
+    names = page.wait_for("wick.symbols[0] < wick.symbols.at(-1) && wick.symbols")
+    assert names == sorted(names)
+    page.evaluate("document.querySelector('#list').scrollTop = 1e6")
+    last = names[-1].split(":")[1].replace("-", "")
+    page.wait_for(f"[...document.querySelectorAll('.row:not([hidden]) .row-symbol')].some((row) => row.textContent === {last!r})")
+    page.wait_for("[...document.querySelectorAll('.row:not([hidden]) .row-last')].every((cell) => /\\d/.test(cell.textContent))")
+
+
+def test_older_candles_come_when_the_chart_is_pulled_to_the_right(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:1m")
+    page.wait_for("wick.loaded && wick.candles.length >= 500")
+    page.press("End")
+
+    def pull() -> bool:
+        page.drag((450, 400), (1250, 400))
+        return bool(page.evaluate("wick.candles.length") >= ROWS)
+
+    until(pull, "all of the stored candles", 30)
+    times = page.evaluate(OPEN_TIMES)
+    assert times == sorted(set(times))
+    assert are_contiguous(times, 60_000)
+
+
+def test_the_legend_tells_the_candle_under_the_crosshair(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page("#binance:BTC-USDT:1m")
+    page.wait_for("wick.loaded && wick.candles.length > 100")
+    newest = text(page, ".legend .name")
+    page.move_to(900, 400)
+    page.wait_for(f"document.querySelector('.legend .name').textContent !== {newest!r}")
+    shown = text(page, ".legend")
+    moment = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", shown)
+    assert moment is not None
+    candle = page.evaluate(f"wick.candles.find((c) => new Date(c.openTimeMs).toISOString().startsWith({moment[0].replace(' ', 'T')!r}))")
+    for label, field in (("O", "open"), ("H", "high"), ("L", "low"), ("C", "close")):
+        assert f"{label}{float(candle[field]):,.2f}" in shown
+    assert "Taker buy40%" in shown
+    assert "Trades40" in shown
+
+
+def test_nothing_sticks_out_of_a_phone_and_the_list_is_a_drawer(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:1M")
+    page.resize(390, 844, mobile=True)
+    page.wait_for("wick.loaded && wick.connected")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    chosen = page.evaluate("(({left, right}) => [left, right])(document.querySelector('[data-interval=\"1M\"]').getBoundingClientRect())")
+    assert 0 <= chosen[0] < chosen[1] <= 390
+    page.click("#menu")
+    page.wait_for("document.querySelector('#watch').getBoundingClientRect().left === 0")
+    page.press("Escape")
+    page.wait_for("document.querySelector('#watch').getBoundingClientRect().right <= 0")
+
+
+def test_everything_that_can_be_operated_has_a_name(open_page: OpenPage) -> None:
+    page = open_page()
+    page.wait_for("wick.loaded && wick.symbols.length")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    operated = [node for node in nodes if node.get("role", {}).get("value") in ("button", "searchbox", "link", "listbox", "option")]
+    assert len(operated) > len(NAMES)
+    assert [node for node in operated if not node.get("name", {}).get("value")] == []
+    live = "[...document.querySelectorAll('[aria-live], [role=status]')].map((element) => element.id)"
+    assert "state" in page.evaluate(live)
+
+
+def test_a_token_in_the_pages_address_opens_api_and_socket(open_page: OpenPage, running_wick: RunningWick) -> None:
+    port = free_port()
+    running_wick.start("front", 1, 2, "--front-port", str(port), "--front-token", "sesame")
+    until(lambda: running_wick.get("/healthz", port), "the second front", 20)
+    page = open_page("#binance:BTC-USDT:15s", "?token=sesame", port)
+    page.wait_for("wick.connected && wick.loaded && wick.candles.length")
+    running_wick.kill("front-1")
+    page.wait_for("!wick.connected")
+    page.errors.clear()  # the refused connections since then
+
+
+def test_history_and_live_candles_have_no_seam(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for("wick.loaded && wick.candles.length")
+    # Long enough for a live candle to be left behind and for its close to come.
+    seen = page.evaluate("wick.candles.at(-1).openTimeMs")
+    page.wait_for(f"wick.candles.find((c) => c.openTimeMs > {seen})", 20)
+    page.wait_for(f"wick.candles.find((c) => c.openTimeMs === {seen}).flags & 1", 10)
+    times = page.evaluate(OPEN_TIMES)
+    assert len(times) >= 2
+    assert are_contiguous(times, 15_000)
+    page_closed = {c["openTimeMs"]: {field: c[field] for field in FIELDS} for c in page.evaluate("wick.candles.filter((c) => c.flags & 1)")}
+    api_closed = {row["open_time_ms"]: of_api(row) for row in running_wick.candles("BTC-USDT", "15s") if row["flags"] & 1}
+    assert seen in page_closed
+    assert page_closed == {open_ms: api_closed[open_ms] for open_ms in page_closed}
+
+
+def test_the_page_goes_on_by_itself_after_the_front_was_killed(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for("wick.loaded && wick.connected && wick.candles.length")
+    page.evaluate("window.notReloaded = true")
+    page.evaluate("0")
+    assert page.errors == []
+    before = page.evaluate("wick.candles.length")
+    running_wick.kill("front-0")
+    page.wait_for("document.body.dataset.status === 'waiting'")
+    page.wait_for("!document.querySelector('#banner').hidden && /next try/.test(document.querySelector('#banner').textContent)")
+    running_wick.start("front")
+    page.wait_for("wick.status === 'live'", 40)
+    running_wick.wait_until_it_runs()
+    diffs = page.evaluate("wick.counters.diffs")
+    page.wait_for(f"wick.counters.diffs > {diffs + 20}")
+    page.wait_for("document.querySelector('#banner').hidden")
+    page.wait_for(f"wick.candles.length >= {before} && wick.symbols.length > 1")
+    assert page.evaluate("window.notReloaded") is True
+    assert page.loads == 1
+    assert are_contiguous(page.evaluate(OPEN_TIMES), 15_000)
+    refused = [error for error in page.errors if "WebSocket connection" in error or "ERR_CONNECTION_REFUSED" in error]
+    assert [error for error in page.errors if error not in refused] == []
+    page.errors.clear()

@@ -1,0 +1,251 @@
+"""Candles against a slow, obviously right reference, over streams that real venues send."""
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wick.market.candles import PairCandles
+from wick.market.intervals import INTERVALS, NAMES, by_name
+from wick.market.schema import CANDLE_FIELDS, Flag
+
+MS = 1_000_000
+START_MS = 1_723_161_585_000  # 2024-08-08 23:59:45 UTC: midnight is near
+F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
+
+
+def trade(at_ms, trade_id, price, quantity=1, buy=True, count=1):
+    return (at_ms * MS, trade_id, price, 0, quantity, 0, buy, count)
+
+
+def reference(trades, interval, clock_ms, empty="flat"):
+    """All candles that have a trade, and the flat ones between them up to the one that holds `clock_ms`."""
+    ordered = sorted(trades)  # by time, then id
+    rows = {}
+    for open_ms, group in groupby(ordered, key=lambda t: interval.open_ms(t[0] // MS)):
+        group = list(group)
+        prices = [t[2] for t in group]
+        buys = [t for t in group if t[6]]
+        rows[open_ms] = [
+            prices[0], max(prices), min(prices), prices[-1],
+            sum(t[4] for t in group), sum(t[2] * t[4] for t in group), sum(t[7] for t in group),
+            sum(t[4] for t in buys), sum(t[2] * t[4] for t in buys), group[0][1], group[-1][1],
+        ]  # fmt: skip
+    if empty == "flat":
+        open_ms, close = min(rows), 0
+        while open_ms <= max(clock_ms, max(rows)):
+            close = rows.get(open_ms, [0, 0, 0, close])[3]
+            rows.setdefault(open_ms, [close] * 4 + [0] * 7)
+            open_ms = interval.close_ms(open_ms)
+    return dict(sorted(rows.items()))
+
+
+def engine_rows(pair, interval_name, into=None):
+    """The newest revision of each candle: closed ones as published, then pending and live ones."""
+    rows = into if into is not None else {}
+    for name, row in [*pair.drain_closed(), *pair.live()]:
+        if name == interval_name:
+            rows[row[0]] = row[F["open"] :]
+    return dict(sorted(rows.items()))
+
+
+TRADES = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 400), st.integers(0, 60_000), st.integers(0, 300_000)),  # ms since the one before
+        st.integers(1, 50),
+        st.integers(1, 10**15),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def stream(steps):
+    at_ms, trades = START_MS, []
+    for number, (step, price, quantity, buy) in enumerate(steps):
+        at_ms += step
+        trades.append(trade(at_ms, 1000 + number, price, quantity, buy))
+    return trades
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=TRADES, data=st.data(), empty=st.sampled_from(["flat", "omit"]))
+def test_doubled_and_reordered_trades_make_the_reference_candles_of_every_interval(steps, data, empty):
+    trades = stream(steps)
+    # Every trade may arrive up to a second late, and twice: within the grace period.
+    arrivals = []
+    for one in trades:
+        arrivals += [(one[0] + data.draw(st.integers(0, 1_000)) * MS, one) for _ in range(data.draw(st.integers(1, 2)))]
+    pair = PairCandles("v", "S", grace_ms=2_000, history=10_000, empty=empty)
+    closed = {name: {} for name in NAMES}
+    for arrival_ns, one in sorted(arrivals):
+        pair.advance(arrival_ns // MS)
+        pair.trades([one])
+        for name, row in pair.drain_closed():
+            assert row[0] not in closed[name], "a candle closes once: nothing came later than its grace"
+            closed[name][row[0]] = row[F["open"] :]
+    for name in NAMES:
+        expected = reference(trades, by_name(name), pair.clock_ms, empty)
+        rows = {**closed[name], **{row[0]: row[F["open"] :] for n, row in pair.live() if n == name}}
+        if empty == "omit":
+            rows = {open_ms: row for open_ms, row in rows.items() if row[F["trade_count"] - F["open"]]}
+        assert rows == expected, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=TRADES, order=st.randoms(use_true_random=False))
+def test_trades_in_any_order_end_in_the_same_candles_by_revisions(steps, order):
+    trades = stream(steps)
+    shuffled = list(trades)
+    order.shuffle(shuffled)
+    pair = PairCandles("v", "S", grace_ms=0, history=10_000, empty="omit")
+    newest = {}
+    for one in shuffled:
+        pair.trades([one])
+        pair.advance(max(pair.clock_ms, one[0] // MS))
+        for name, row in pair.drain_closed():
+            before = newest.get((name, row[0]))
+            assert before is None or row[F["revision"]] == before[F["revision"]] + 1
+            newest[name, row[0]] = row
+    for name in NAMES:
+        rows = {open_ms: row[F["open"] :] for (n, open_ms), row in newest.items() if n == name}
+        rows |= {row[0]: row[F["open"] :] for n, row in pair.live() if n == name}
+        rows = {open_ms: row for open_ms, row in rows.items() if row[F["trade_count"] - F["open"]]}
+        assert dict(sorted(rows.items())) == reference(trades, by_name(name), 0, "omit"), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=TRADES, cuts=st.lists(st.integers(0, 60), max_size=5))
+def test_batches_may_be_split_anywhere(steps, cuts):
+    trades = stream(steps)
+    whole, split = PairCandles("v", "S"), PairCandles("v", "S")
+    whole.trades(trades)
+    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(trades)], strict=True):
+        split.trades(trades[begin:end])
+    assert split.groups == whole.groups
+    assert split.live() == whole.live()
+
+
+def test_a_trade_on_the_boundary_belongs_to_the_candle_that_opens():
+    pair = PairCandles("v", "S")
+    pair.trades([trade(START_MS + 14_999, 1, 10), trade(START_MS + 15_000, 2, 20)])
+    pair.advance(START_MS + 30_000)
+    rows = engine_rows(pair, "15s")
+    assert [row[3] for row in rows.values()][:2] == [10, 20]
+
+
+def test_midnight_the_first_of_the_month_closes_every_interval_that_ends_there():
+    midnight = 1_725_148_800_000  # 2024-09-01, a Sunday: the week goes on
+    pair = PairCandles("v", "S", grace_ms=1_000)
+    pair.trades([trade(midnight - 1, 1, 10)])
+    pair.advance(midnight + 999)
+    assert pair.drain_closed() == []
+    pair.advance(midnight + 1_000)
+    assert [name for name, _ in pair.drain_closed()] == [name for name in NAMES if name != "1w"]
+
+
+def test_a_quiet_pair_is_closed_by_the_clock_flat_at_its_last_price():
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([trade(START_MS, 1, 10)])
+    pair.advance(START_MS + 45_000)
+    rows = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert [row[F["flags"]] for row in rows] == [Flag.CLOSED, Flag.CLOSED | Flag.EMPTY, Flag.CLOSED | Flag.EMPTY]
+    assert [row[F["close"]] for row in rows] == [10, 10, 10]
+
+
+def test_a_quiet_pair_leaves_nothing_where_empty_candles_are_omitted():
+    pair = PairCandles("v", "S", grace_ms=0, empty="omit")
+    pair.trades([trade(START_MS, 1, 10)])
+    pair.advance(START_MS + 45_000)
+    assert len([row for name, row in pair.drain_closed() if name == "15s"]) == 1
+
+
+def test_an_outage_makes_no_flat_candles_since_nobody_saw_that_it_was_quiet():
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([trade(START_MS, 1, 10)])
+    pair.outage()
+    pair.trades([trade(START_MS + 60_000, 2, 11)])
+    pair.advance(START_MS + 75_000)
+    rows = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert [row[0] for row in rows] == [START_MS, START_MS + 60_000]
+
+
+def test_a_late_trade_moves_the_flat_candles_behind_it():
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([trade(START_MS, 1, 10)])
+    pair.advance(START_MS + 45_000)
+    pair.drain_closed()
+    pair.trades([trade(START_MS + 14_000, 2, 12)])
+    revised = {row[0]: row for name, row in pair.drain_closed() if name == "15s"}
+    assert [row[F["close"]] for row in revised.values()] == [12, 12, 12]
+    assert {row[F["revision"]] for row in revised.values()} == {1}
+    assert all(row[F["flags"]] & Flag.REVISED for row in revised.values())
+    assert engine_rows(pair, "15s")[START_MS + 45_000][:4] == [12, 12, 12, 12]
+
+
+def test_a_trade_older_than_the_history_is_counted_and_still_reaches_the_longer_candles():
+    pair = PairCandles("v", "S", grace_ms=0, history=2)
+    pair.trades([trade(START_MS, 5, 10)])
+    pair.advance(START_MS + 600_000)
+    pair.drain_closed()
+    pair.trades([trade(START_MS + 1, 4, 10, quantity=7)])
+    assert pair.counters["too_late"] == 1
+    month = dict(pair.live())["1M"]
+    assert month[F["volume"]] == 8 and month[F["trade_count"]] == 2
+
+
+def test_ids_that_are_missing_make_their_candle_suspect_until_they_come():
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([trade(START_MS, 1, 10), trade(START_MS + 5_000, 4, 10)])
+    pair.advance(START_MS + 15_000)
+    [row] = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert row[F["flags"]] == Flag.CLOSED | Flag.SUSPECT and pair.counters["missing"] == 2
+    pair.trades([trade(START_MS + 1_000, 2, 10), trade(START_MS + 2_000, 3, 10)])
+    *_, row = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert row[F["flags"]] == Flag.CLOSED | Flag.REVISED and pair.counters["missing"] == 0
+
+
+def test_a_candle_that_opened_before_we_listened_is_partial():
+    pair = PairCandles("v", "S", since_ms=START_MS + 1)
+    pair.trades([trade(START_MS + 1_000, 1, 10), trade(START_MS + 15_000, 2, 10)])
+    flags = {row[0]: row[F["flags"]] for name, row in pair.live() if name == "15s"}
+    assert flags == {START_MS: Flag.PARTIAL, START_MS + 15_000: 0}
+
+
+def test_sums_stay_exact_beyond_64_bits():
+    pair = PairCandles("v", "S")
+    size = 9_000_000_000_000_000_000  # near the most that a record holds
+    pair.trades([(START_MS * MS + i, i + 1, 10**15 + i, 8, size, 8, True, 1) for i in range(50)])
+    row = dict(pair.live())["1d"]
+    assert row[F["volume"]] == 50 * size
+    assert row[F["quote_volume"]] == sum((10**15 + i) * size for i in range(50))
+
+
+def test_more_decimals_restate_everything_before_them():
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([(START_MS * MS, 1, 5, 0, 3, 0, True, 1)])
+    pair.advance(START_MS + 15_000)
+    pair.quote(5, 1, 6, 1, 0, 0)
+    pair.trades([((START_MS + 16_000) * MS, 2, 525, 2, 1, 3, False, 1)])
+    assert pair.head[8:12] == [500, 1000, 600, 1000]
+    row = dict(pair.live())["1w"]
+    assert row[F["price_decimals"]] == 2 and row[F["quantity_decimals"]] == 3
+    assert row[F["open"] : F["quote_volume"] + 1] == [500, 525, 500, 525, 3001, 500 * 3000 + 525]
+
+
+def test_an_aggregate_counts_as_the_trades_it_stands_for():
+    pair = PairCandles("v", "S")
+    pair.trades([trade(START_MS, 1, 10, count=5), trade(START_MS, 2, 10)])
+    assert dict(pair.live())["1m"][F["trade_count"]] == 6
+
+
+@pytest.mark.parametrize("interval", INTERVALS, ids=NAMES)
+def test_a_pair_says_when_the_clock_next_matters(interval):
+    pair = PairCandles("v", "S", [interval], grace_ms=500)
+    pair.trades([trade(START_MS, 1, 10)])
+    close_ms = interval.close_ms(interval.open_ms(START_MS))
+    assert pair.due_ms == close_ms
+    pair.advance(close_ms)
+    assert pair.due_ms == close_ms + 500

@@ -1,0 +1,77 @@
+"""The exchange role as a process: its exit codes, its messages, its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.sim.exchange_process import ROOT
+
+
+def start(tmp_path: Path, port: int, *options: str) -> "subprocess.Popen[str]":
+    config = tmp_path / "wick.toml"
+    config.touch()
+    command = [sys.executable, "-m", "wick.roles.exchange", "--exchange-port", str(port), *options]
+    environment = {**os.environ, "WICK_CONFIG": str(config)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the exchange did not listen in time"
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_closes_clients_in_order_and_ends_with_0(tmp_path: Path, number: signal.Signals):
+    port = free_port()
+    process = start(tmp_path, port, "--exchange-symbols", "5")
+    wait_for(port)
+    with connect(f"ws://127.0.0.1:{port}/ws/btcusdt@trade", compression=None, proxy=None, max_queue=None) as client:
+        client.recv(timeout=5)
+        process.send_signal(number)
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                client.recv(timeout=5)
+        assert closed.value.rcvd.code == 1001
+    _, log = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert f"listening url=ws://127.0.0.1:{port} symbols=5" in log and "stopped" in log
+
+
+def test_a_port_in_use_ends_with_3_and_says_how_to_mend_it(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start(tmp_path, taken.getsockname()[1])
+        _, log = process.communicate(timeout=10)
+    assert process.returncode == 3
+    assert "in use" in log and "--exchange-port" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [("--exchange-files", "no-such-file.gz", "no-such-file.gz"), ("--exchange-rate", "fast", "exchange.rate")],
+)
+def test_a_wrong_setting_ends_with_2_and_names_it(tmp_path: Path, option: str, value: str, named: str):
+    process = start(tmp_path, free_port(), option, value)
+    _, log = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert named in log and "valid is" in log
+    assert "Traceback" not in log

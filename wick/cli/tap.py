@@ -1,0 +1,226 @@
+"""Listen in on any stream of a running wick, decoded, a line a message.
+
+A TOPIC-GLOB is matched against these names (* and ? and [...] as in a shell):
+
+  trades.<venue>.<symbol>              each trade as the feed received it
+  quotes.<venue>.<symbol>              best bid and ask, one a batch
+  depth.<venue>.<symbol>               changes of the book, where feed.channels has depth
+  diffs.<venue>.<symbol>               what changes in a pair's state
+  closes.<venue>.<symbol>.<interval>   candles as they close, or are revised
+  stats.<process>                      what each process says of itself
+
+A tap is one more subscriber: it never takes a message from anyone, and what it is too slow for is dropped (the
+sequences show it).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import zmq
+
+from wick.cli.status import expected, settings_of
+from wick.errors import WickError, WireError
+from wick.market.intervals import NAMES
+from wick.market.numbers import format_decimal
+from wick.market.schema import CANDLE, HEAD, HEAD_FIELDS, LIVE, PLAIN, PRICE, VOLUME, Flag
+from wick.market.trades import TRADE
+from wick.net import bus
+from wick.ops.logs import escape
+from wick.ops.settings import Settings
+from wick.stream import diffs
+from wick.stream.sequence import Follower
+from wick.stream.shard import ShardMirror
+from wick.stream.shards import SHARDS, shard_of, worker_of
+from wick.wire.codec import unpack
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, records
+
+HELP = "listen in on any stream of a running wick"
+
+STREAMS = ("trades", "quotes", "depth", "diffs", "closes", "stats")
+_WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
+QUIET_S = 3.0  # after this long without a message, say so once
+
+Item = tuple[str, dict[str, Any]]  # topic, what it says
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="TOPIC-GLOB", help="for example 'closes.*.BTC-USDT.1m' or 'stats.*'")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N lines")
+    parser.add_argument("--data-dir", metavar="DIR", help="core.data_dir of the wick to listen to")
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    streams = [stream for stream in STREAMS if _may_match(stream, args.topic)]
+    if not streams:
+        raise WickError(f"TOPIC-GLOB {args.topic!r} matches no stream: valid begins with one of {', '.join(STREAMS)}")
+    if args.count is not None and args.count < 1:
+        raise WickError(f"--count {args.count} is wrong: valid is a whole number from 1")
+    shown = 0
+    for topic, item in Tap(settings, args.topic, streams).items():
+        if args.json:
+            line = json.dumps({"topic": topic, **item})
+        else:
+            line = escape(topic + " " + " ".join(f"{key}={_text(value)}" for key, value in item.items()))
+        print(line, flush=True)
+        shown += 1
+        if shown == args.count:
+            break
+    return 0
+
+
+def _may_match(stream: str, glob: str) -> bool:
+    return fnmatchcase(stream, glob.partition(".")[0])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + " ".join(f"{key}={_text(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+class Tap:
+    """Subscribes to what a glob can match, and decodes it."""
+
+    def __init__(self, settings: Settings, glob: str, streams: list[str]) -> None:
+        self._glob, self._streams = glob, streams
+        self._workers: int = settings["aggregator.workers"]
+        self._socket = bus.subscriber(settings["core.data_dir"], expected(settings), self._wire_topics())
+        self._dealers: list[zmq.Socket[bytes]] = []
+        self._mirrors = {shard: (Follower(), ShardMirror()) for shard in self._shards()}
+        if "diffs" in streams:
+            # Diffs name pairs by number: the names, and the state that they change, come with a snapshot.
+            self._dealers = [bus.dealer(settings["core.data_dir"], worker) for worker in range(self._workers)]
+            for shard in self._mirrors:
+                self._ask(shard)
+
+    def _shards(self) -> list[int]:
+        """The shards that the glob can concern: one, where it names venue and symbol."""
+        parts = self._glob.split(".")
+        if len(parts) >= 3 and not any(sign in part for part in parts[1:3] for sign in "*?["):
+            return [shard_of(parts[1], parts[2])]
+        return list(range(SHARDS))
+
+    def _wire_topics(self) -> list[bytes]:
+        return sorted({_WIRE.get(stream, stream.encode()) + b"." for stream in self._streams})
+
+    def items(self) -> Iterator[Item]:
+        """Forever: the topics and messages that match."""
+        poller = zmq.Poller()
+        for socket in (self._socket, *self._dealers):
+            poller.register(socket, zmq.POLLIN)
+        started, heard = time.monotonic(), False
+        while True:
+            ready = dict(poller.poll(500))
+            if not heard and not ready and time.monotonic() - started > QUIET_S:
+                print("nothing yet: is wick running (wick status), and is there such a topic?", file=sys.stderr)
+                heard = True
+            for socket in ready:
+                frames = socket.recv_multipart()
+                try:
+                    found = list(self._decode(frames) if socket is self._socket else self._restart(frames))
+                except (WireError, ValueError, LookupError) as error:
+                    print(f"a message is not what it should be: {escape(str(error))}", file=sys.stderr)
+                    continue
+                for topic, item in found:
+                    if fnmatchcase(topic, self._glob):
+                        heard = True
+                        yield topic, item
+
+    def _decode(self, frames: list[bytes]) -> Iterator[Item]:
+        kind = frames[0].partition(b".")[0]
+        if kind == b"ticks":
+            yield from _ticks(frames)
+        elif kind == b"depth":
+            symbol, event_ns, first, last, bids, asks = unpack(frames[1])
+            venue = frames[0].split(b".")[1].decode()
+            yield f"depth.{venue}.{symbol}", {
+                "event_ns": event_ns, "first_update_id": first, "last_update_id": last, "bids": bids, "asks": asks,
+            }  # fmt: skip
+        elif kind == b"closes":
+            message = Closes.unpack(frames[1])
+            for venue, symbol, interval, *row in message.rows:
+                yield f"closes.{venue}.{symbol}.{interval}", {"seq": message.seq, **_candle(row)}
+        elif kind == b"diffs":
+            shard = int(frames[0].partition(b".")[2])
+            if shard in self._mirrors:
+                yield from self._diffs(shard, Diffs.unpack(frames[1]))
+        else:
+            yield frames[0].decode(errors="replace"), unpack(frames[1])
+
+    # ------------------------------------------------------------------ diffs
+
+    def _ask(self, shard: int) -> None:
+        bus.try_send(self._dealers[worker_of(shard, self._workers)], [Request("snapshot", shard, 0, 0).pack()])
+
+    def _restart(self, frames: list[bytes]) -> Iterator[Item]:
+        snapshot = Snapshot.unpack(frames[1])
+        follower, mirror = self._mirrors[snapshot.shard]
+        mirror.restart(snapshot)
+        for message in follower.restart(snapshot.epoch, snapshot.diffs_seq):
+            yield from self._apply(mirror, message)
+
+    def _diffs(self, shard: int, message: Diffs) -> Iterator[Item]:
+        follower, mirror = self._mirrors[shard]
+        wanted = follower.wanted
+        if follower.offer(message.epoch, message.seq, message):
+            yield from self._apply(mirror, message)
+        elif follower.wanted and not wanted:
+            self._ask(shard)
+
+    def _apply(self, mirror: ShardMirror, message: Diffs) -> Iterator[Item]:
+        for number, changes in mirror.apply(message):
+            venue, symbol = mirror.names[number]
+            head, *lives = mirror.groups[number]
+            changed: dict[str, Any] = {}
+            for group, mask, _ in diffs.split(changes):
+                fields, prefix = (HEAD, "") if group == 0 else (LIVE, NAMES[group - 1] + ".")
+                values = head if group == 0 else lives[group - 1]
+                for index, (name, kind) in enumerate(fields):
+                    if mask >> index & 1:
+                        changed[prefix + name] = _number(values[index], kind, head[PRICE_AT], head[QUANTITY_AT])
+            yield f"diffs.{venue}.{symbol}", {"epoch": message.epoch, "seq": message.seq, "now": changed}
+
+
+PRICE_AT, QUANTITY_AT = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
+
+
+def _number(value: int, kind: str, price_decimals: int, quantity_decimals: int) -> int | str:
+    if kind == PLAIN:
+        return value
+    decimals = price_decimals if kind == PRICE else quantity_decimals
+    return format_decimal(value, decimals if kind in (PRICE, VOLUME) else price_decimals + quantity_decimals)
+
+
+def _candle(row: list[int]) -> dict[str, Any]:
+    candle: dict[str, Any] = {}
+    for (name, kind), value in zip(CANDLE, row, strict=True):
+        candle[name] = _number(value, kind, row[4], row[5])
+    candle["flags"] = ",".join(flag.name.lower() for flag in Flag if row[3] & flag and flag.name)
+    return candle
+
+
+def _ticks(frames: list[bytes]) -> Iterator[Item]:
+    header = TickHeader.unpack(frames[1])
+    rows = records(frames[2], header).tolist()
+    at = 0
+    for symbol, count in header.runs:
+        for event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, taker_buy, _ in rows[at : at + count]:
+            where = {"seq": header.seq, "recv_ns": recv_ns}
+            if kind == TRADE:
+                yield f"trades.{header.venue}.{symbol}", {
+                    "event_ns": event_ns, "trade_id": number, "price": format_decimal(a, prices),
+                    "quantity": format_decimal(b, quantities), "taker": "buy" if taker_buy else "sell", **where,
+                }  # fmt: skip
+            else:
+                yield f"quotes.{header.venue}.{symbol}", {
+                    "update_id": number, "bid": format_decimal(a, prices), "bid_quantity": format_decimal(c, quantities),
+                    "ask": format_decimal(b, prices), "ask_quantity": format_decimal(d, quantities), **where,
+                }  # fmt: skip
+        at += count
