@@ -16,8 +16,9 @@ from websockets.sync.client import ClientConnection, connect
 
 # The background flags keep chromium from asking for its own hosts: nothing but the page may be on the wire.
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--remote-debugging-port=0",
 )  # fmt: skip
 START_S = 30.0
 ANSWER_S = 30.0
@@ -100,10 +101,12 @@ class Page:
 
     def wait_for(self, condition: str, timeout_s: float = 20.0) -> Any:
         """The value of `condition` as soon as that is truthy."""
-        return until(lambda: self.evaluate(f"(() => {{ try {{ return {condition} }} catch {{ return null }} }})()"), condition, timeout_s)
+        attempt = f"(() => {{ try {{ return {condition} }} catch {{ return null }} }})()"
+        return until(lambda: self.evaluate(attempt), condition, timeout_s)
 
-    def resize(self, width: int, height: int, *, mobile: bool = False, scale: float = 1) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
+    def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 0, "mobile": mobile}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
@@ -168,7 +171,7 @@ class Chromium:
 @contextmanager
 def running(profile: Path, program: str | None = None) -> Iterator[Chromium]:
     """Starts chromium with the empty profile folder `profile`, and ends it and all its children."""
-    command = [program or executable() or "chromium", *FLAGS, f"--user-data-dir={profile}", "--window-size=1440,900", "about:blank"]
+    command = [program or executable() or "chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         port_file = profile / "DevToolsActivePort"

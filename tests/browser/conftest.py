@@ -9,16 +9,14 @@ import pytest
 
 from tests.browser import chromium, system
 from tests.browser.chromium import Chromium, Page
-from tests.browser.system import RunningWick
 from tests.browser.stored_history import write_history
-
-SYMBOLS = 60  # more than fit on the screen
+from tests.browser.system import RunningWick
 
 
 @pytest.fixture(scope="module")
 def running_wick() -> Iterator[RunningWick]:
     """The real system, running, with a history of stored candles."""
-    with system.running(EXCHANGE_SYMBOLS=SYMBOLS, EXCHANGE_RATE=300) as wick:
+    with system.running(EXCHANGE_SYMBOLS=system.SYMBOLS, EXCHANGE_RATE=300) as wick:
         write_history(wick.data_dir / "candles.sqlite")
         wick.start_all()
         wick.wait_until_it_runs()
@@ -30,9 +28,9 @@ def browser() -> Iterator[Chromium]:
     program = chromium.executable()
     if program is None:
         pytest.skip("there is no chromium on this machine (Debian's package chromium)")
-    with TemporaryDirectory(prefix="wick-chromium-", ignore_cleanup_errors=True) as profile:
-        with chromium.running(Path(profile), program) as wick:
-            yield wick
+    folder = TemporaryDirectory(prefix="wick-chromium-", ignore_cleanup_errors=True)
+    with folder as profile, chromium.running(Path(profile), program) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real system as subprocesses on random ports and a temporary data directory, for tests that look at it from outside."""
+"""The real system as subprocesses, on random ports and in a temporary folder, for tests that look from outside."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
-START_S = 30.0
+SYMBOLS = 60  # of the demo market: more than fit on the page
+START_S = 60.0  # two seconds or three on a machine that has nothing else to do
 STOP_S = 10.0
 POLL_S = 0.05
 
@@ -109,7 +110,7 @@ class RunningWick:
 
 @contextmanager
 def running(**settings: object) -> Iterator[RunningWick]:
-    """A system that has started and runs; everything is killed at the end. The folder's path is short: sockets live there."""
+    """A system to be started; everything is stopped at the end. The folder's path is short: sockets live there."""
     with TemporaryDirectory(prefix="wick-", ignore_cleanup_errors=True) as folder:
         wick = RunningWick(Path(folder), **settings)
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gevent
 from gevent.event import Event
+from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 from wick.sim.demo import Demo
 from wick.sim.recordings import Recordings
@@ -24,7 +25,11 @@ def main() -> None:
         source = Recordings([Path(name) for name in asked["files"]], asked.get("speed"))
     else:
         source = Demo(**asked.get("demo", {}))
-    server = ExchangeServer(source, **asked.get("options", {}))
+    tls = None
+    if "certificate" in asked:
+        tls = SSLContext(PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(asked["certificate"])
+    server = ExchangeServer(source, ssl_context=tls, **asked.get("options", {}))
     stop = Event()
     gevent.signal_handler(signal.SIGTERM, stop.set)
     server.start()

@@ -61,7 +61,7 @@ def test_trade_ids_of_a_symbol_have_no_hole(minute: list[Event]):
 def test_times_never_go_back_and_lie_within_what_was_asked(minute: list[Event]):
     times = [event.time_ms for event in minute]
     assert times == sorted(times)
-    assert START_MS <= times[0] and times[-1] < START_MS + 60_000
+    assert times[0] >= START_MS and times[-1] < START_MS + 60_000
 
 
 def test_the_mean_rate_is_the_one_asked_for():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from tests.sim.exchange_process import Exchange, take, wait_until
+from tests.sim.exchange_process import Exchange, take, take_until, wait_until
 from wick.sim.faults import BY_NAME, CORRUPTIONS, FaultError, Faults, checked
 
 FRAME = b'{"e":"trade","E":1,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":1,"m":true,"M":true}'
@@ -25,6 +25,16 @@ def is_sound(raw: str | bytes) -> bool:
         return type(trade["t"]) is int and all(DECIMAL.fullmatch(trade[key]) for key in "pq")
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def steps_of(trades: list[Any]) -> list[int]:
+    """From one id to the next; 1 where all is well."""
+    return [after["t"] - before["t"] for before, after in pairwise(trades)]
+
+
+def holes_of(trades: list[Any], symbol: str) -> list[tuple[int, int]]:
+    ids = [trade["t"] for trade in trades if trade["s"] == symbol]
+    return [(before, after) for before, after in pairwise(ids) if after != before + 1]
 
 
 def switched(name: str, now_ms: float = 0.0, **params: Any) -> Faults:
@@ -191,11 +201,9 @@ def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@trade") as client:
         take(client, 10)
         demo.fault("gap", symbol="BTCUSDT", trades=7)
-        wait_until(lambda: demo.counters().get("gap", 0) >= 7)
-        trades = take(client, 300)
-    ids = {symbol: [t["t"] for t in trades if t["s"] == symbol] for symbol in ("BTCUSDT", "ETHUSDT")}
-    assert all(after == before + 1 for before, after in pairwise(ids["ETHUSDT"]))
-    holes = [(before, after) for before, after in pairwise(ids["BTCUSDT"]) if after != before + 1]
+        trades = take_until(client, lambda trades: bool(holes_of(trades, "BTCUSDT")), more=200)
+    assert holes_of(trades, "ETHUSDT") == []
+    holes = holes_of(trades, "BTCUSDT")
     assert [after - before - 1 for before, after in holes] == [7]
     missing = demo.get(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={holes[0][0] + 1}&limit=7")
     assert [trade["id"] for trade in missing] == list(range(holes[0][0] + 1, holes[0][1]))
@@ -205,20 +213,20 @@ def test_duplicate_sends_frames_twice(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
         demo.fault("duplicate", frames=5, streams="*@trade")
-        ids = [trade["t"] for trade in take(client, 400)]
-    steps = [after - before for before, after in pairwise(ids)]
-    assert steps.count(0) == 5 and set(steps) == {0, 1}
+        trades = take_until(client, lambda trades: steps_of(trades).count(0) >= 5)
+    assert steps_of(trades).count(0) == 5 and set(steps_of(trades)) == {0, 1}
 
 
 def test_reorder_is_seen_as_ids_out_of_order_without_a_loss(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
         demo.fault("reorder", window_ms=100, seconds=0.3)
-        ids = [trade["t"] for trade in take(client, 400)]
-        ids_later = [trade["t"] for trade in take(client, 300)]
-    assert ids != sorted(ids)
-    everything = sorted(ids + ids_later)
-    assert everything == list(range(everything[0], everything[0] + 700))
+        trades = take_until(client, lambda trades: any(step < 1 for step in steps_of(trades)))
+        time.sleep(0.4)  # until the fault is over: what was held has gone out by then
+        latest = demo.get("/api/v3/trades?symbol=BTCUSDT&limit=1")[0]["id"]
+        trades += take_until(client, lambda trades: bool(trades) and trades[-1]["t"] > latest)
+        ids = sorted(trade["t"] for trade in trades)
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
 
 
 def test_slow_delays_every_frame_and_keeps_the_order(demo: Exchange):
@@ -233,16 +241,18 @@ def test_slow_delays_every_frame_and_keeps_the_order(demo: Exchange):
             lags.append(time.time() * 1000 - trade["T"])
     assert ids == list(range(ids[0], ids[0] + len(ids)))
     assert sum(lag >= 290 for lag in lags) > 20
-    assert max(lags) < 1000
 
 
 def test_corrupt_frames_arrive_and_rest_has_the_sound_trades(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
         demo.fault("corrupt", frames=6, streams="*@trade")
-        frames = [client.recv(timeout=5) for _ in range(400)]
+        frames: list[str] = []
+        while sum(not is_sound(frame) for frame in frames) < 6 or is_sound(frames[-1]) is False:
+            frames.append(client.recv(timeout=5))
+        frames += [client.recv(timeout=5) for _ in range(50)]
     broken = [place for place, frame in enumerate(frames) if not is_sound(frame)]
-    assert len(broken) == 6
+    assert len(broken) == 6 and broken[0] > 0
     before = json.loads(frames[broken[0] - 1])["data"]["t"]
     rest = demo.get(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={before + 1}&limit=6")
     assert [trade["id"] for trade in rest] == list(range(before + 1, before + 7))

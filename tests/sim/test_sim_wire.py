@@ -1,13 +1,18 @@
 """The simulated exchange over real sockets: Binance's streams, requests, pings, limits and REST."""
 
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.sim.exchange_process import Exchange, StartExchange, take, wait_until
 from wick.market.numbers import parse_decimal
@@ -117,7 +122,8 @@ def test_more_than_five_messages_a_second_end_the_connection(demo: Exchange):
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/other", 404), ("/ws/no stream", 400), ("/stream?streams=btcusdt@trade&timeUnit=MICROSECOND", 400)]
+    ("path", "status"),
+    [("/other", 404), ("/ws/no stream", 400), ("/stream?streams=btcusdt@trade&timeUnit=MICROSECOND", 400)],
 )
 def test_an_address_that_the_exchange_does_not_have_is_refused(demo: Exchange, path: str, status: int):
     with pytest.raises(InvalidStatus) as refused, demo.connect(path=path.replace(" ", "%20")):
@@ -154,6 +160,21 @@ def test_a_client_that_does_not_read_is_cut_and_counted_while_another_goes_on(st
         ids = [trade["t"] for trade in take(reader, 500)]
     assert ids == list(range(ids[0], ids[0] + 500))
     assert "does not read" in exchange.log()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
+def test_the_exchange_can_speak_tls(tmp_path: Path, start_exchange: StartExchange):
+    pem = tmp_path / "exchange.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    with pem.open("ab") as file:
+        file.write((tmp_path / "cert.pem").read_bytes())
+    exchange = start_exchange(demo={"count": 3, "rate": 1000}, certificate=str(pem))
+    trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with connect(f"wss://127.0.0.1:{exchange.port}/ws/btcusdt@trade", ssl=trust, proxy=None, max_queue=None) as client:
+        ids = [json.loads(client.recv(timeout=5))["t"] for _ in range(20)]
+    assert ids == list(range(ids[0], ids[0] + 20))
 
 
 # ---- REST

@@ -173,6 +173,10 @@ def test_a_demo_shows_its_page_in_time_mends_itself_and_stops_without_a_trace(pr
     wait_for(lambda: len(project.get("/api/v1/symbols")) >= 15, "data of most symbols")
     wait_for(lambda: project.states() == dict.fromkeys(PROGRAMS, "RUNNING"), "RUNNING of all programs")
 
+    command = [project.root / ".venv/bin/python", "-c", "import sys, wick.cli; sys.exit(wick.cli.main(['status']))"]
+    status = subprocess.run(command, cwd=project.root, env=project.env, capture_output=True, text=True, check=True)
+    assert "feed-0" in status.stdout
+
     code, words = project.refused()
     assert code == 3
     assert f"already running in {project.root}: process {demo.process.pid}, {address}" in words

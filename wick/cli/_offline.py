@@ -8,6 +8,7 @@ would close everything and fill years with flat candles.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 
 from wick.errors import ParseError
 from wick.exchanges import Venue
@@ -22,6 +23,8 @@ LATE_MS = 3_600_000  # a trade that is so late still revises all rows it belongs
 HISTORY = LATE_MS // 15_000 + 16  # candles of the shortest interval that cover it
 LEAP_NS = 3_600 * 10**9
 NEVER = 2**63
+
+_TRADE_ID = itemgetter(1)
 
 Dated = Trade | DepthUpdate
 Taken = tuple[int, int, int, int, int, int, bool, int]  # a trade as the engine takes it: without its symbol
@@ -61,8 +64,12 @@ class OfflineCandles:
     def take(self, batch: Batch) -> None:
         """The next entries, in the order of time."""
         parse, waiting, symbols = self.venue.parse, self._waiting, self.symbols
+        skim = getattr(self.venue, "skim", _unskimmed)  # a short cut that a venue may have
         for index, item in enumerate(batch.items):
             if type(item) is bytes:
+                at_ns = skim(item)
+                if at_ns is not None and at_ns < self._high_ns:
+                    continue  # it is flawless, has no trade, and does not move the clock
                 try:
                     events = parse(item)
                 except ParseError as error:
@@ -92,6 +99,7 @@ class OfflineCandles:
         self._flush()
         self._advance(self._newest_ns // MS)
         for symbol, pair in self.pairs.items():
+            self._drain(pair)
             for name, row in pair.live():
                 passed = row[1] <= self.clock_ms
                 if row[3] & EMPTY and self.empty == "omit":
@@ -165,8 +173,9 @@ class OfflineCandles:
     def _flush(self) -> None:
         for symbol, trades in self._waiting.items():
             if trades:
-                trades.sort()
-                self._newest_ns = max(self._newest_ns, trades[-1][0])
+                # In the order of their ids: the engine then has no holes to remember for reordered frames.
+                trades.sort(key=_TRADE_ID)
+                self._newest_ns = max(self._newest_ns, max(trades)[0])
                 self._pair(symbol).trades(trades)
                 trades.clear()
 
@@ -182,6 +191,10 @@ class OfflineCandles:
         """Deliver what closed; whether all of it could still be taken."""
         taken = [self.deliver(pair.symbol, name, row) for name, row in pair.drain_closed()]
         return all(taken)
+
+
+def _unskimmed(_: bytes) -> int | None:
+    return None
 
 
 def _absurd(event: Dated) -> ParseError:

@@ -93,9 +93,8 @@ class Spool:
             self._read_at = self._file.tell()
             self._on_disk -= len(self._head)
             if not self._on_disk:
-                self._read_at = 0
-                self._file.seek(0)
-                self._file.truncate()
+                self._file.close()
+                self._file, self._read_at = None, 0
         return self._head[0]
 
     def pop(self) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,12 +66,14 @@ def main(argv: Sequence[str]) -> int:
         if config := os.environ.get(table.CONFIG_VARIABLE):  # named from where we stand, read from the root
             os.environ[table.CONFIG_VARIABLE] = str(Path(config).absolute())
         os.chdir(ROOT)
-        settings = settle(plan)
+        settings = settle(plan, os.environ)
         preflight.check_front(settings)
         preflight.check_workers(settings, ROOT)
         preflight.check_socket_path(ROOT)
         with preflight.take_place(settings, ROOT):
             preflight.check_ports(settings, with_exchange=plan.is_simulated)
+            if plan.is_simulated:
+                share_sockets(Path(settings["core.data_dir"]))
             if plan.mode == "replay":
                 forget_last_replay(Path(settings["core.data_dir"]))
             if not plan.is_simulated and (doubt := preflight.check_symbols(settings)):
@@ -126,14 +128,14 @@ def _files(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def settle(plan: Plan) -> Settings:
-    """The settings in force, after putting them into the environment for the children.
+def settle(plan: Plan, env: MutableMapping[str, str]) -> Settings:
+    """The settings in force, after putting them into the environment, for the children.
 
     Options win over the mode, and the mode wins over the environment and wick.toml: a demo is a demo,
     whatever exchange and store are configured for earnest.
     """
-    os.environ.update(table.to_environment(plan.given))
-    settings = table.load()
+    env.update(table.to_environment(plan.given))
+    settings = table.load(env=env)
     values = plan.implied | plan.given
     if plan.is_simulated:
         address = f"127.0.0.1:{settings['exchange.port']}"
@@ -145,8 +147,17 @@ def settle(plan: Plan) -> Settings:
         } | values
         # Simulated trades must never get among real ones: neither in the tick log nor in the store.
         values["core.data_dir"] = str(Path(settings["core.data_dir"]) / plan.mode)
-    os.environ.update(table.to_environment(values))
-    return table.load()
+    env.update(table.to_environment(values))
+    return table.load(env=env)
+
+
+def share_sockets(data_dir: Path) -> None:
+    """Only the data are apart: a simulation's sockets are where `wick status` and the like look for them."""
+    sockets, link = data_dir.parent / "run", data_dir / "run"
+    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data_dir.mkdir(exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(Path("..") / "run", target_is_directory=True)
 
 
 def forget_last_replay(data_dir: Path) -> None:

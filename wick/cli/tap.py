@@ -62,14 +62,12 @@ def run(args: argparse.Namespace) -> int:
         raise WickError(f"TOPIC-GLOB {args.topic!r} matches no stream: valid begins with one of {', '.join(STREAMS)}")
     if args.count is not None and args.count < 1:
         raise WickError(f"--count {args.count} is wrong: valid is a whole number from 1")
-    shown = 0
-    for topic, item in Tap(settings, args.topic, streams).items():
+    for shown, (topic, item) in enumerate(Tap(settings, args.topic, streams).items(), 1):
         if args.json:
             line = json.dumps({"topic": topic, **item})
         else:
             line = escape(topic + " " + " ".join(f"{key}={_text(value)}" for key, value in item.items()))
         print(line, flush=True)
-        shown += 1
         if shown == args.count:
             break
     return 0
@@ -220,7 +218,8 @@ def _ticks(frames: list[bytes]) -> Iterator[Item]:
                 }  # fmt: skip
             else:
                 yield f"quotes.{header.venue}.{symbol}", {
-                    "update_id": number, "bid": format_decimal(a, prices), "bid_quantity": format_decimal(c, quantities),
+                    "update_id": number,
+                    "bid": format_decimal(a, prices), "bid_quantity": format_decimal(c, quantities),
                     "ask": format_decimal(b, prices), "ask_quantity": format_decimal(d, quantities), **where,
                 }  # fmt: skip
         at += count

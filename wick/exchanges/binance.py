@@ -17,13 +17,15 @@ from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Sh
 
 # Longest first, so that BTCFDUSD is BTC-FDUSD and not BTCF-DUSD. A name with none of them stays as it is.
 QUOTE_ASSETS = sorted(
-    (
-        "USDT FDUSD USDC TUSD BUSD USDP USD1 DAI RLUSD XUSD USDE U BTC ETH BNB SOL XRP TRX DOT DOGE EUR EURI AEUR GBP TRY BRL "
-        "ARS COP MXN JPY PLN RON CZK ZAR UAH RUB AUD NGN BIDR IDRT VAI PAX USDS BVND KZT"
-    ).split(),
+    [
+        "USDT", "FDUSD", "USDC", "TUSD", "BUSD", "USDP", "USD1", "DAI", "RLUSD", "XUSD", "USDE", "USDS", "PAX", "U",
+        "BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOT", "DOGE", "EUR", "EURI", "AEUR", "GBP", "TRY", "BRL", "ARS",
+        "COP", "MXN", "JPY", "PLN", "RON", "CZK", "ZAR", "UAH", "RUB", "AUD", "NGN", "BIDR", "IDRT", "VAI", "BVND",
+        "KZT",
+    ],
     key=len,
     reverse=True,
-)
+)  # fmt: skip
 PARAMS_A_REQUEST = 200  # Binance takes 5 messages a second: few long ones
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
@@ -177,7 +179,8 @@ class Binance:
         streams = [f"{self.native(symbol).lower()}@{suffix}" for symbol in symbols for suffix in suffixes]
         chunks = [streams[at : at + PARAMS_A_REQUEST] for at in range(0, len(streams), PARAMS_A_REQUEST)]
         return [
-            orjson.dumps({"method": "SUBSCRIBE", "params": chunk, "id": number}) for number, chunk in enumerate(chunks, 1)
+            orjson.dumps({"method": "SUBSCRIBE", "params": chunk, "id": number})
+            for number, chunk in enumerate(chunks, 1)
         ]
 
     def parse(self, raw: bytes) -> list[Event]:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Trade(NamedTuple):
-    """One executed match. `taker_buy`: the taker lifted the ask. `count`: matches it stands for (aggregates > 1)."""
+    """One executed match. `taker_buy`: the taker lifted the ask. `matches`: how many it stands for (aggregates > 1)."""
 
     symbol: str
     event_ns: int
@@ -20,7 +20,7 @@ class Trade(NamedTuple):
     quantity: int
     quantity_decimals: int
     taker_buy: bool
-    count: int = 1
+    matches: int = 1
 
 
 class Quote(NamedTuple):
@@ -73,7 +73,7 @@ Event = Trade | Quote | DepthUpdate | DepthSnapshot | Ack | Shutdown
 TRADE, QUOTE = 0, 1
 
 # 64 bytes, little-endian, naturally aligned: read with np.frombuffer, without a copy.
-# A trade uses a=price, b=quantity, c=count; a quote a=bid, b=ask, c=bid quantity, d=ask quantity.
+# A trade uses a=price, b=quantity, c=matches; a quote a=bid, b=ask, c=bid quantity, d=ask quantity.
 RECORD = np.dtype(
     [
         ("event_ns", "<i8"),

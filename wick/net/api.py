@@ -24,14 +24,14 @@ Candles = Callable[[str, str, str, int, int | None], list[Row]]
 
 def readable(row: Row) -> list[Any]:
     """A candle's row in the order of COLUMNS, prices and volumes as plain decimal texts."""
-    named = dict(zip(CANDLE_FIELDS, row, strict=True))
+    named: dict[str, Any] = dict(zip(CANDLE_FIELDS, row, strict=True))
     price, quantity = named["price_decimals"], named["quantity_decimals"]
     for field in ("open", "high", "low", "close"):
-        named[field] = format_decimal(named[field], price)  # type: ignore[assignment]
+        named[field] = format_decimal(named[field], price)
     for field in ("volume", "taker_buy_volume"):
-        named[field] = format_decimal(named[field], quantity)  # type: ignore[assignment]
+        named[field] = format_decimal(named[field], quantity)
     for field in ("quote_volume", "taker_buy_quote_volume"):
-        named[field] = format_decimal(named[field], price + quantity)  # type: ignore[assignment]
+        named[field] = format_decimal(named[field], price + quantity)
     return [named[column] for column in COLUMNS]
 
 

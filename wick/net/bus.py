@@ -5,9 +5,12 @@ from another account or machine. Bounds, and what happens at them:
 
 | queue | bound | on full |
 |---|---|---|
-| PUSH, feed to a worker | feed.push_hwm batches | block up to feed.push_wait_ms, then drop: the worker sees the hole and reads the tick log |
-| PUB, any process to a reader | PUB_HWM messages | drop: the sequence shows the hole, the reader asks for a snapshot |
-| ROUTER, DEALER | RPC_HWM messages | drop: who asked asks again |
+| PUSH, feed to a worker | feed.push_hwm batches | block up to feed.push_wait_ms, then drop |
+| PUB, any process to a reader | PUB_HWM messages | drop |
+| ROUTER, DEALER | RPC_HWM messages | drop |
+
+Nothing that was dropped goes unseen: a worker finds the hole in the sequence and reads the tick log, a reader of a
+PUB finds it and asks for a snapshot, and who had no answer asks again.
 """
 
 from collections.abc import Callable, Iterable

@@ -9,7 +9,8 @@ import json
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from io import BufferedReader
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from gevent import pywsgi
@@ -43,7 +44,8 @@ class Reply(NamedTuple):
 
 
 def json_reply(value: Any, status: str = "200 OK") -> Reply:
-    return Reply(status, "application/json", json.dumps(value, separators=(",", ":")).encode(), (("Cache-Control", "no-store"),))
+    body = json.dumps(value, separators=(",", ":")).encode()
+    return Reply(status, "application/json", body, (("Cache-Control", "no-store"),))
 
 
 def error_reply(status: str, code: str, field: str, message: str, valid: str = "") -> Reply:
@@ -51,11 +53,11 @@ def error_reply(status: str, code: str, field: str, message: str, valid: str = "
 
 
 Route = Callable[[str, dict[str, str]], Reply | None]
-Upgrade = Callable[[socket.socket, BinaryIO, str, list[tuple[str, str]]], None]
+Upgrade = Callable[[socket.socket, BufferedReader, str, list[tuple[str, str]]], None]
 
 
 class Access(NamedTuple):
-    """Who may ask: the token ("" lets everybody), origins beside our own, and whether only loopback names are served."""
+    """Who may ask: the token ("" lets everybody), origins beside our own, whether only loopback names are served."""
 
     token: str
     origins: tuple[str, ...]
@@ -92,7 +94,7 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-class Server(pywsgi.WSGIServer):  # type: ignore[misc]
+class Server(pywsgi.WSGIServer):
     """Asks `route(path, query)` for HTTP; hands WebSocket requests for `/ws` to `upgrade`."""
 
     def __init__(self, sock: socket.socket, access: Access, route: Route, upgrade: Upgrade) -> None:
@@ -129,11 +131,12 @@ class Server(pywsgi.WSGIServer):  # type: ignore[misc]
             return error_reply("401 Unauthorized", "bad_token", "token", "the token is missing or wrong", valid)
         origin = environ.get("HTTP_ORIGIN", "")
         if path == "/ws" and not self.access.origin(origin, host):
-            return error_reply("403 Forbidden", "bad_origin", "Origin", origin, "the page's own, or one of front.origins")
+            valid = "the page's own, or one of front.origins"
+            return error_reply("403 Forbidden", "bad_origin", "Origin", origin, valid)
         return None
 
 
-class _Handler(pywsgi.WSGIHandler):  # type: ignore[misc]
+class _Handler(pywsgi.WSGIHandler):
     """Turns off pywsgi's access log, and lets a WebSocket take the connection over."""
 
     server: Server

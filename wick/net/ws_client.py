@@ -5,6 +5,7 @@ Blocking calls on an ordinary socket, so that it serves under gevent (patched) a
 
 import socket
 import ssl
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -12,6 +13,7 @@ from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from wick.errors import WickError
@@ -28,16 +30,15 @@ class Disconnected(WickError):
 class WebSocketClient:
     """One connection. `receive` gives whole messages; every failure is a Disconnected."""
 
-    def __init__(self, url: str, context: ssl.SSLContext | None = None, subprotocols: list[str] | None = None) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None, subprotocols: Sequence[str] = ()) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
         port = parts.port or (443 if secure else 80)
         self.url = url
         self._parts: list[bytes] = []
         try:
-            self._protocol = ClientProtocol(
-                parse_uri(url), subprotocols=subprotocols, max_size=MAX_MESSAGE_BYTES  # type: ignore[arg-type]
-            )
+            wanted = [Subprotocol(name) for name in subprotocols] or None
+            self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=MAX_MESSAGE_BYTES)
             self._socket = socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S)
             if secure:
                 context = context or ssl.create_default_context()

@@ -5,14 +5,17 @@ server are unmasked, so the bytes are the same for everybody.
 
 | queue | bound | on full |
 |---|---|---|
-| outbox of a client | `max_outbox_bytes` | conflate: it is emptied, `on_lag` is told, and once the socket takes data again `on_catch_up` sends new snapshots; no progress for `stall_s`: closed with 3008 |
+| outbox of a client | `max_outbox_bytes` | conflate: it is emptied, and nothing more is queued |
+
+Once the socket of a conflated client takes data again, `catch_up` sends new snapshots. A client that takes nothing
+for `stall_s` is closed with 3008.
 """
 
 import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from io import BufferedReader
 
 import gevent
 from gevent.event import Event
@@ -53,16 +56,15 @@ class Connection:
     def __init__(
         self,
         sock: socket.socket,
-        rfile: BinaryIO,
+        rfile: BufferedReader,
         *,
         max_message_bytes: int,
         max_outbox_bytes: int,
         stall_s: float,
-        on_catch_up: Callable[[], None],
     ) -> None:
         self._socket, self._rfile = sock, rfile
         self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
-        self._max_outbox_bytes, self._stall_s, self._on_catch_up = max_outbox_bytes, stall_s, on_catch_up
+        self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
         self._parts: list[bytes] = []
@@ -121,7 +123,7 @@ class Connection:
             self._closing = Frame(Opcode.CLOSE, Close(code, reason[:120]).serialize()).serialize(mask=False)
             self._wake.set()
 
-    def _write_forever(self) -> None:
+    def _write_forever(self, catch_up: Callable[[], None]) -> None:
         """The only writer of the socket: queued frames in large calls, then the protocol's own (pongs, close)."""
         while True:
             self._wake.wait()
@@ -141,15 +143,15 @@ class Connection:
                 self.sent_bytes += size
             if self.lagging and self._closing is None:
                 self.lagging = False
-                self._on_catch_up()
+                catch_up()
             if self._closing is not None and not self._outbox:
                 self._socket.sendall(self._closing)
                 self._socket.settimeout(LINGER_S)
                 return
 
-    def _write(self) -> None:
+    def _write(self, catch_up: Callable[[], None]) -> None:
         try:
-            self._write_forever()
+            self._write_forever(catch_up)
         except TimeoutError:
             log.warning("a client took nothing for %g s: its connection is closed", self._stall_s)
             self._abort(CloseCode.SLOW)
@@ -171,12 +173,12 @@ class Connection:
 
     # ------------------------------------------------------------------ in
 
-    def messages(self, take: Callable[[bytes], None]) -> None:
-        """Hand each whole message to `take`, until the connection ends."""
-        writer = gevent.spawn(self._write)
+    def messages(self, take: Callable[[bytes], None], catch_up: Callable[[], None]) -> None:
+        """Hand each whole message to `take`, until the connection ends; `catch_up` follows a lag."""
+        writer = gevent.spawn(self._write, catch_up)
         try:
             while self._protocol.state is State.OPEN or self._closing is not None:
-                data = self._rfile.read1(READ_BYTES)  # type: ignore[attr-defined]
+                data = self._rfile.read1(READ_BYTES)
                 if not data:
                     break
                 self._protocol.receive_data(data)

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import quote
 
 from wick import exchanges
 from wick.errors import ParseError, SettingError, WickError
@@ -32,7 +33,7 @@ class InUseError(WickError):
 
 
 def check_workers(settings: Settings, root: Path) -> None:
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",), strict=False)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
     parser.read(root / "supervisord.conf")
     numprocs = parser.getint("program:aggregator", "numprocs", fallback=1)
     if settings["aggregator.workers"] != numprocs:
@@ -142,7 +143,7 @@ def _get(url: str) -> bytes:
 def page_address(settings: Settings) -> str:
     host = LOOPBACK.get(settings["front.host"], settings["front.host"])
     address = f"http://{f'[{host}]' if ':' in host else host}:{settings['front.port']}/"
-    return f"{address}?token={settings['front.token']}" if settings["front.token"] else address
+    return f"{address}?token={quote(settings['front.token'], safe='')}" if settings["front.token"] else address
 
 
 def answers(settings: Settings) -> bool:

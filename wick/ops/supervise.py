@@ -66,7 +66,8 @@ class Supervisor:
     def running_pid(cls, root: Path) -> int:
         """The process id of the supervisord that answers for this directory, or 0."""
         try:
-            return int(str(cls._rpc(root).supervisor.getPID()))
+            with cls._rpc(root) as rpc:
+                return int(str(rpc.supervisor.getPID()))
         except (OSError, Fault):
             return 0
 
@@ -96,7 +97,11 @@ class Supervisor:
         if not self.running_pid(self._root):
             return False
         while self._waiting:
-            self._rpc(self._root).supervisor.startProcess(self._waiting.pop(0), False)
+            try:
+                with self._rpc(self._root) as rpc:
+                    rpc.supervisor.startProcess(self._waiting.pop(0), False)
+            except Fault:
+                pass  # supervisord logs why, which is news
         return True
 
     def news(self) -> Iterator[News]:

@@ -141,11 +141,11 @@ class Aggregator(Role):
         for symbol, count in header.runs:
             run = batch[at : at + count]
             at += count
-            actor = actors.get(symbol)
-            if actor is None:
+            if symbol not in actors:
                 since_ms = clock_ms or int(run[0]["event_ns"]) // MS
-                actor = actors[symbol] = Actor(self.shards[header.shard].pair(header.venue, symbol, since_ms))
-                self.spawn(actor.run)
+                actors[symbol] = Actor(self.shards[header.shard].pair(header.venue, symbol, since_ms))
+                self.spawn(actors[symbol].run)
+            actor = actors[symbol]
             actor.inbox.append(run)
             self._woken.append(actor)
         for actor in actors.values():
@@ -170,7 +170,8 @@ class Aggregator(Role):
         started = now_ns()
         for header, data in ticklog.read(self.log_dir, self.owned):
             self._take_logged(header, data)
-        log.info("replayed %d ticks from the log in %d ms", self.stats.counters.get("ticks", 0), (now_ns() - started) // MS)
+        ticks, took_ms = self.stats.counters.get("ticks", 0), (now_ns() - started) // MS
+        log.info("replayed %d ticks from the log in %d ms", ticks, took_ms)
 
     def _take_logged(self, header: TickHeader, data: bytes) -> None:
         if header.venue not in exchanges.ids():
@@ -183,15 +184,17 @@ class Aggregator(Role):
     def _mend(self, stream: tuple[int, str], first: tuple[int, int], end: tuple[int, int]) -> None:
         """Read the batches of `[first, end)` from the log; what it does not have is lost, and is said so."""
         self.stats.add("holes")
+        shard, venue = stream
         expected = first[1]
         if self.log_dir is not None:
-            for header, data in ticklog.read(self.log_dir, frozenset([stream[0]])):
-                if header.venue == stream[1] and (header.epoch, header.seq) == (end[0], expected) and header.seq < end[1]:
+            for header, data in ticklog.read(self.log_dir, frozenset([shard])):
+                wanted = header.seq < end[1] and (header.epoch, header.seq) == (end[0], expected)
+                if wanted and header.venue == venue:
                     self._take_logged(header, data)
                     expected += 1
         if expected < end[1]:
             self.stats.add("lost_batches", end[1] - expected)
-            log.error("shard %d of %s lost batches %d to %d", *stream, expected, end[1] - 1)
+            log.error("shard %d of %s lost batches %d to %d", shard, venue, expected, end[1] - 1)
             for actor in self.actors.get(stream, {}).values():
                 actor.state.candles.outage()
 
@@ -204,12 +207,14 @@ class Aggregator(Role):
             self._flush()
 
     def _flush(self) -> None:
-        now = now_ns()
         for shard in self.shards.values():
             if shard.dirty or shard.entries:
-                for message in shard.flush(now):
-                    self.pub.send_multipart(message)
-                    self.stats.add("published")
+                self._publish(shard)
+
+    def _publish(self, shard: Shard) -> None:
+        for message in shard.flush(now_ns()):
+            self.pub.send_multipart(message)
+            self.stats.add("published")
 
     def _answer(self, frames: list[bytes]) -> None:
         who, asked = frames[0], frames[-1]
@@ -223,6 +228,7 @@ class Aggregator(Role):
             log.warning("a request cannot be met: %s", error)
             return
         if request.kind == "snapshot":
+            self._publish(shard)
             answer = [shard.snapshot().pack()]
         else:
             answer = shard.closes_after(request.epoch, request.after)

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.hub import signal as gevent_signal
+from gevent.pool import Group
 
 from wick.errors import SettingError
 from wick.net import bus, endpoints
@@ -40,6 +41,7 @@ class Role:
         self.data_dir: str = settings["core.data_dir"]
         self.stats = Stats(self.process, now_ns())
         self.pub = bus.publisher(self.data_dir, self.process)
+        self._greenlets = Group()
         self._stopping = Event()
         self._code = 0
 
@@ -47,14 +49,14 @@ class Role:
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Called once when the process is to stop: finish what was taken on, then return."""
+        """Called once when the process is to stop, its greenlets have ended: finish what was taken on."""
 
     def gauges(self) -> dict[str, Any]:
         return {}
 
     def spawn(self, body: Callable[..., Any], *arguments: Any) -> "gevent.Greenlet[..., Any]":
         """Run `body` in a greenlet whose failure is the process's."""
-        greenlet = gevent.spawn(body, *arguments)
+        greenlet = self._greenlets.spawn(body, *arguments)
         greenlet.link_exception(self._failed)
         return greenlet
 
@@ -70,6 +72,7 @@ class Role:
         self._stopping.wait()
         self.stats.state = "stopping"
         log.info("stopping")
+        self._greenlets.kill()
         self.drain()
         self.publish_stats()
         self.pub.close()

@@ -59,9 +59,8 @@ class Feed(Role):
         self.buffered = 0
         self.room = Event()
         self.connected = False
-        self.pushes = [
-            bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(settings["aggregator.workers"])
-        ]
+        workers: int = settings["aggregator.workers"]
+        self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]
         self.stalled: set[int] = set()
         self.log_file: TickLog | None = None
         if settings["ticklog.enabled"]:
@@ -296,7 +295,7 @@ class Feed(Role):
             deadline = deadline or now + self.settings["feed.push_wait_ms"] * MS
             if worker in self.stalled or now >= deadline:
                 if worker not in self.stalled:
-                    log.error("worker %d does not read: going on without it, it will find the batches in the log", worker)
+                    log.error("worker %d does not read: going on, it will find the batches in the log", worker)
                 self.stalled.add(worker)
                 self.stats.add("push_dropped")
                 return

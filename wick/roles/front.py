@@ -7,8 +7,9 @@ started anew, are mended by one snapshot from the worker, and then by one for ev
 import logging
 from collections.abc import Sequence
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import gevent
 from gevent.threadpool import ThreadPool
@@ -157,13 +158,13 @@ class Front(Role):
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
+        self.stats.state = "waiting"
         self.spawn(Reader(self.sub, self._receive).run)
         for reader in self.readers:
             self.spawn(reader.run)
         self.spawn(self._ask_forever)
         self.spawn(self._heartbeats)
         self.server.start()
-        self.stats.state = "waiting"
         log.info("listening on %s:%d", self.settings["front.host"], self.settings["front.port"])
 
     def drain(self) -> None:
@@ -187,7 +188,12 @@ class Front(Role):
 
     def health(self) -> dict[str, Any]:
         waiting = sum(followers[b"diffs"].wanted for followers in self.followers)
-        return {"status": self.stats.state, "age_ms": self._age_ms(), "pairs": len(self.fanout.pairs()), "shards_waiting": waiting}
+        return {
+            "status": self.stats.state,
+            "age_ms": self._age_ms(),
+            "pairs": len(self.fanout.pairs()),
+            "shards_waiting": waiting,
+        }
 
     def _age_ms(self) -> int | None:
         return (now_ns() - self.stats.newest_ns) // MS if self.stats.newest_ns else None
@@ -259,7 +265,7 @@ class Front(Role):
 
     # ------------------------------------------------------------------ to the clients
 
-    def _upgrade(self, sock: Any, rfile: BinaryIO, request_line: str, headers: list[tuple[str, str]]) -> None:
+    def _upgrade(self, sock: Any, rfile: BufferedReader, request_line: str, headers: list[tuple[str, str]]) -> None:
         settings = self.settings
         connection = Connection(
             sock,
@@ -267,7 +273,6 @@ class Front(Role):
             max_message_bytes=settings["front.max_message_kb"] * 1024,
             max_outbox_bytes=settings["front.client_queue_kb"] * 1024,
             stall_s=settings["front.client_stall_s"],
-            on_catch_up=lambda: client.catch_up(),
         )
         if not connection.accept(request_line, headers):
             self.stats.add("refused_clients")
@@ -276,7 +281,7 @@ class Front(Role):
         if len(self.clients) >= settings["front.max_clients"]:
             self.stats.add("refused_clients")
             connection.close(1013, "too many clients")
-            connection.messages(lambda _: None)
+            connection.messages(lambda _: None, lambda: None)
             return
         self.clients.add(client)
         self.stats.add("connections")
@@ -287,7 +292,7 @@ class Front(Role):
         }
         try:
             client.say(Kind.HELLO, VERSION, now_ms(), limits)
-            connection.messages(client.take)
+            connection.messages(client.take, client.catch_up)
         finally:
             self.fanout.leave(client, client.topics)
             self.clients.discard(client)

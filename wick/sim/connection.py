@@ -9,7 +9,7 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gevent import socket, spawn
+from gevent import sleep, socket, spawn
 from gevent.event import Event
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -90,6 +90,8 @@ class Connection:
             while not self.closed:
                 self._wake.wait()
                 self._wake.clear()
+                while self._silent_until is not None and not self.closed:
+                    sleep(0.01)  # what was queued before the silence goes out after it
                 data, self._queue = b"".join(self._queue), []
                 if data:
                     self._sock.sendall(data)

@@ -66,6 +66,8 @@ def stream_of(raw: bytes) -> str | None:
         return None
     if "result" in message or "lastUpdateId" in message:
         return ""
+    if "stream" in message:
+        return message["stream"] if wire.is_stream(message["stream"]) else None
     symbol, kind = message.get("s"), message.get("e")
     if not isinstance(symbol, str):
         return None

@@ -1,8 +1,8 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
 Values are the integers of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text. The view
-`candles_float` gives them as floating-point numbers. A row is replaced only by a better one: complete beats partial, then
-the higher revision wins; so writing the same rows again, in any order, changes nothing.
+`candles_float` gives them as floating-point numbers. A row is replaced only by a better one: complete beats partial,
+then the higher revision wins; so writing the same rows again, in any order, changes nothing.
 """
 
 import sqlite3

@@ -35,7 +35,7 @@ class TickLog:
         self.failed = 0  # batches that could not be written
 
     def append(self, batches: list[tuple[int, bytes, bytes]], now_ns: int) -> None:
-        """Write (shard, header, records) batches in one call. A failing disk is counted and logged, and stops nobody."""
+        """Write (shard, header, records) batches in one call. A failing disk is counted and logged, it stops nobody."""
         data = b"".join([block(shard, header, records) for shard, header, records in batches])
         try:
             if self._file is None or self._size >= self._segment_bytes:

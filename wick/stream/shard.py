@@ -110,14 +110,12 @@ class Shard:
         return messages
 
     def snapshot(self) -> Snapshot:
-        """The state as last published."""
+        """The state as last published. Flush first: a change that waits for its message would be told twice."""
+        assert not self.entries and not self._new
         pairs: list[list[Any]] = []
         entries: list[list[int]] = []
         recent: list[list[Any]] = []
-        unpublished = {number for number, _, _ in self._new}
         for (venue, symbol), state in self.pairs.items():
-            if state.number in unpublished:
-                continue
             pairs.append([state.number, venue, symbol])
             zero = [[0] * len(group) for group in state.published]
             entries.append([state.number, *diffs.make(zero, state.published)])

@@ -24,6 +24,7 @@ export function compact(value, significant = 3) {
 }
 
 function digits(value, significant) {
+  value = Number(value.toPrecision(significant)); // 0.9996 has a digit before the point once it is rounded
   if (value === 0) return "0";
   const before = Math.floor(Math.log10(Math.abs(value))) + 1; // digits before the point; negative for 0.001
   return value.toFixed(Math.min(8, Math.max(0, significant - before))).replace("-", MINUS);

@@ -28,7 +28,8 @@ def _decode_ext(code: int, data: bytes) -> int:
 
 
 def pack(message: object) -> bytes:
-    return msgpack.packb(message, default=_encode_big)  # type: ignore[no-any-return]
+    data: bytes = msgpack.packb(message, default=_encode_big)
+    return data
 
 
 def unpack(data: bytes | memoryview) -> Any:

@@ -116,7 +116,8 @@ class Closes(NamedTuple):
 class Snapshot(NamedTuple):
     """A shard's whole state, standing at these sequences of its two streams.
 
-    `pairs` and `entries` as in Diffs, from zero; `recent`: the rows before each live candle, oldest first, as in Closes.
+    `pairs` and `entries` as in Diffs, from zero; `recent`: the rows before each live candle, oldest first, as in
+    Closes.
     """
 
     shard: int

@@ -1,0 +1,112 @@
+// The joining of history and stream (wick/web/series.js).
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+const { CandleSeries, candlesFromHistory } = await import(new URL("../../wick/web/series.js", import.meta.url));
+
+const CLOSED = 1, PARTIAL = 4;
+const candle = (openTimeMs, more = {}) => ({ openTimeMs, flags: CLOSED, revision: 0, close: "1", ...more });
+const times = (series) => series.toArray().map((one) => one.openTimeMs);
+const shuffled = (list, seed) => list
+  .map((item, index) => [Math.sin(seed * 97 + index * 31), item]).sort((a, b) => a[0] - b[0]).map(([, item]) => item);
+
+test("history and stream meet in order, whichever comes first", () => {
+  const history = [10, 20, 30, 40].map((time) => candle(time));
+  const stream = [30, 40, 50].map((time) => candle(time, { close: "2" }));
+  const joins = [
+    (series) => { series.mergeHistory(history); series.mergeStream(stream); },
+    (series) => { series.mergeStream(stream); series.mergeHistory(history); },
+  ];
+  for (const join of joins) {
+    const series = new CandleSeries();
+    join(series);
+    assert.deepEqual(times(series), [10, 20, 30, 40, 50]);
+    assert.deepEqual(series.toArray().map((one) => one.close), ["1", "1", "2", "2", "2"]);
+  }
+});
+
+test("any order of arrival gives the same series", () => {
+  const rows = [];
+  for (let time = 0; time < 30; time += 1) {
+    rows.push(candle(time, { revision: 1, close: "late" }), candle(time), candle(time, { flags: 0, close: "open" }));
+  }
+  for (let seed = 0; seed < 20; seed += 1) {
+    const series = new CandleSeries();
+    for (const row of shuffled(rows, seed)) series.mergeStream([row]);
+    assert.deepEqual(times(series), [...Array(30).keys()]);
+    assert.ok(series.toArray().every((one) => one.close === "late"));
+  }
+});
+
+test("a closed candle beats an open one, and the stream's open one follows the market", () => {
+  const series = new CandleSeries();
+  series.setLive(candle(10, { flags: 0, close: "1" }));
+  series.setLive(candle(10, { flags: 0, close: "2" }));
+  series.mergeHistory([candle(10, { flags: 0, close: "stale" })]);
+  assert.equal(series.last.close, "2");
+  series.mergeStream([candle(10, { close: "final" })]);
+  series.setLive(candle(10, { flags: 0, close: "3" }));
+  assert.equal(series.last.close, "final");
+});
+
+test("of two closed candles the complete one stands, then the later revision", () => {
+  const series = new CandleSeries();
+  series.mergeStream([candle(10, { flags: CLOSED | PARTIAL, revision: 5, close: "partial" })]);
+  series.mergeHistory([candle(10, { close: "complete" })]);
+  assert.equal(series.last.close, "complete");
+  series.mergeStream([candle(10, { flags: CLOSED | PARTIAL, revision: 9, close: "partial" })]);
+  assert.equal(series.last.close, "complete");
+  series.mergeHistory([candle(10, { revision: 1, close: "revised" })]);
+  assert.equal(series.last.close, "revised");
+});
+
+test("a partial live candle after a restart replaces the open one of before", () => {
+  const series = new CandleSeries();
+  series.replaceStream([], candle(10, { flags: 0, close: "before" }));
+  series.replaceStream([], candle(10, { flags: PARTIAL, close: "after" }));
+  assert.equal(series.last.close, "after");
+});
+
+test("a snapshot removes open candles that it does not know, and nothing else", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([10, 20].map((time) => candle(time)));
+  series.replaceStream([candle(20), candle(30)], candle(40, { flags: 0 }));
+  series.mergeStream([candle(50, { flags: 0 })]);
+  series.replaceStream([candle(20)], candle(30, { flags: 0 }));
+  assert.deepEqual(times(series), [10, 20, 30]);
+  series.replaceStream([], null);
+  assert.deepEqual(times(series), [10, 20, 30]);
+});
+
+test("what changed is told once: times at the end, everything when a candle came in between or went", () => {
+  const series = new CandleSeries();
+  assert.deepEqual(series.takeChanges(), { all: true, times: [] });
+  series.mergeStream([candle(10), candle(30)]);
+  series.setLive(candle(40, { flags: 0 }));
+  assert.deepEqual(series.takeChanges(), { all: false, times: [10, 30, 40] });
+  assert.deepEqual(series.takeChanges(), { all: false, times: [] });
+  series.mergeStream([candle(20)]);
+  assert.equal(series.takeChanges().all, true);
+  series.dropOpen(40);
+  assert.equal(series.takeChanges().all, true);
+  assert.deepEqual(times(series), [10, 20, 30]);
+  series.dropOpen(30);
+  assert.deepEqual(times(series), [10, 20, 30], "a closed candle is not dropped");
+  series.dropBefore(20);
+  assert.deepEqual(times(series), [20, 30]);
+});
+
+test("holes are counted among the newest candles", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([10, 20, 40, 50, 80].map((time) => candle(time)));
+  assert.equal(series.holes((open) => open + 10, 5), 2);
+  assert.equal(series.holes((open) => open + 10, 2), 1);
+  assert.equal(series.holes((open) => open + 30, 5), 0);
+});
+
+test("history's columns may stand in any order", () => {
+  const columns = ["flags", "open_time_ms", "close", "open"];
+  const [one] = candlesFromHistory({ columns, rows: [[1, 10, "5.5", "4"]] });
+  assert.deepEqual([one.openTimeMs, one.flags, one.open, one.close], [10, 1, "4", "5.5"]);
+});

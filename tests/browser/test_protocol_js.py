@@ -1,0 +1,278 @@
+"""The page's session client in node against the engine's codec, diffs and candles: one set of vectors for both."""
+
+import json
+import random
+import shutil
+import subprocess
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wick.market.intervals import by_name
+from wick.market.numbers import format_decimal
+from wick.market.schema import CANDLE_FIELDS, HEAD_FIELDS, LIVE_FIELDS, Flag
+from wick.net.api import readable
+from wick.stream import diffs
+from wick.stream.shard import live_row
+from wick.wire.codec import pack, pack_json, unpack, unpack_json
+from wick.wire.session import Kind, parse_request
+
+HERE = Path(__file__).parent
+CANDLES, TICKER = "candles:binance:BTC-USDT:1m", "ticker:binance:BTC-USDT"
+EPOCH = 1_795_384_128_465_000_000  # nanoseconds: beyond what a double holds
+OPEN_MS, MINUTE_MS = 1_795_384_080_000, 60_000
+PRICE_DECIMALS, QUANTITY_DECIMALS = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
+EDGES = [sign * (2**bits + step) for bits in (31, 52, 53, 63, 64, 80, 127) for step in (-1, 0, 1) for sign in (1, -1)]
+CANDLE = {
+    "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume", "quoteVolume": "quote_volume",
+    "tradeCount": "trade_count", "takerBuyVolume": "taker_buy_volume", "takerBuyQuoteVolume": "taker_buy_quote_volume",
+    "openTimeMs": "open_time_ms", "flags": "flags", "revision": "revision",
+}  # fmt: skip
+
+node = shutil.which("node")
+pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
+both_codecs = pytest.mark.parametrize("codec", ["msgpack", "json"])
+
+
+def replay(codec: str, messages: list[Any], topics: list[str], decimals: list[Any] = []) -> dict[str, Any]:  # noqa: B006
+    """What the JavaScript client says to `messages`."""
+    frames = [pack(message).hex() if codec == "msgpack" else pack_json(message).decode() for message in messages]
+    given = {"codec": codec, "topics": topics, "frames": frames, "decimals": decimals}
+    command = [str(node), str(HERE / "replay_session.mjs")]
+    done = subprocess.run(command, input=json.dumps(given), check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def hello() -> list[Any]:
+    return [Kind.HELLO, 1, OPEN_MS, {"heartbeat_s": 5}]
+
+
+def ack(*topics: str) -> list[Any]:
+    return [Kind.ACK, 1, [[topic, handle] for handle, topic in enumerate(topics, start=7)]]
+
+
+def texts(groups: list[list[int]]) -> list[list[str]]:
+    return [[str(value) for value in group] for group in groups]
+
+
+def as_candle(row: list[int]) -> dict[str, Any]:
+    """A candle's row as the HTTP API writes it, under the page's names."""
+    columns = (
+        "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
+        "taker_buy_volume", "taker_buy_quote_volume", "flags", "revision",
+    )  # fmt: skip
+    named = dict(zip(columns, readable(row), strict=True))
+    return {ours: named[theirs] for ours, theirs in CANDLE.items()}
+
+
+def some_state(rng: random.Random) -> list[list[int]]:
+    """A plausible state of head and live candle, with totals that outgrow 64 bits."""
+    price, volume = rng.randrange(1, 10**7), rng.randrange(10**17, 10**19)
+    quote_volume, count = volume * price, rng.randrange(2**40)
+    head = dict.fromkeys(HEAD_FIELDS, 0) | {
+        "last_price": price, "last_trade_id": count, "last_time_ms": OPEN_MS + 5, "volume": volume,
+        "quote_volume": quote_volume, "trade_count": count, "taker_buy_volume": volume // 3,
+        "taker_buy_quote_volume": quote_volume // 3, "bid": price - 1, "bid_quantity": 7, "ask": price + 1,
+        "ask_quantity": 9, "price_decimals": 2, "quantity_decimals": 8, "day_open": price // 2,
+    }  # fmt: skip
+    live = dict.fromkeys(LIVE_FIELDS, 0) | {
+        "open_time_ms": OPEN_MS, "open": price + 3, "high": price + 50, "low": price // 2, "volume0": volume // 5,
+        "quote_volume0": quote_volume // 5, "trade_count0": count // 2, "taker_buy_volume0": volume // 7,
+        "taker_buy_quote_volume0": quote_volume // 7,
+    }  # fmt: skip
+    return [list(head.values()), list(live.values())]
+
+
+def some_row(rng: random.Random, open_ms: int, flags: int = Flag.CLOSED) -> list[int]:
+    price, volume = rng.randrange(1, 10**6), rng.randrange(1, 10**18)
+    values = {
+        "open_time_ms": open_ms, "close_time_ms": open_ms + MINUTE_MS, "revision": 2, "flags": flags,
+        "price_decimals": 5, "quantity_decimals": 8, "open": price, "high": price + 10, "low": price - 1,
+        "close": price + 2, "volume": volume, "quote_volume": volume * price, "trade_count": 99,
+        "taker_buy_volume": volume // 2,
+        "taker_buy_quote_volume": volume * price // 2, "first_trade_id": 1, "last_trade_id": 99,
+    }  # fmt: skip
+    return [values[field] for field in CANDLE_FIELDS]
+
+
+@both_codecs
+def test_every_integer_comes_through_exactly(codec: str) -> None:
+    values = [0, 1, -1, 10, -1000, *EDGES]
+    state = [[*(values * 2)[at : at + 12], 2, 8, 0] for at in range(0, len(values), 12)]
+    messages = [ack(TICKER)]
+    for seq, head in enumerate(state):
+        messages.append([Kind.SNAPSHOT, 7, EPOCH, seq, [head], []])
+    told = replay(codec, messages, [TICKER])["events"][1:]
+    assert [event["groups"] for event in told] == [texts([head]) for head in state]
+    assert {event["epoch"] for event in told} == {str(EPOCH)}
+
+
+@both_codecs
+def test_diffs_lead_to_the_state_that_the_engine_has(codec: str) -> None:
+    rng = random.Random(20261122)
+    states = [some_state(rng) for _ in range(3)]
+    for _ in range(40):
+        state = deepcopy(states[-1])
+        for group in state:
+            for field in rng.sample(range(len(group)), rng.randrange(1, 6)):
+                if field not in (PRICE_DECIMALS, QUANTITY_DECIMALS):
+                    group[field] = rng.choice([*EDGES, rng.randrange(10**6)])
+        states.append(state)
+    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 100, states[0], []]]
+    for seq, (old, new) in enumerate(pairwise(states), start=101):
+        messages.append([Kind.DIFF, 7, EPOCH, seq - 1, seq, diffs.make(old, new)])
+    events = replay(codec, messages, [CANDLES])["events"]
+    assert [event["type"] for event in events] == ["ack", "snapshot"] + ["diff"] * (len(states) - 1)
+    assert [event["groups"] for event in events[1:]] == [texts(state) for state in states]
+    assert events[-1]["seq"] == 100 + len(states) - 1
+
+
+@both_codecs
+def test_the_live_candle_is_the_engines_to_the_last_digit(codec: str) -> None:
+    rng = random.Random(7)
+    states = [some_state(rng) for _ in range(20)]
+    messages = [ack(CANDLES)] + [[Kind.SNAPSHOT, 7, EPOCH, seq, state, []] for seq, state in enumerate(states)]
+    for event, (head, live) in zip(replay(codec, messages, [CANDLES])["events"][1:], states, strict=True):
+        expected = as_candle(live_row(head, live, by_name("1m").close_ms(live[0])))
+        assert {field: event["live"][field] for field in CANDLE} == expected
+
+
+@both_codecs
+def test_rows_become_the_candles_that_the_api_gives(codec: str) -> None:
+    rng = random.Random(8)
+    rows = [some_row(rng, OPEN_MS - step * MINUTE_MS) for step in (3, 2, 1)]
+    closed = some_row(rng, OPEN_MS, Flag.CLOSED | Flag.SUSPECT)
+    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, some_state(rng), rows], [Kind.CLOSE, 7, closed]]
+    _, snapshot, close = replay(codec, messages, [CANDLES])["events"]
+    told = [{field: candle[field] for field in CANDLE} for candle in snapshot["candles"]]
+    assert told == [as_candle(row) for row in rows]
+    assert {field: close["candle"][field] for field in CANDLE} == as_candle(closed)
+    assert close["candle"]["closeTimeMs"] == OPEN_MS + MINUTE_MS
+
+
+def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None:
+    before = some_state(random.Random(9))
+    after = deepcopy(before)
+    after[0][HEAD_FIELDS.index("last_price")] += 5
+    after[1] = [OPEN_MS + MINUTE_MS, 1, 2, 1, *after[0][3:8], 0]
+    messages = [
+        ack(CANDLES),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, before, []],
+        [Kind.DIFF, 7, EPOCH, 1, 2, diffs.make(before, after)],
+        [Kind.DIFF, 7, EPOCH, 2, 2, [0, 1, 1]],
+    ]
+    _, _, rolled, ordinary = replay("msgpack", messages, [CANDLES])["events"]
+    assert {field: rolled["rolled"][field] for field in CANDLE} == as_candle(live_row(*before, OPEN_MS + MINUTE_MS))
+    assert rolled["live"]["openTimeMs"] == OPEN_MS + MINUTE_MS
+    assert ordinary["rolled"] is None
+
+
+@pytest.mark.parametrize("wrong", [{"prev_seq": 9}, {"epoch": EPOCH + 1}])
+def test_any_gap_is_told_once_and_nothing_is_applied_until_a_snapshot(wrong: dict[str, int]) -> None:
+    state = some_state(random.Random(10))
+    change = [0, 1, 1]
+    gap = [Kind.DIFF, 7, wrong.get("epoch", EPOCH), wrong.get("prev_seq", 1), 10, change]
+    row = some_row(random.Random(11), OPEN_MS - MINUTE_MS)
+    messages = [
+        ack(CANDLES),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
+        gap,
+        [Kind.DIFF, 7, EPOCH, 10, 11, change],
+        [Kind.CLOSE, 7, row],
+        [Kind.ACK, 2, [[CANDLES, 7]]],
+        [Kind.DIFF, 7, EPOCH, 11, 12, change],
+        [Kind.ACK, 3, [[CANDLES, 7]]],
+        [Kind.DIFF, 7, EPOCH, 12, 13, change],
+        [Kind.SNAPSHOT, 7, EPOCH, 13, state, []],
+        [Kind.DIFF, 7, EPOCH, 13, 14, change],
+    ]
+    told = replay("msgpack", messages, [CANDLES])
+    kinds = [event["type"] for event in told["events"]]
+    assert kinds[:5] == ["ack", "snapshot", "gap", "ignored", "close"]
+    assert kinds[5:] == ["ack", "ignored", "ack", "ignored", "snapshot", "diff"]
+    requests = [parse_request(unpack(bytes.fromhex(request))) for request in told["requests"]]
+    assert [(request.kind, request.topics) for request in requests] == [
+        (Kind.SUBSCRIBE, [CANDLES]), (Kind.UNSUBSCRIBE, [CANDLES]), (Kind.SUBSCRIBE, [CANDLES]),
+    ]  # fmt: skip
+
+
+def test_an_unasked_snapshot_mends_a_gap_too() -> None:
+    state = some_state(random.Random(12))
+    messages = [
+        ack(CANDLES),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
+        [Kind.DIFF, 7, EPOCH + 1, 1, 2, [0, 1, 1]],
+        [Kind.SNAPSHOT, 7, EPOCH + 1, 5, state, []],
+        [Kind.DIFF, 7, EPOCH + 1, 5, 6, [0, 1, 1]],
+    ]
+    events = replay("msgpack", messages, [CANDLES])["events"]
+    assert [event["type"] for event in events] == ["ack", "snapshot", "gap", "snapshot", "diff"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[2, 1, 5], [0, 1 << 15, 5], [0, 3, 5], [0, 0, 5], [0], [-1, 1, 5], [0, 1, "x"], [0, 1, 1.5]],
+    ids=["group", "field", "short", "mask", "cut", "negative", "text", "fraction"],
+)
+def test_a_malformed_diff_is_unreadable_and_changes_nothing(changes: list[Any]) -> None:
+    state = some_state(random.Random(13))
+    messages = [
+        ack(CANDLES),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
+        [Kind.DIFF, 7, EPOCH, 1, 2, changes],
+        [Kind.DIFF, 7, EPOCH, 1, 2, [1, 1 << 9, 4]],
+    ]
+    _, _, unreadable, good = replay("msgpack", messages, [CANDLES])["events"]
+    assert unreadable == {"type": "unreadable", "name": "ProtocolError"}
+    state[1][9] += 4
+    assert good["groups"] == texts(state)
+
+
+def test_the_other_messages_say_what_they_mean() -> None:
+    refusal = [Kind.ERROR, 1, "bad_venue", "venue", "mars", "valid is binance"]
+    messages = [
+        hello(), refusal, [Kind.HEARTBEAT, OPEN_MS, 42], [Kind.HEARTBEAT, OPEN_MS, None],
+        [Kind.BYE, 1001, "the front stops", 500], [Kind.ACK, None, [[TICKER, 12]]],
+        [Kind.SNAPSHOT, 99, EPOCH, 1, [], []], [77], "x",
+    ]  # fmt: skip
+    events = replay("json", messages, ["ticker:mars:*"])["events"]
+    assert events[0] == {"type": "hello", "version": 1, "serverTimeMs": OPEN_MS, "limits": {"heartbeat_s": 5}}
+    assert events[1] == {
+        "type": "error", "id": 1, "code": "bad_venue", "field": "venue", "value": "mars", "text": "valid is binance",
+    }  # fmt: skip
+    assert [event["ageMs"] for event in events[2:4]] == [42, None]
+    assert (events[4]["code"], events[4]["retryAfterMs"]) == (1001, 500)
+    assert [topic["name"] for topic in events[5]["topics"]] == [TICKER]
+    assert events[6]["type"] == "ignored"
+    assert [event["type"] for event in events[7:]] == ["unreadable", "unreadable"]
+
+
+@both_codecs
+def test_requests_are_readable_to_the_front(codec: str) -> None:
+    (request,) = replay(codec, [], [CANDLES, TICKER])["requests"]
+    read = parse_request(unpack(bytes.fromhex(request)) if codec == "msgpack" else unpack_json(request))
+    assert (read.kind, read.id, read.topics) == (Kind.SUBSCRIBE, 1, [CANDLES, TICKER])
+
+
+def test_decimal_texts_are_the_engines() -> None:
+    rng = random.Random(14)
+    values = [0, 1, -1, 100, 123456789, *EDGES, *(rng.randrange(-(10**20), 10**20) for _ in range(100))]
+    given = [(value, places) for value in values for places in (0, 1, 2, 8, 18)]
+    told = replay("json", [], [TICKER], [[str(value), places] for value, places in given])["decimals"]
+    assert told == [format_decimal(value, places) for value, places in given]
+
+
+def test_a_head_tells_prices_and_leaves_out_what_is_not_known() -> None:
+    state = some_state(random.Random(15))[:1]
+    unknown = [[0] * len(HEAD_FIELDS)]
+    messages = [ack(TICKER), [Kind.SNAPSHOT, 7, EPOCH, 1, state, []], [Kind.SNAPSHOT, 7, EPOCH, 2, unknown, []]]
+    _, told, nothing = replay("msgpack", messages, [TICKER])["events"]
+    head = dict(zip(HEAD_FIELDS, state[0], strict=True))
+    for ours, theirs in (("last", "last_price"), ("bid", "bid"), ("ask", "ask"), ("dayOpen", "day_open")):
+        assert told["quote"][ours] == format_decimal(head[theirs], 2)
+        assert nothing["quote"][ours] is None
+    assert told["quote"]["quoteVolume"] == format_decimal(head["quote_volume"], 10)

@@ -1,0 +1,105 @@
+"""The law of a venue's `skim`: what it takes, `parse` takes too, as an event of that time that is no trade."""
+
+import gzip
+import random
+
+import pytest
+
+from tests.cli.making import RECORDINGS, depth, trade
+from wick import exchanges
+from wick.errors import ParseError
+from wick.market.trades import DepthUpdate, Quote
+
+QUOTE = (
+    b'{"stream":"btcusdt@bookTicker","data":{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000",'
+    b'"B":"3.78826000","a":"61837.64000000","A":"1.54698000"}}'
+)
+DEPTH = (
+    b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":50093239203,'
+    b'"u":50093239207,"b":[["55653.87000000","0.00000000"],["1.5","2.0"]],"a":[]}}'
+)
+SPLICES = (
+    b"",
+    b"-",
+    b"9",
+    b"e",
+    b".",
+    b'"',
+    b"null",
+    b"[]",
+    b"[",
+    b"]",
+    b"\\n",
+    b"\n",
+    b"1e400",
+    b"\xc3\xa9",
+    b" ",
+    b"00",
+    b",",
+)
+
+VENUES = [venue for name in exchanges.ids() if hasattr(venue := exchanges.load(name), "skim")]
+
+
+def holds(venue: exchanges.Venue, raw: bytes) -> bool:
+    """Whether the law holds for a frame (as it does where skim leaves it to parse)."""
+    at_ns = venue.skim(raw)
+    if at_ns is None:
+        return True
+    try:
+        (event,) = venue.parse(raw)
+    except (ParseError, ValueError):
+        return False
+    return type(event) is Quote if at_ns == 0 else type(event) is DepthUpdate and event.event_ns == at_ns
+
+
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.id)
+def test_skim_takes_quotes_and_books_and_leaves_all_else_to_parse(venue):
+    assert venue.skim(QUOTE) == 0
+    assert venue.skim(DEPTH) == 1723161255308 * 1_000_000
+    for other in (trade(1, 0), trade(1, 0, e="bookTicker"), depth(0) + " ", "{}", '{"result":null,"id":1}', ""):
+        assert venue.skim(other.encode()) is None
+
+
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.id)
+@pytest.mark.parametrize("frame", [QUOTE, DEPTH], ids=["quote", "depth"])
+def test_whatever_is_done_to_a_frame_skim_takes_no_more_than_parse(venue, frame):
+    chance = random.Random(4)
+    taken = 0
+    for _ in range(20_000):
+        raw = bytearray(frame)
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            at = chance.randrange(len(raw))
+            raw[at : at + chance.choice((0, 1, 1, 2))] = chance.choice(SPLICES)
+        taken += venue.skim(bytes(raw)) is not None
+        assert holds(venue, bytes(raw)), bytes(raw)
+    assert taken > 100, "mutations that are harmless should be among them"
+
+
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.id)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        QUOTE.replace(b"61837.63", b"9" * 19 + b".5"),
+        QUOTE.replace(b'"61837.63000000"', b'"61837."'),
+        QUOTE.replace(b'"u":5', b'"u":05'),
+        QUOTE.replace(b'"s":"BTCUSDT"', b'"s":"../etc"'),
+        DEPTH.replace(b"1723161255308", b"9723161255308"),
+        DEPTH.replace(b'["1.5","2.0"]', b'["1.5"]'),
+        DEPTH.replace(b'["1.5","2.0"]', b'["1.5","2.0"],'),
+        DEPTH + b"}",
+        QUOTE + b"\n" + QUOTE,
+    ],
+)
+def test_skim_leaves_what_is_wrong_to_parse(venue, wrong):
+    assert venue.skim(wrong) is None
+
+
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.id)
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data/binance-spot is not there")
+def test_skim_takes_every_recorded_quote_and_book_update(venue):
+    path = sorted(RECORDINGS.glob("*eth*"))[0]
+    for line in gzip.decompress(path.read_bytes()).splitlines()[::10]:
+        raw = line.split(b" ", 1)[1]
+        assert (venue.skim(raw) is not None) == (b"@bookTicker" in raw[:60] or b"@depth" in raw[:60])
+        assert holds(venue, raw)

@@ -1,0 +1,265 @@
+"""Real processes, real sockets: from the exchange's WebSocket to the store and to a client, digit for digit."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.system import ROOT, RunningWick, free_port, running
+from tests.system.session_client import INTERVALS, SessionClient
+from wick.market.intervals import by_name
+from wick.market.schema import CANDLE_FIELDS, Flag
+from wick.stream.shards import shard_of, worker_of
+
+pytestmark = pytest.mark.slow
+
+RECORDINGS = ROOT.parent / "shared" / "data" / "binance-spot"
+needs_recordings = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data, the recordings, is not here")
+F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
+PAIRS = ("BTC-USDT", "ETH-USDT")
+OHLC, SUMS = slice(F["open"], F["close"] + 1), slice(F["volume"], F["taker_buy_quote_volume"] + 1)
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+    return value
+
+
+def stored(wick: RunningWick, symbol: str, interval: str) -> dict[int, list[int]]:
+    """The store's candles by open time."""
+    with sqlite3.connect(wick.data_dir / "candles.sqlite") as db:
+        fields = ", ".join(CANDLE_FIELDS)
+        rows = db.execute(f"SELECT {fields} FROM candles WHERE symbol = ? AND interval = ?", (symbol, interval))
+        return {row[0]: [int(value) for value in row] for row in rows}
+
+
+def recorded_trades(native: str) -> list[dict[str, Any]]:
+    """The trades of the recordings, straight from the JSON."""
+    import gzip
+
+    trades = []
+    for file in sorted(RECORDINGS.glob(f"spot_{native.lower()}_*.gz")):
+        with gzip.open(file) as lines:
+            for line in lines:
+                data = json.loads(line.partition(b" ")[2]).get("data", {})
+                if data.get("e") == "trade":
+                    trades.append(data)
+    return trades
+
+
+def expected(trades: list[dict[str, Any]], interval: str) -> dict[int, list[Decimal]]:
+    """open, high, low, close, volume, quote volume, count, taker buy volume and quote volume, by open time."""
+    rows: dict[int, list[Decimal]] = {}
+    for one in sorted(trades, key=lambda t: t["t"]):
+        price, quantity, buy = Decimal(one["p"]), Decimal(one["q"]), not one["m"]
+        open_ms = by_name(interval).open_ms(one["T"])
+        row = rows.setdefault(open_ms, [price, price, price, price, *[Decimal(0)] * 5])
+        row[1], row[2], row[3] = max(row[1], price), min(row[2], price), price
+        for index, amount in ((4, quantity), (5, price * quantity), (6, Decimal(1))):
+            row[index] += amount
+        for index, amount in ((7, quantity), (8, price * quantity)):
+            row[index] += amount if buy else 0
+    return rows
+
+
+def decimals(row: list[int]) -> list[Decimal]:
+    """A row's numbers in the order of `expected`."""
+    p, q = row[F["price_decimals"]], row[F["quantity_decimals"]]
+    scales = [p, p, p, p, q, p + q, 0, q, p + q]
+    return [Decimal(value).scaleb(-scale) for value, scale in zip([*row[OHLC], *row[SUMS]], scales, strict=True)]
+
+
+def live_decimals(client: SessionClient, topic: str) -> list[Decimal]:
+    _, *values = client.live(topic)
+    p, q = client.states[topic][0][12:14]
+    scales = [p, p, p, p, q, p + q, 0, q, p + q]
+    return [Decimal(value).scaleb(-scale) for value, scale in zip(values, scales, strict=True)]
+
+
+@needs_recordings
+def test_recordings_come_out_of_the_whole_system_to_the_last_digit_in_the_store_and_at_the_client() -> None:
+    files = ",".join(str(file) for file in sorted(RECORDINGS.glob("*.gz")))
+    topics = [f"candles:binance:{pair}:{interval}" for pair in PAIRS for interval in INTERVALS]
+    with running(EXCHANGE_FILES=files, EXCHANGE_SPEED="60", FEED_SYMBOLS="BTCUSDT,ETHUSDT") as wick:
+        wick.start("sink")
+        wick.start("front")
+        for index in range(2):
+            wick.start("aggregator", index, 2)
+        # The client listens before the first trade: what it holds, it has from snapshots, diffs and closes alone.
+        wait_until(lambda: wick.get("/healthz"))
+        wait_until(lambda: wick.get("/healthz")["shards_waiting"] == 0)
+        client = SessionClient(wick.port, topics)
+        wick.start("exchange")
+        wick.start("feed")
+        trades = {pair: recorded_trades(pair.replace("-", "")) for pair in PAIRS}
+        whole = {pair: expected(trades[pair], "15s") for pair in PAIRS}
+        client.follow(lambda c: all(c.trades(topic) == len(trades[topic.split(":")[2]]) for topic in topics), 60)
+        # All 15 s candles but the live one close by the clock, which runs on in real time now.
+        client.follow(
+            lambda c: all(len(c.closed[f"candles:binance:{pair}:15s"]) >= len(whole[pair]) - 1 for pair in PAIRS), 40
+        )
+        wait_until(lambda: all(len(stored(wick, pair, "15s")) >= len(whole[pair]) - 1 for pair in PAIRS))
+        for pair in PAIRS:
+            for interval in INTERVALS:
+                topic = f"candles:binance:{pair}:{interval}"
+                right = expected(trades[pair], interval)
+                rows = stored(wick, pair, interval)
+                assert rows == {key: row for key, row in client.closed[topic].items() if key in rows}, topic
+                traded = {key: row for key, row in rows.items() if not row[F["flags"]] & Flag.EMPTY}
+                assert {key: decimals(row) for key, row in traded.items()} == {key: right[key] for key in traded}, topic
+                live_open = client.live(topic)[0]
+                assert set(right) - set(traded) <= {live_open}, f"{topic}: only the live candle is not stored yet"
+                if live_open in right:
+                    assert live_decimals(client, topic) == right[live_open], topic
+        assert client.errors == []
+        assert sum(len(stored(wick, pair, "15s")) for pair in PAIRS) >= 80
+        client.close()
+
+
+def fault(wick: RunningWick, name: str, **params: Any) -> None:
+    port = wick.env["WICK_EXCHANGE_PORT"]
+    body = json.dumps({"fault": name, **params}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/_faults", body, method="POST")
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def true_trades(wick: RunningWick, native: str) -> list[dict[str, Any]]:
+    """What the exchange says it traded, over REST, in the shape of a stream's trades."""
+    url = f"http://127.0.0.1:{wick.env['WICK_EXCHANGE_PORT']}/api/v3/historicalTrades?symbol={native}&limit=1000"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        rows = json.load(answer)
+    return [{"t": r["id"], "p": r["price"], "q": r["qty"], "T": r["time"], "m": r["isBuyerMaker"]} for r in rows]
+
+
+def test_duplicated_reordered_and_corrupt_frames_leave_the_candles_right() -> None:
+    with running(EXCHANGE_SYMBOLS=20, EXCHANGE_RATE=100, AGGREGATOR_GRACE_MS=3000) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+        fault(wick, "duplicate", frames=100_000, streams="*@trade")
+        fault(wick, "reorder", window_ms=1000, seconds=3600.0, streams="*@trade")
+        fault(wick, "corrupt", frames=60, streams="*@bookTicker")
+        topic = "candles:binance:BTC-USDT:15s"
+        client = SessionClient(wick.port, [topic], form="json")
+        whole = Flag.CLOSED  # neither partial nor suspect
+        client.follow(lambda c: [row for row in c.closed[topic].values() if row[F["flags"]] == whole], 60)
+        [row] = [row for row in client.closed[topic].values() if row[F["flags"]] == whole]
+        right = expected(true_trades(wick, "BTCUSDT"), "15s")
+        assert decimals([int(value) for value in row]) == right[row[0]]
+        assert wait_until(lambda: stored(wick, "BTC-USDT", "15s").get(row[0])) == row
+        feed_log = (wick.data_dir / "feed-0.log").read_text()
+        assert "is left out: " in feed_log and "frame " in feed_log
+        client.close()
+
+
+def pid_of(wick: RunningWick, process: str) -> int:
+    return wick.processes[process].pid
+
+
+@pytest.mark.parametrize("victim", ["feed-0", "aggregator-0", "aggregator-1", "front-0", "sink-0"])
+def test_after_kill_9_of_one_process_the_others_go_on_and_the_chart_too(victim: str) -> None:
+    role, index = victim.split("-")
+    with running(EXCHANGE_SYMBOLS=30, EXCHANGE_RATE=200) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+        # Both workers have one of these.
+        topics = ["candles:binance:BTC-USDT:15s", "candles:binance:BNB-USDT:15s"]
+        owners = {worker_of(shard_of("binance", topic.split(":")[2]), 2) for topic in topics}
+        assert owners == {0, 1}
+        client = SessionClient(wick.port, topics)
+        client.follow_through_restarts(lambda c: all(c.closed[topic] for topic in topics), 40)
+        before = {topic: max(client.closed[topic]) for topic in topics}
+        epochs = set(client.epochs)
+
+        wick.kill(victim)
+        others = {name: process.poll() for name, process in wick.processes.items()}
+        assert set(others.values()) == {None}
+        wick.start(role, int(index), 2 if role == "aggregator" else 1)
+
+        # The same client sees two more candles close, of every pair.
+        client.follow_through_restarts(
+            lambda c: all(sum(key > before[topic] for key in c.closed[topic]) >= 2 for topic in topics), 60
+        )
+        if role == "aggregator":
+            assert client.epochs - epochs, "a worker that starts anew has a new epoch, and sends a snapshot"
+        for topic in topics:
+            symbol = topic.split(":")[2]
+            keys = [key for key in client.closed[topic] if key >= before[topic]]
+            assert sorted(keys) == list(range(min(keys), max(keys) + 1, 15_000)), "no candle is missing"
+            wait_until(lambda s=symbol, k=max(keys): k in stored(wick, s, "15s"))
+            rows = stored(wick, symbol, "15s")
+            assert {key: rows[key] for key in keys} == {key: client.closed[topic][key] for key in keys}
+            if role != "feed":  # what was traded while the feed was away is only known to the exchange
+                right = expected(true_trades(wick, symbol.replace("-", "")), "15s")
+                for key in keys:
+                    if not rows[key][F["flags"]] & Flag.EMPTY and min(right) < key:
+                        assert decimals(rows[key]) == right[key], (topic, key)
+        assert all(process.poll() is None for process in wick.processes.values())
+        client.close()
+
+
+def test_processes_stop_at_sigterm_with_exit_code_0_and_leave_nothing_behind() -> None:
+    with running(EXCHANGE_SYMBOLS=10, EXCHANGE_RATE=50) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+        processes = dict(wick.processes)
+        for process in processes.values():
+            process.terminate()
+        assert {name: process.wait(15) for name, process in processes.items()} == dict.fromkeys(processes, 0)
+
+
+def test_a_second_worker_of_the_same_index_is_told_that_one_runs_already(tmp_path: Path) -> None:
+    with running(EXCHANGE_SYMBOLS=10) as wick:
+        wick.start("sink")
+        wait_until(lambda: (wick.data_dir / "run" / "sink-0.lock").exists() and "started" in wick.log("sink-0"))
+        second = subprocess.run(
+            [sys.executable, "services/sink.py"], cwd=ROOT, env=wick.env, capture_output=True, text=True, timeout=20
+        )
+        assert second.returncode == 3
+        assert "sink-0 runs already" in second.stderr
+
+
+def test_a_port_in_use_is_named_with_the_setting_that_mends_it() -> None:
+    import socket
+
+    with running(FRONT_PORT=free_port()) as wick, socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(wick.env["WICK_FRONT_PORT"])))
+        taken.listen()
+        front = subprocess.run(
+            [sys.executable, "services/front.py"], cwd=ROOT, env=wick.env, capture_output=True, text=True, timeout=20
+        )
+        assert front.returncode in (2, 3)
+        assert "front.port" in front.stderr and "--front-port" in front.stderr
+
+
+def test_status_and_tap_see_the_running_system() -> None:
+    with running(EXCHANGE_SYMBOLS=10, EXCHANGE_RATE=100) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+
+        def cli(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-c", "import sys; from wick.cli import main; sys.exit(main())", *words]
+            env = dict(os.environ) | {k: v for k, v in wick.env.items() if k.startswith("WICK_")}
+            return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+
+        status = wait_until(lambda: (answer := cli("status")).returncode == 0 and answer)
+        for name in ("feed-0", "aggregator-0", "aggregator-1", "front-0", "sink-0"):
+            assert name in status.stdout
+        for glob in ("trades.binance.BTC-USDT", "quotes.*", "diffs.binance.*", "closes.*.15s", "stats.feed-0"):
+            tapped = cli("tap", glob, "--json", "--count", "2")
+            lines = [json.loads(line) for line in tapped.stdout.splitlines()]
+            assert len(lines) == 2 and tapped.returncode == 0, (glob, tapped)
+        wick.kill("sink-0")
+        down = cli("status")
+        assert down.returncode == 1 and "sink-0" in down.stdout and "down" in down.stdout
