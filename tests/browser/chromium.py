@@ -182,7 +182,9 @@ def running(profile: Path, program: str | None = None) -> Iterator[Chromium]:
             return lines if len(lines) == 2 else []
 
         port, path = until(address, "chromium's debugging port", START_S)
-        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None, proxy=None) as connection:
+        with connect(
+            f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None, proxy=None, ping_interval=None
+        ) as connection:
             yield Chromium(connection)
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from wick.errors import ParseError
 from wick.exchanges import Venue
-from wick.market.candles import CLOSED, EMPTY, PairCandles
+from wick.market.candles import C_CLOSE_TIME, C_FLAGS, CLOSED, EMPTY, PairCandles
 from wick.market.intervals import DAY, Interval
 from wick.market.trades import DepthUpdate, Trade
 from wick.storage.recordings import Batch, Fault
@@ -101,10 +101,11 @@ class OfflineCandles:
         for symbol, pair in self.pairs.items():
             self._drain(pair)
             for name, row in pair.live():
-                passed = row[1] <= self.clock_ms
-                if row[3] & EMPTY and self.empty == "omit":
+                if row[C_FLAGS] & EMPTY and self.empty == "omit":
                     continue
-                self.deliver(symbol, name, [*row[:3], row[3] | (CLOSED if passed else 0), *row[4:]])
+                if row[C_CLOSE_TIME] <= self.clock_ms:
+                    row[C_FLAGS] |= CLOSED
+                self.deliver(symbol, name, row)
 
     # ------------------------------------------------------------------ time
 

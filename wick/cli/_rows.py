@@ -136,7 +136,8 @@ class Rows:
         bounds = [interval.open_ms(clock_ms - self.late_ms) for interval in self.intervals]
         if bounds != self._settled:
             for index, bound in enumerate(bounds):
-                self._settle(index, bound)
+                if bound != self._settled[index]:
+                    self._settle(index, bound)
             self._release(min(bounds))
 
     def finish(self) -> None:

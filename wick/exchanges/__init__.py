@@ -36,6 +36,12 @@ class Venue(Protocol):
     def parse(self, raw: bytes) -> list[Event]:
         """One received message. Raises ParseError, and nothing else, for bytes that make no sense."""
 
+    def skim(self, raw: bytes) -> int | None:
+        """For who wants trades only: the time (ns) of a flawless frame that has none, 0 where it tells no time.
+
+        None: only `parse` can say. What it takes, `parse` takes too, as a Quote or DepthUpdate of that time.
+        """
+
     def parse_symbols(self, raw: bytes) -> list[str]:
         """Native names of all symbols that trade now, from the answer to `symbols_path`."""
 

@@ -7,6 +7,7 @@ means that the buyer was the maker, so the taker sold. Trade ids are contiguous 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -30,7 +31,9 @@ PARAMS_A_REQUEST = 200  # Binance takes 5 messages a second: few long ones
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
 MAX_ID = 2**63 - 1
-_NUMBERS = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,20})?(?:\n|\Z))+")
+_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
+MAX_NUMBER = 22  # characters that no number of Binance reaches; longer ones are matched one by one
+_TWO, _LISTS = {2}, {list}
 _NAME = re.compile(r"[^\W_]{2,40}")  # letters and digits of any script: Binance lists Chinese names too
 
 
@@ -95,8 +98,12 @@ def _positive(data: dict[str, Any], field: str) -> tuple[int, int]:
 
 
 def _trade(data: dict[str, Any], id_field: str) -> Trade:
-    price, price_decimals = _positive(data, "p")
-    quantity, quantity_decimals = _positive(data, "q")
+    try:
+        (price, price_decimals), (quantity, quantity_decimals) = _decimal(data["p"]), _decimal(data["q"])
+    except (KeyError, TypeError, ParseError):
+        price = quantity = 0
+    if not price or not quantity:
+        _positive(data, "p"), _positive(data, "q")  # names the field that is wrong
     maker_buy = data.get("m")
     if maker_buy is not True and maker_buy is not False:
         raise ParseError("bad side", "m", maker_buy)
@@ -112,28 +119,49 @@ def _trade(data: dict[str, Any], id_field: str) -> Trade:
 
 
 def _quote(data: dict[str, Any]) -> Quote:
-    (bid, bid_decimals), (ask, ask_decimals) = _number(data, "b"), _number(data, "a")
-    (bid_size, b_decimals), (ask_size, a_decimals) = _number(data, "B"), _number(data, "A")
-    prices, sizes = max(bid_decimals, ask_decimals), max(b_decimals, a_decimals)
-    return Quote(
-        _name(data), _id(data, "u"),
-        bid * POW10[prices - bid_decimals], bid_size * POW10[sizes - b_decimals],
-        ask * POW10[prices - ask_decimals], ask_size * POW10[sizes - a_decimals], prices, sizes,
-    )  # fmt: skip
+    try:
+        (bid, bid_decimals), (ask, ask_decimals) = _decimal(data["b"]), _decimal(data["a"])
+        (bid_size, b_decimals), (ask_size, a_decimals) = _decimal(data["B"]), _decimal(data["A"])
+    except (KeyError, TypeError, ParseError):
+        for field in "baBA":
+            _number(data, field)  # names the field that is wrong
+        raise
+    prices, sizes = bid_decimals, b_decimals
+    if bid_decimals != ask_decimals:
+        prices = max(bid_decimals, ask_decimals)
+        bid *= POW10[prices - bid_decimals]
+        ask *= POW10[prices - ask_decimals]
+    if b_decimals != a_decimals:
+        sizes = max(b_decimals, a_decimals)
+        bid_size *= POW10[sizes - b_decimals]
+        ask_size *= POW10[sizes - a_decimals]
+    return Quote(_name(data), _id(data, "u"), bid, bid_size, ask, ask_size, prices, sizes)
 
 
 def _levels(data: dict[str, Any], field: str) -> list[list[str]]:
     levels = data.get(field)
     if type(levels) is not list:
         raise ParseError("bad levels", field, levels)
+    if not levels:
+        return levels
     try:
-        # All numbers in one match: a match for each would cost three times the parsing of the frame.
-        text = "\n".join([f"{price:s}\n{quantity:s}" for price, quantity in levels])
-    except (TypeError, ValueError):
+        numbers = [*chain.from_iterable(levels)]
+        text = "\n".join(numbers)
+    except TypeError:
         raise ParseError("bad levels", field, levels) from None
-    if levels and not _NUMBERS.fullmatch(text):
-        wrong = next((n for n in text.split("\n") if not _NUMBERS.fullmatch(n)), text)
-        raise ParseError("not a plain decimal", field, wrong)
+    if set(map(len, levels)) != _TWO or set(map(type, levels)) != _LISTS:
+        raise ParseError("bad levels", field, levels)
+    # One look at all numbers: digits, a point, digits. A match for each would cost three times the parsing.
+    dots = f"\n{text}\n".encode("utf-8", "replace")
+    if (
+        dots.translate(None, b"0123456789") != b"\n" + b".\n" * len(numbers)
+        or b"\n." in dots
+        or b".\n" in dots
+        or max(map(len, numbers)) > MAX_NUMBER
+    ):
+        for number in numbers:
+            if not _NUMBER.fullmatch(number):
+                raise ParseError("not a plain decimal", field, number)
     return levels
 
 
@@ -153,6 +181,21 @@ def _ack(frame: dict[str, Any]) -> Ack:
         return Ack(frame.get("id"), None)
     text = f"{error.get('code')} {error.get('msg')}" if type(error) is dict else str(error)
     return Ack(frame.get("id"), text[:200])
+
+
+# The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more. 18 digits
+# always fit an int64, and the times are of 2011 to 2096. Possessive, so that a long book which fails does so at once.
+_PLAIN = rb'"[0-9]{1,10}+\.[0-9]{1,8}+"'
+_LEVELS = rb"\[(?:\[P,P\](?:,\[P,P\])*+)?\]".replace(b"P", _PLAIN)
+_ID, _MS, _SYMBOL = rb"[1-9][0-9]{0,17}", rb"1[3-9][0-9]{11}", rb'"s":"[A-Z0-9]{2,40}"'
+_QUOTE_FRAME = re.compile(
+    rb'\{"stream":"[a-z0-9]{2,40}@bookTicker","data":\{"u":%b,%b,"b":%b,"B":%b,"a":%b,"A":%b\}\}'
+    % (_ID, _SYMBOL, _PLAIN, _PLAIN, _PLAIN, _PLAIN)
+)
+_DEPTH_FRAME = re.compile(
+    rb'\{"stream":"[a-z0-9]{2,40}@depth@100ms","data":\{"e":"depthUpdate","E":(%b),%b,"U":%b,"u":%b,"b":%b,"a":%b\}\}'
+    % (_MS, _SYMBOL, _ID, _ID, _LEVELS, _LEVELS)
+)
 
 
 class Binance:
@@ -210,6 +253,16 @@ class Binance:
         elif event == "serverShutdown":
             return [Shutdown(time_ns(data.get("E"), "E"))]
         raise ParseError("unknown event", "e", event)
+
+    def skim(self, raw: bytes) -> int | None:
+        """For who wants trades only: the time (ns) of a flawless frame that has none, 0 where it tells no time.
+
+        None: only `parse` can say. Six times as fast as `parse`, which makes objects of everything in a frame.
+        """
+        if _QUOTE_FRAME.fullmatch(raw):
+            return 0
+        depth = _DEPTH_FRAME.fullmatch(raw)
+        return int(depth[1]) * 1_000_000 if depth else None
 
     def parse_symbols(self, raw: bytes) -> list[str]:
         try:

@@ -10,8 +10,10 @@ its end. A trade that comes later still corrects the closed candle, with the nex
 once: ids that were skipped are remembered as holes, and only a hole lets an older id in.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import Final
 
 from wick.market.intervals import INTERVALS, Interval
@@ -22,7 +24,8 @@ Row = list[int]
 
 MS = 1_000_000  # nanoseconds
 NEVER = 2**63
-MAX_HOLES = 64  # remembered ranges of missing ids a pair; beyond it the oldest are given up as lost
+MAX_HOLES = 4096  # remembered ranges of missing ids a pair; beyond it the oldest are given up as lost. Trades that are
+# reordered make many for a moment: a burst of 1,000 a second, shuffled within two, about 1,000
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
 
 CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)
@@ -41,6 +44,8 @@ L_FLAGS = len(LIVE) - 1
 WIDTH: Final = len(CANDLE)
 
 assert HEAD_FIELDS[DAY_OPEN] == "day_open" and CANDLE_FIELDS[C_LAST_ID] == "last_trade_id"
+
+_first_id = itemgetter(0)
 
 Key = tuple[int, int]  # (event_ns, trade_id): the order of trades
 
@@ -223,22 +228,28 @@ class PairCandles:
                     del self._holes[1]
             self._next_id = trade_id + 1
             return True
-        for index in range(len(self._holes) - 1, -1, -1):
-            first, last, from_ns, to_ns = self._holes[index]
-            if first <= trade_id <= last:
-                parts = [(first, trade_id - 1, from_ns, to_ns), (trade_id + 1, last, from_ns, to_ns)]
-                # The first hole (before we listened) always stays at index 0, even when it is empty.
-                self._holes[index : index + 1] = [p for p in parts if p[0] <= p[1] or p[0] == 0]
-                if to_ns >= 0:
-                    self.counters["missing"] -= 1
-                return True
+        index = bisect_right(self._holes, trade_id, key=_first_id) - 1
+        first, last, from_ns, to_ns = self._holes[index]
+        if trade_id <= last:
+            parts = [(first, trade_id - 1, from_ns, to_ns), (trade_id + 1, last, from_ns, to_ns)]
+            # The first hole (before we listened) always stays at index 0, even when it is empty.
+            self._holes[index : index + 1] = [part for part in parts if part[0] <= part[1] or part[0] == 0]
+            if to_ns >= 0:
+                self.counters["missing"] -= 1
+            return True
         self.counters["duplicates"] += 1
         return False
 
     def _suspect(self, row: Row) -> bool:
         """Whether ids are missing that were traded, at some time, inside this candle."""
         from_ns, to_ns = row[C_OPEN_TIME] * MS, row[C_CLOSE_TIME] * MS
-        return any(hole[3] >= from_ns and hole[2] < to_ns for hole in self._holes if hole[3] >= 0)
+        # Newest first: holes stand in the order of ids, which is that of time.
+        for _, _, after_ns, before_ns in reversed(self._holes):
+            if before_ns < from_ns:
+                return False
+            if after_ns < to_ns:
+                return True
+        return False
 
     # ------------------------------------------------------------------ boundaries
 

@@ -24,10 +24,19 @@ class Flag(IntFlag):
     """What a candle's `flags` say."""
 
     CLOSED = 1
-    EMPTY = 2  # no trade: flat at the previous close
-    PARTIAL = 4  # opened before we listened: its start is missing
-    SUSPECT = 8  # trade ids that fall inside it are missing
-    REVISED = 16  # corrected after it closed
+    EMPTY = 2
+    PARTIAL = 4
+    SUSPECT = 8
+    REVISED = 16
+
+
+_FLAGS: Final = {
+    Flag.CLOSED: "final",
+    Flag.EMPTY: "no trade, flat at the previous close",
+    Flag.PARTIAL: "opened before we listened, its start is missing",
+    Flag.SUSPECT: "trade ids that fall inside it are missing",
+    Flag.REVISED: "corrected after it closed",
+}
 
 
 # A pair's head: what is true now, and running totals since the stream's epoch began.
@@ -101,3 +110,30 @@ def rescale(values: list[int], fields: tuple[tuple[str, str], ...], more_price: 
     for index, (_, kind) in enumerate(fields):
         price, quantity = _GAIN[kind]
         values[index] *= 10 ** (price * more_price + quantity * more_quantity)
+
+
+_TERMS = """
+| term | meaning |
+|---|---|
+| trade | one executed match: price, size, taker side, venue id; *tick*: any market event that enters the feed |
+| taker side | `buy`: the taker lifted the ask |
+| base, quote | BTC and USDT in BTC-USDT; *volume* is base, *quote volume* is quote |
+| symbol, venue | the normalised name (BTC-USDT), the exchange |
+| candle | open, high, low, close and volumes over `[open time, close time)`; *live* while it changes, *closed* when final, *revised* when corrected |
+| snapshot, diff | a whole state; a change against exactly one earlier sequence |
+| epoch, sequence | an epoch is new whenever a stream's history restarts, a sequence grows by 1 within it; *hole*: a missing one |
+| late | a trade that comes after a later one, or after its candle's end; *grace*: how long a candle waits for them |
+| conflate | keep only the newest state for a slow reader |
+"""  # noqa: E501
+
+
+def units_document() -> str:
+    """docs/units.md: `python -c "from wick.market import schema; print(schema.units_document(), end='')"`."""
+    lines = ["# Fields, units, terms", "", "Generated from `wick/market/schema.py`.", ""]
+    lines += (__doc__ or "").partition("\n\n")[2].strip().splitlines()
+    for title, fields in (("HEAD", HEAD), ("LIVE", LIVE), ("CANDLE (a row)", CANDLE)):
+        lines += ["", f"## {title}", "", "| # | field | kind |", "|---|---|---|"]
+        lines += [f"| {number} | `{name}` | {kind} |" for number, (name, kind) in enumerate(fields)]
+    lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
+    lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
+    return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])

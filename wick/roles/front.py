@@ -65,9 +65,9 @@ class Client:
 
     def catch_up(self) -> None:
         """The connection takes data again after a lag: states instead of the diffs that were left out."""
-        for topic in self.topics:
-            self._front.fanout.subscribe(self, topic)
-            self.offer(self._front.fanout.snapshot(self._front.fanout.subscribe(self, topic)))
+        fanout = self._front.fanout
+        for topic in list(self.topics):
+            self.offer(fanout.snapshot(fanout.subscribe(self, topic)))
 
     def take(self, data: bytes) -> None:
         """One message of the client."""
@@ -99,7 +99,6 @@ class Client:
                 continue
             if text.endswith(":*"):
                 fanout.follow_all(self, text.split(":")[1])
-            self.topics.update(topics)
             channels += [fanout.subscribe(self, topic) for topic in topics]
         self.say(Kind.ACK, number, [[channel.topic.text, channel.handle] for channel in channels])
         for channel in channels:
@@ -118,7 +117,6 @@ class Client:
                 fanout.follow_all(self, text.split(":")[1], follow=False)
             for topic in topics:
                 channel = fanout.unsubscribe(self, topic)
-                self.topics.discard(topic)
                 if channel is not None:
                     left.append([topic.text, channel.handle])
         self.say(Kind.ACK, number, left)
@@ -294,7 +292,7 @@ class Front(Role):
             client.say(Kind.HELLO, VERSION, now_ms(), limits)
             connection.messages(client.take, client.catch_up)
         finally:
-            self.fanout.leave(client, client.topics)
+            self.fanout.leave(client)
             self.clients.discard(client)
             self.stats.add("sent_bytes", connection.sent_bytes)
             self.stats.add("lags", connection.lags)

@@ -146,9 +146,13 @@ class Layout:
             count = _id(last_id, "last_id") - _id(first_id, "first_id") + 1
             if count < 1:
                 raise ParseError("wrong CSV column", "last_id", last_id)
+        (units, price_decimals), (lots, quantity_decimals) = _decimal(price, "price"), _decimal(quantity, "quantity")
+        if not units or not lots:
+            column, text = ("quantity", quantity) if units else ("price", price)
+            raise ParseError("not a positive number", column, text)
         return Trade(
             symbol, self._time_ns(time), _id(trade_id, "id"),
-            *_positive(price, "price"), *_positive(quantity, "quantity"), not SIDES[side], count,
+            units, price_decimals, lots, quantity_decimals, not SIDES[side], count,
         )  # fmt: skip
 
     def _time_ns(self, text: str) -> int:
@@ -169,10 +173,3 @@ def _id(text: str, column: str) -> int:
     if not (text.isdigit() and text.isascii()) or len(text) > 19 or (value := int(text)) > MAX_ID:
         raise ParseError("wrong CSV column", column, text)
     return value
-
-
-def _positive(text: str, column: str) -> tuple[int, int]:
-    number = _decimal(text, column)
-    if not number[0]:
-        raise ParseError("not a positive number", column, text)
-    return number

@@ -34,7 +34,9 @@ class Message:
 
 
 class Subscriber(Protocol):
-    """A client as the fan-out knows it."""
+    """A client as the fan-out knows it; the fan-out keeps `topics`, the client only reads it."""
+
+    topics: set[Topic]
 
     def offer(self, message: Message) -> None: ...
 
@@ -106,6 +108,7 @@ class Fanout:
             channel = self._channels[topic] = Channel(self._handle, topic, shard, self.positions[shard][1])
             self._by_pair.setdefault((topic.venue, topic.symbol), []).append(channel)
         channel.subscribers.add(client)
+        client.topics.add(topic)
         return channel
 
     def follow_all(self, client: Subscriber, venue: str, follow: bool = True) -> None:
@@ -118,6 +121,7 @@ class Fanout:
         if channel is None or client not in channel.subscribers:
             return None
         channel.subscribers.discard(client)
+        client.topics.discard(topic)
         if not channel.subscribers:
             del self._channels[topic]
             members = self._by_pair[topic.venue, topic.symbol]
@@ -126,8 +130,8 @@ class Fanout:
                 del self._by_pair[topic.venue, topic.symbol]
         return channel
 
-    def leave(self, client: Subscriber, topics: Iterable[Topic]) -> None:
-        for topic in topics:
+    def leave(self, client: Subscriber) -> None:
+        for topic in list(client.topics):
             self.unsubscribe(client, topic)
         for members in self._wild.values():
             members.discard(client)
@@ -150,25 +154,25 @@ class Fanout:
             self._numbers.pop(pair, None)
         mirror.restart(snapshot)
         self.positions[snapshot.shard] = (snapshot.epoch, snapshot.diffs_seq)
-        for channel in self._channels.values():
-            if channel.shard == snapshot.shard:
-                channel.seq = snapshot.diffs_seq
+        channels = [channel for channel in self._channels.values() if channel.shard == snapshot.shard]
+        for channel in channels:
+            channel.seq = snapshot.diffs_seq
         self._introduce(snapshot.pairs)
-        for channel in list(self._channels.values()):
-            if channel.shard == snapshot.shard:
-                self._send(channel, self.snapshot(channel))
+        for channel in channels:
+            self._send(channel, self.snapshot(channel))
 
     def diffs(self, shard: int, message: Diffs) -> None:
         mirror = self.mirrors[shard]
         made = mirror.apply(message)
         epoch, seq = self.positions[shard] = (message.epoch, message.seq)
-        self._introduce(message.pairs)
         for number, changes in made:
             for channel in self._by_pair.get(mirror.names[number], ()):
                 picked = diffs.pick(changes, channel.groups)
                 if picked:
                     self._send(channel, Message(Kind.DIFF, channel.handle, epoch, channel.seq, seq, picked))
                     channel.seq = seq
+        # Only now: who hears of a new pair starts from a state that these changes are part of.
+        self._introduce(message.pairs)
 
     def closes(self, shard: int, message: Closes) -> None:
         mirror = self.mirrors[shard]

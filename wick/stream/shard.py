@@ -163,7 +163,7 @@ class ShardMirror:
                 raise WireError(f"a diff of shard pair {number}, which no message has introduced")
             groups = self.groups[number]
             # A candle whose opening time changes is over: keep it until its CLOSE comes, a grace period later.
-            over = [index - 1 for index, mask, _ in diffs.split(changes) if index and mask & 1]
+            over = [index - 1 for index, mask, _ in diffs.split(changes) if 0 < index < len(groups) and mask & 1]
             for index in over:
                 live = groups[index + 1]
                 if live[0] and not live[-1] & EMPTY:

@@ -6,7 +6,7 @@ import { closeMs, spokenName } from "./intervals.js";
 import { FLAG, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
 import { CandleSeries } from "./series.js";
 import { Session } from "./session.js";
-import { Legend, PriceHead, StatusLine, drawNotice } from "./view.js";
+import { Legend, PriceHead, StatusLine, drawBeginning, drawNotice } from "./view.js";
 import { Watchlist } from "./watchlist.js";
 
 const FIRST_CHOICE = Object.freeze({ symbol: "BTC-USDT", interval: "1m" });
@@ -15,6 +15,7 @@ const RETRY_MS = 1_000;
 const RETRY_CAP_MS = 10_000;
 const TICK_MS = 500;
 const FRAME_MS = 30; // the stream moves 20 times a second: 60 pictures of it would be work for nothing
+const FEW_CANDLES = 24; // fewer leave most of the chart empty, which wants to be explained
 const OMITTED_MS = 10_000; // far beyond the grace period after which a CLOSE comes
 const SWITCH_MS = 120; // holding an arrow key runs through the list without asking for every symbol's history
 
@@ -79,6 +80,8 @@ function drawHead() {
 
 function drawLegend() {
   if (!selection) return;
+  const isYoung = selection.loaded && selection.older === "none" && series.length > 0 && series.length < FEW_CANDLES;
+  drawBeginning(isYoung ? series.first : null, selection.interval);
   legend.draw(series.get(hovered) ?? series.last, selection.interval, selection.decimals);
   if (series.length) drawNotice("");
   else if (selection.problem) drawNotice(selection.problem, "error");

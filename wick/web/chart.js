@@ -15,7 +15,7 @@ const HOLLOW = "rgba(0, 0, 0, 0)";
 const DIM = Object.freeze({ [UP]: "rgba(52, 199, 154, 0.5)", [DOWN]: "rgba(221, 70, 96, 0.5)", [QUIET]: "rgba(93, 107, 124, 0.5)" });
 const HISTORY_MARGIN_BARS = 30; // ask for more when fewer than this are left of the view
 const FIRST_VIEW_BARS = 140;
-const FEWEST_VIEW_BARS = 60; // a handful of candles should not fill the screen
+const FEWEST_VIEW_BARS = 40; // a handful of candles should not fill the screen
 
 const secondsOf = (openTimeMs) => openTimeMs / 1000;
 

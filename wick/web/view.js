@@ -3,7 +3,7 @@
 import {
   NOTHING, ageText, bytesText, clockText, compact, openTimeText, percentText, priceText, spanText,
 } from "./format.js";
-import { axisNeeds } from "./intervals.js";
+import { axisNeeds, spokenName } from "./intervals.js";
 import { FLAG } from "./protocol.js";
 
 const byId = (id) => document.getElementById(id);
@@ -218,4 +218,13 @@ export function drawNotice(text, tone = "") {
   notice.hidden = !text;
   notice.dataset.tone = tone;
   setText(notice, text);
+}
+
+/** Why most of a chart with a handful of candles is empty. `first` is the oldest candle; null where there is no need. */
+export function drawBeginning(first, interval) {
+  const beginning = byId("beginning");
+  beginning.hidden = first === null;
+  if (first === null) return;
+  const moment = openTimeText(first.openTimeMs, axisNeeds(interval));
+  setText(beginning, `History begins at ${moment} UTC. A candle joins it every ${spokenName(interval).replace(/^1 /, "")}.`);
 }

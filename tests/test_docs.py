@@ -1,0 +1,69 @@
+"""The docs cannot lie: what they name exists, and what exists they name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wick.cli import commands
+from wick.market import schema
+from wick.market.intervals import NAMES
+from wick.net.api import COLUMNS
+from wick.ops.settings import SETTINGS
+from wick.wire.session import CloseCode, Kind
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+UNITS = (ROOT / "docs/units.md").read_text()
+ALL = {path: path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_protocol_document_has_every_message(kind):
+    assert f"| {kind.value} {kind.name} |" in PROTOCOL
+
+
+@pytest.mark.parametrize("code", [code for code in CloseCode if code != CloseCode.POLICY])
+def test_the_protocol_document_has_every_close_code(code):
+    assert f"| {code.value}" in PROTOCOL
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_the_protocol_document_has_every_column_of_the_api(column):
+    assert f"`{column}`" in PROTOCOL
+
+
+def test_the_units_document_is_the_schema():
+    assert schema.units_document() == UNITS
+
+
+@pytest.mark.parametrize("interval", NAMES)
+def test_the_readme_has_every_interval(interval):
+    assert f" {interval} " in README
+
+
+@pytest.mark.parametrize("command", set(commands()) - {"run"})
+def test_the_readme_shows_every_command(command):
+    assert f"wick {command}" in README
+
+
+def test_the_scripts_that_the_readme_starts_are_there_and_can_be_started():
+    for script in set(re.findall(r"^(scripts/\w+)", README, re.MULTILINE)):
+        assert (ROOT / script).stat().st_mode & 0o111, script
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", ALL[path]):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_settings_that_documents_name_exist(path):
+    sections = {setting.name.partition(".")[0] for setting in SETTINGS}
+    names = {setting.name for setting in SETTINGS}
+    for name in re.findall(r"`([a-z]+\.[a-z_]+)`", ALL[path]):
+        if name.partition(".")[0] in sections:
+            assert name in names, name
