@@ -1,5 +1,16 @@
 """Every error that wick raises on purpose: one root, one named class a layer. Pure."""
 
+from reprlib import Repr
+
+# Bounded in depth as well: the text of a hostile nesting would exhaust the stack.
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 80, 80, 80
+
+
+def shown(value: object) -> str:
+    """`value` as a short text, whatever came from outside."""
+    return _SHORT.repr(value)[:200]
+
 
 class WickError(Exception):
     """The root: whoever catches this catches all that wick can explain."""
@@ -18,7 +29,8 @@ class ProtocolError(WireError):
 
     def __init__(self, code: str, field: str, value: object, message: str) -> None:
         super().__init__(message)
-        self.code, self.field, self.value, self.message = code, field, str(value)[:200], message
+        self.code, self.field, self.message = code, field, message
+        self.value = value[:200] if isinstance(value, str) else shown(value)
 
 
 class ParseError(WickError):
@@ -28,8 +40,8 @@ class ParseError(WickError):
     """
 
     def __init__(self, reason: str, field: str = "", value: object = "") -> None:
-        shown = repr(value)[:80] if value != "" else ""
-        super().__init__(" ".join(part for part in (reason, field and f"in {field}:", shown) if part))
+        text = shown(value) if value != "" else ""
+        super().__init__(" ".join(part for part in (reason, field and f"in {field}:", text) if part))
         self.reason, self.field, self.value = reason, field, value
 
 

@@ -92,6 +92,9 @@ class RunningWick:
             assert time.monotonic() < deadline, f"not ready within {START_S} s: {health}\n{self.log('front-0')}"
             time.sleep(POLL_S)
 
+    def log_whole(self, process: str) -> str:
+        return (self.data_dir / f"{process}.log").read_text(errors="replace")
+
     def log(self, process: str) -> str:
         return (self.data_dir / f"{process}.log").read_text(errors="replace")[-3000:]
 

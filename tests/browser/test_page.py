@@ -17,22 +17,28 @@ pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
 
-# Candles, volume and price line are the only saturated colours on the canvases; axes and grid are grey.
-COLOURED_PIXELS = """
-[...document.querySelectorAll('#chart canvas')].reduce((sum, canvas) => {
-  if (!canvas.width || !canvas.height) return sum;
-  const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  for (let i = 0; i < data.length; i += 4) {
+# The pixels of the chart's canvases, read from copies: reading the originals would change how chromium paints them.
+PIXELS = """
+[...document.querySelectorAll('#chart canvas')].filter((canvas) => canvas.width > 200 && canvas.height > 200)
+  .map((canvas) => {
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 0);
+    return copy.getImageData(0, 0, canvas.width, Math.round(canvas.height * SHARE)).data;
+  })
+"""
+# Candles, volume and price line are the only saturated colours of the chart; axes and grid are grey.
+COLOURED_PIXELS = f"""
+{PIXELS.replace("SHARE", "1")}.reduce((sum, data) => {{
+  for (let i = 0; i < data.length; i += 4) {{
     const [r, g, b, a] = [data[i], data[i + 1], data[i + 2], data[i + 3]];
     if (a > 40 && Math.max(r, g, b) - Math.min(r, g, b) > 60) sum += 1;
-  }
+  }}
   return sum;
-}, 0)
+}}, 0)
 """
-# The upper part of the chart, where the candles are: the volume below it moves by itself.
-PICTURE = """
-[...document.querySelectorAll('#chart canvas')].filter((canvas) => canvas.width > 200 && canvas.height > 200)
-  .map((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, Math.round(canvas.height * 0.7)).data)
+# The upper part only, where the candles are: the volume below it moves by itself.
+PICTURE = f"""
+{PIXELS.replace("SHARE", "0.7")}
   .map((data) => data.reduce((sum, value, index) => (sum * 31 + value * (index % 97)) % 1e9, 7)).join()
 """
 INTERVAL_BUTTONS = "[...document.querySelectorAll('#intervals button')].map((button) => button.textContent)"

@@ -1,4 +1,4 @@
-"""Fan-out: whatever happens to shards and subscriptions, a client that follows the protocol holds the fan-out's state."""
+"""Fan-out: whatever happens to shards and subscriptions, a client by the protocol holds the fan-out's state."""
 
 from copy import deepcopy
 
@@ -115,7 +115,8 @@ class World:
 
 TEXTS = [f"ticker:{VENUE}:*", *[f"ticker:{VENUE}:{s}" for s in SYMBOLS], *[f"candles:{VENUE}:{s}:15s" for s in SYMBOLS],
          f"candles:{VENUE}:BTC-USDT:1m"]  # fmt: skip
-ASKED = st.tuples(st.sampled_from(["subscribe", "subscribe", "unsubscribe", "leave"]), st.integers(0, 2), st.sampled_from(TEXTS))
+VERBS = st.sampled_from(["subscribe", "subscribe", "unsubscribe", "leave"])
+ASKED = st.tuples(VERBS, st.integers(0, 2), st.sampled_from(TEXTS))
 SHARDS_SAY = st.tuples(st.sampled_from(["restart", "resync"]), st.integers(0, 1))
 
 

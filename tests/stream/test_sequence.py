@@ -97,9 +97,8 @@ class Reader:
         self.state = message
 
 
-STEPS = st.lists(
-    st.sampled_from(["publish"] * 8 + ["drop", "double", "swap", "late", "restart", "snapshot", "snapshot"]), max_size=60
-)
+EVENTS = ["publish"] * 8 + ["drop", "double", "swap", "late", "restart", "snapshot", "snapshot"]
+STEPS = st.lists(st.sampled_from(EVENTS), max_size=60)
 
 
 @given(STEPS)

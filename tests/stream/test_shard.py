@@ -53,7 +53,8 @@ def run(market, plan, each_close=lambda mirror, message: None):
 def values(row):
     """A row's prices and volumes as the numbers they stand for: decimals may have grown since it was published."""
     scale = {PRICE: row[4], VOLUME: row[5], PLAIN: 0}
-    return [Fraction(value, 10 ** scale.get(kind, row[4] + row[5])) for (_, kind), value in zip(CANDLE, row, strict=True)]
+    fields = zip(CANDLE, row, strict=True)
+    return [Fraction(value, 10 ** scale.get(kind, row[4] + row[5])) for (_, kind), value in fields]
 
 
 @settings(max_examples=80, deadline=None)

@@ -158,13 +158,9 @@ def test_duplicated_reordered_and_corrupt_frames_leave_the_candles_right() -> No
         right = expected(true_trades(wick, "BTCUSDT"), "15s")
         assert decimals([int(value) for value in row]) == right[row[0]]
         assert wait_until(lambda: stored(wick, "BTC-USDT", "15s").get(row[0])) == row
-        feed_log = (wick.data_dir / "feed-0.log").read_text()
+        feed_log = wick.log_whole("feed-0")
         assert "is left out: " in feed_log and "frame " in feed_log
         client.close()
-
-
-def pid_of(wick: RunningWick, process: str) -> int:
-    return wick.processes[process].pid
 
 
 @pytest.mark.parametrize("victim", ["feed-0", "aggregator-0", "aggregator-1", "front-0", "sink-0"])
@@ -206,6 +202,37 @@ def test_after_kill_9_of_one_process_the_others_go_on_and_the_chart_too(victim: 
                     if not rows[key][F["flags"]] & Flag.EMPTY and min(right) < key:
                         assert decimals(rows[key]) == right[key], (topic, key)
         assert all(process.poll() is None for process in wick.processes.values())
+        client.close()
+
+
+FAULTS = [
+    ("cut", {"reset": True}, "disconnected"),
+    ("close", {"code": 1001}, "1001"),
+    ("shutdown", {"after_s": 0.5}, "is about to close"),
+    ("silence", {"seconds": 30.0}, "silent for 2 s"),
+]
+
+
+def test_the_feed_comes_back_after_a_cut_a_close_a_shutdown_notice_and_silence() -> None:
+    with running(EXCHANGE_SYMBOLS=10, EXCHANGE_RATE=100, FEED_SILENCE_S=2) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+        topic = "ticker:binance:BTC-USDT"
+        client = SessionClient(wick.port, [topic])
+        client.follow(lambda c: c.trades(topic) > 0)
+        for number, (name, params, said) in enumerate(FAULTS, 2):
+            fault(wick, name, **params)
+            wait_until(lambda n=number: wick.log_whole("feed-0").count("connected url=") >= n)
+            assert said in wick.log_whole("feed-0"), name
+            before = client.trades(topic)
+            client.follow(lambda c, b=before: c.trades(topic) > b)
+        fault(wick, "refuse", seconds=1.0)
+        fault(wick, "cut")
+        wait_until(lambda: wick.log_whole("feed-0").count("connected url=") >= len(FAULTS) + 2)
+        assert "cannot connect" in wick.log_whole("feed-0")
+        before = client.trades(topic)
+        client.follow(lambda c: c.trades(topic) > before)
+        assert client.errors == []
         client.close()
 
 

@@ -86,8 +86,9 @@ class WebSocketClient:
         except (OSError, WebSocketException) as error:
             raise Disconnected(f"{self.url}: {error or type(error).__name__}") from error
         if not messages and self._protocol.state is not State.OPEN:
-            reason = self._protocol.close_exc
-            raise Disconnected(f"{self.url}: {reason}")
+            close = self._protocol.close_rcvd
+            said = f"the server closed with {close.code} {close.reason}".rstrip() if close else "the connection was cut"
+            raise Disconnected(f"{self.url}: {said}")
         return messages
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 // The HTTP API of the front, with the token of the page's own address where it has one.
 
+import { PAGE_ROWS } from "./history.js";
 import { candlesFromHistory } from "./series.js";
 
 const TOKEN = new URLSearchParams(location.search).get("token");
 const TIMEOUT_MS = 10_000;
-export const PAGE_ROWS = 500;
 
 async function get(path, query = {}) {
   const url = new URL(path, document.baseURI);

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { CandleChart } from "./chart.js";
+import { History, retryDelayMs } from "./history.js";
 import { closeMs, spokenName } from "./intervals.js";
 import { FLAG, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
 import { CandleSeries } from "./series.js";
@@ -10,9 +11,6 @@ import { Legend, PriceHead, StatusLine, drawBeginning, drawNotice } from "./view
 import { Watchlist } from "./watchlist.js";
 
 const FIRST_CHOICE = Object.freeze({ symbol: "BTC-USDT", interval: "1m" });
-const MEND_TRIES = 3; // the store is a moment behind the stream: a hole between them is asked for again
-const RETRY_MS = 1_000;
-const RETRY_CAP_MS = 10_000;
 const TICK_MS = 500;
 const FRAME_MS = 30; // the stream moves 20 times a second: 60 pictures of it would be work for nothing
 const FEW_CANDLES = 24; // fewer leave most of the chart empty, which wants to be explained
@@ -80,12 +78,12 @@ function drawHead() {
 
 function drawLegend() {
   if (!selection) return;
-  const isYoung = selection.loaded && selection.older === "none" && series.length > 0 && series.length < FEW_CANDLES;
+  const isYoung = selection.history.isWhole && series.length > 0 && series.length < FEW_CANDLES;
   drawBeginning(isYoung ? series.first : null, selection.interval);
   legend.draw(series.get(hovered) ?? series.last, selection.interval, selection.decimals);
   if (series.length) drawNotice("");
-  else if (selection.problem) drawNotice(selection.problem, "error");
-  else drawNotice(selection.loaded ? "No candles yet: the first comes with the first trade." : "Loading candles\u2026");
+  else if (selection.problem || selection.history.problem) drawNotice(selection.problem || selection.history.problem, "error");
+  else drawNotice(selection.history.isLoaded ? "No candles yet: the first comes with the first trade." : "Loading candles\u2026");
 }
 
 const watchlist = new Watchlist({
@@ -98,7 +96,7 @@ const legend = new Legend();
 const statusLine = new StatusLine({ onTryNow: () => session.hurry() });
 const chart = new CandleChart(byId("chart"), {
   onCrosshair: (openTimeMs) => { hovered = openTimeMs; draw(); },
-  onNeedOlder: () => loadOlder(selection),
+  onNeedOlder: () => selection.history.loadOlder(),
 });
 
 // ---------------------------------------------------------------------------------------------------- selecting
@@ -106,10 +104,16 @@ const chart = new CandleChart(byId("chart"), {
 function select({ venue, symbol, interval }) {
   if (selection && venue === selection.venue && symbol === selection.symbol && interval === selection.interval) return;
   const topic = `candles:${venue}:${symbol}:${interval}`;
+  selection?.history.stop();
   if (selection?.subscribed) session.unsubscribe([selection.topic]);
   selection = {
-    venue, symbol, interval, topic, decimals: 2, subscribed: false, loaded: false, loading: false, loadAgain: false,
-    older: "unknown", snapshots: 0, problem: "",
+    venue, symbol, interval, topic, decimals: 2, subscribed: false, snapshots: 0, problem: "",
+    history: new History({
+      series, wait,
+      fetchPage: (to) => api.candles({ venue, symbol, interval }, to),
+      closeMs: (openMs) => closeMs(interval, openMs),
+      onChange: drawHistory,
+    }),
   };
   series.clear();
   hovered = null;
@@ -119,21 +123,32 @@ function select({ venue, symbol, interval }) {
   watchlist.select(`${venue}:${symbol}`);
   byId("chart").setAttribute("aria-label", `Candle chart of ${symbol} on ${venue}, ${spokenName(interval)} a candle`);
   for (const button of byId("intervals").children) {
-    const chosen = button.dataset.interval === interval;
-    button.setAttribute("aria-pressed", String(chosen));
-    if (chosen) button.scrollIntoView({ block: "nearest", inline: "center" });
+    button.setAttribute("aria-pressed", String(button.dataset.interval === interval));
   }
+  revealInterval();
   history.replaceState(null, "", `#${venue}:${symbol}:${interval}`);
   draw();
   clearTimeout(switchTimer);
   switchTimer = setTimeout(begin, SWITCH_MS, selection);
 }
 
+/** On a phone the row of intervals is longer than the screen. */
+function revealInterval() {
+  const chosen = byId("intervals").querySelector("[aria-pressed='true']");
+  chosen?.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
 /** Stream first, then history: what closes while history is on its way is not missed. */
 function begin(chosen) {
   chosen.subscribed = true;
   session.subscribe([chosen.topic]);
-  loadLatest(chosen);
+  chosen.history.loadLatest();
+}
+
+function drawHistory(isFirst) {
+  chart.draw();
+  if (isFirst && series.length) chart.showLatest();
+  draw();
 }
 
 function selectionFromHash() {
@@ -145,66 +160,6 @@ function stepInterval(step) {
   const at = intervals.indexOf(selection?.interval);
   const interval = intervals[at + step];
   if (at >= 0 && interval) select({ ...selection, interval });
-}
-
-// ---------------------------------------------------------------------------------------------------- history
-
-/** Fetches the newest page and joins it to the stream; again while there is a hole between the two. */
-async function loadLatest(chosen) {
-  if (chosen.loading) {
-    chosen.loadAgain = true;
-    return;
-  }
-  chosen.loading = true;
-  let mended = 0;
-  for (let tries = 0; chosen === selection; tries += 1) {
-    chosen.loadAgain = false;
-    try {
-      const candles = await api.candles(chosen);
-      if (chosen !== selection) return;
-      joinHistory(chosen, candles);
-    } catch (error) {
-      if (chosen !== selection) return;
-      chosen.problem = error.name === "TypeError" ? "The front cannot be reached." : error.message;
-      draw();
-      await wait(Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** tries));
-      continue;
-    }
-    const torn = series.holes((open) => closeMs(chosen.interval, open), api.PAGE_ROWS) > 0;
-    if (torn && mended < MEND_TRIES) await wait(RETRY_MS * 2 ** mended++);
-    else if (!chosen.loadAgain) break;
-  }
-  chosen.loading = false;
-}
-
-function joinHistory(chosen, candles) {
-  const first = candles[0];
-  const overlaps = !first || !series.length || candles.length < api.PAGE_ROWS || series.get(first.openTimeMs);
-  if (chosen.loaded && !overlaps) series.dropBefore(first.openTimeMs);
-  series.mergeHistory(candles);
-  chosen.problem = "";
-  if (!chosen.loaded || !overlaps) {
-    chosen.older = candles.length < api.PAGE_ROWS ? "none" : "more";
-    chart.draw();
-    if (!chosen.loaded && series.length) chart.showLatest();
-  }
-  chosen.loaded = true;
-  draw();
-}
-
-async function loadOlder(chosen) {
-  if (chosen?.older !== "more" || !series.length) return;
-  chosen.older = "loading";
-  try {
-    const candles = await api.candles(chosen, series.first.openTimeMs);
-    if (chosen !== selection) return;
-    series.mergeHistory(candles);
-    chosen.older = candles.length < api.PAGE_ROWS ? "none" : "more";
-    draw();
-  } catch {
-    await wait(RETRY_MS); // the next scroll asks again
-    chosen.older = "more";
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------- the stream
@@ -234,7 +189,7 @@ function onCandles(event) {
       liveMoved = false;
       // A snapshot that was not the first follows a break, and its few rows may not reach back to where that began.
       selection.snapshots += 1;
-      if (selection.snapshots > 1) loadLatest(selection);
+      if (selection.snapshots > 1) selection.history.loadLatest();
       break;
     case "diff":
       if (event.rolled) leaveBehind(event.rolled);
@@ -360,6 +315,7 @@ function listen() {
   byId("intervals").addEventListener("click", ({ target }) => {
     if (target.dataset.interval && selection) select({ ...selection, interval: target.dataset.interval });
   });
+  new ResizeObserver(revealInterval).observe(byId("intervals"));
   byId("latest").addEventListener("click", () => chart.showLatest());
   byId("menu").addEventListener("click", () => openDrawer(!document.body.classList.contains("drawer")));
   byId("veil").addEventListener("click", () => openDrawer(false));
@@ -383,7 +339,7 @@ async function insist(ask, enough) {
     } catch (error) {
       drawNotice(error.name === "TypeError" ? "The front cannot be reached." : error.message, "error");
     }
-    await wait(Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** Math.min(tries, 2)));
+    await wait(retryDelayMs(Math.min(tries, 2)));
   }
 }
 
@@ -418,7 +374,7 @@ window.wick = Object.freeze({
   get venue() { return selection?.venue ?? null; },
   get symbol() { return selection?.symbol ?? null; },
   get interval() { return selection?.interval ?? null; },
-  get loaded() { return selection?.loaded ?? false; },
+  get loaded() { return selection?.history.isLoaded ?? false; },
   get candles() { settle(); return series.toArray(); },
   get symbols() { return watchlist.keys; },
   get counters() { return { ...session.counters }; },

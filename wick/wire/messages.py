@@ -12,13 +12,14 @@ A message is a msgpack array in the order of its fields. Unpacking raises WireEr
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import Struct
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.errors import WireError
+from wick.errors import WireError, shown
 from wick.market.schema import CANDLE_FIELDS
 from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire.codec import pack, unpack
@@ -37,10 +38,19 @@ _RECORD = Struct("<7q4BI")
 assert _RECORD.size == RECORD.itemsize
 
 
-def _array(data: bytes | memoryview, kind: str, width: int) -> list[Any]:
-    fields = unpack(data)
-    if type(fields) is not list or len(fields) != width:
-        raise WireError(f"{kind} is not an array of {width} fields")
+@lru_cache
+def _types(declared: type) -> list[type]:
+    """The types of a message's fields, in order; what is inside of a list is found where it is used."""
+    hints: list[Any] = list(declared.__annotations__.values())
+    return [get_origin(hint) or hint for hint in hints]
+
+
+def _array(data: bytes | memoryview, kind: str, declared: type) -> list[Any]:
+    fields, types = unpack(data), _types(declared)
+    if type(fields) is not list or len(fields) != len(types):
+        raise WireError(f"{kind} is not an array of {len(types)} fields")
+    if [type(field) for field in fields] != types:
+        raise WireError(f"{kind} has a field of a wrong type: {shown(fields)}")
     return fields
 
 
@@ -63,9 +73,10 @@ class TickHeader(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        header = cls(*_array(data, "a tick header", len(cls._fields)))
-        if any(type(number) is not int for number in header[:1] + header[2:6]) or type(header.runs) is not list:
-            raise WireError("a tick header has a field of a wrong type")
+        header = cls(*_array(data, "a tick header", cls))
+        for run in header.runs:
+            if type(run) is not list or [type(part) for part in run] != [str, int] or run[1] < 0:
+                raise WireError(f"a tick header has an impossible run: {shown(run)}")
         return header
 
     def pack(self) -> bytes:
@@ -91,7 +102,7 @@ class Diffs(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        return cls(*_array(data, "diffs", len(cls._fields)))
+        return cls(*_array(data, "diffs", cls))
 
     def pack(self) -> bytes:
         return pack(self)
@@ -107,7 +118,7 @@ class Closes(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        return cls(*_array(data, "closes", len(cls._fields)))
+        return cls(*_array(data, "closes", cls))
 
     def pack(self) -> bytes:
         return pack(self)
@@ -130,7 +141,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        return cls(*_array(data, "a snapshot", len(cls._fields)))
+        return cls(*_array(data, "a snapshot", cls))
 
     def pack(self) -> bytes:
         return pack(self)
@@ -150,9 +161,9 @@ class Request(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        request = cls(*_array(data, "a request", len(cls._fields)))
-        if request.kind not in ("snapshot", "closes") or any(type(n) is not int for n in request[1:]):
-            raise WireError(f"a request is not one of snapshot, closes: {str(request)[:80]}")
+        request = cls(*_array(data, "a request", cls))
+        if request.kind not in ("snapshot", "closes"):
+            raise WireError(f"a request is not one of snapshot, closes: {shown(request.kind)}")
         return request
 
     def pack(self) -> bytes:

@@ -12,6 +12,7 @@ from wick.market.intervals import NAMES
 VERSION = 1
 SUBPROTOCOLS = ("wick.v1.msgpack", "wick.v1.json")
 HEARTBEAT_S = 5
+MAX_TOPIC = 200  # characters
 
 
 class Kind(IntEnum):
@@ -28,6 +29,9 @@ class Kind(IntEnum):
     SUBSCRIBE = 16  # id, [topic, ...]
     UNSUBSCRIBE = 17  # id, [topic, ...]
     PING = 18  # id
+
+
+REQUESTS = (Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.PING)
 
 
 class CloseCode(IntEnum):
@@ -71,23 +75,19 @@ def parse_request(message: Any) -> Request:
     """Raises ProtocolError that names the field and what is valid."""
     if type(message) is not list or not message:
         raise ProtocolError("bad_message", "message", message, "valid is an array [kind, id, ...]")
-    try:
-        kind = Kind(message[0])
-    except ValueError:
-        kind = Kind.HELLO
-    if kind < Kind.SUBSCRIBE:
+    if type(message[0]) is not int or message[0] not in REQUESTS:
         raise ProtocolError("bad_kind", "kind", message[0], "valid is 16 subscribe, 17 unsubscribe, 18 ping")
     if len(message) < 2 or type(message[1]) is not int:
         raise ProtocolError("bad_id", "id", message[1:2], "valid is a whole number")
     topics = message[2] if len(message) > 2 else []
     if type(topics) is not list or any(type(topic) is not str for topic in topics):
         raise ProtocolError("bad_topics", "topics", topics, "valid is an array of texts")
-    return Request(kind, message[1], topics)
+    return Request(Kind(message[0]), message[1], topics)
 
 
 def parse_topic(text: str) -> Topic:
-    """`ticker:<venue>:<symbol or *>` or `candles:<venue>:<symbol>:<interval>`."""
-    kind, *parts = text.split(":")
+    """`ticker:<venue>:<symbol or *>` or `candles:<venue>:<symbol>:<interval>`. Raises ProtocolError."""
+    kind, *parts = text.split(":") if len(text) <= MAX_TOPIC else [""]
     if kind == "ticker" and len(parts) == 2 and all(parts):
         return Topic(kind, parts[0], parts[1], -1)
     if kind == "candles" and len(parts) == 3 and all(parts):

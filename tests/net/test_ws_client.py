@@ -1,0 +1,107 @@
+"""The WebSocket client against a real server, with and without TLS."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+import trustme
+from websockets.sync.server import ServerConnection, serve
+
+from wick.net.ws_client import Disconnected, WebSocketClient
+
+
+@contextmanager
+def server(handler: Callable[[ServerConnection], Any], context: ssl.SSLContext | None = None) -> Iterator[str]:
+    with serve(handler, "127.0.0.1", 0, ssl=context, compression=None) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        port = listening.socket.getsockname()[1]
+        yield f"{'wss' if context else 'ws'}://localhost:{port}/stream"
+        listening.shutdown()
+        thread.join()
+
+
+def echo(connection: ServerConnection) -> None:
+    for message in connection:
+        connection.send(message)
+
+
+def receive_one(client: WebSocketClient) -> bytes:
+    while True:
+        for message in client.receive(5):
+            return message
+
+
+def test_what_is_sent_comes_back() -> None:
+    with server(echo) as url:
+        client = WebSocketClient(url)
+        client.send(b'{"method":"SUBSCRIBE"}')
+        assert receive_one(client) == b'{"method":"SUBSCRIBE"}'
+        client.close()
+
+
+def test_a_message_in_fragments_is_one_message() -> None:
+    with server(lambda connection: (connection.send(iter(["ab", "cd", "e"])), connection.recv())) as url:
+        client = WebSocketClient(url)
+        assert receive_one(client) == b"abcde"
+        client.close()
+
+
+def test_a_certificate_that_the_authority_signed_is_accepted() -> None:
+    authority = trustme.CA()
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(theirs)
+    authority.configure_trust(ours)
+    with server(echo, theirs) as url:
+        client = WebSocketClient(url, ours)
+        client.send(b"secret")
+        assert receive_one(client) == b"secret"
+        client.close()
+
+
+@pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
+def test_a_certificate_of_an_unknown_authority_or_another_name_is_refused(name: str) -> None:
+    authority = trustme.CA()
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert(name).configure_cert(theirs)
+    if name != "localhost":
+        authority.configure_trust(ours)
+    with server(echo, theirs) as url, pytest.raises(Disconnected, match="CERTIFICATE_VERIFY_FAILED"):
+        WebSocketClient(url, ours)
+
+
+def test_pings_are_answered_and_give_no_message() -> None:
+    answered = threading.Event()
+
+    def ping(connection: ServerConnection) -> None:
+        assert connection.ping().wait(5)
+        answered.set()
+
+    with server(ping) as url, closing(WebSocketClient(url)) as client:
+        with pytest.raises(Disconnected):
+            while True:
+                assert client.receive(5) == []
+        assert answered.wait(5)
+
+
+def test_silence_is_a_disconnection_that_says_so() -> None:
+    with server(lambda connection: connection.recv()) as url:
+        client = WebSocketClient(url)
+        with pytest.raises(Disconnected, match=r"silent for 0\.2 s"):
+            client.receive(0.2)
+        client.close()
+
+
+def test_a_close_of_the_server_is_a_disconnection_with_its_code() -> None:
+    with server(lambda connection: connection.close(1001, "24 h")) as url, closing(WebSocketClient(url)) as client:
+        with pytest.raises(Disconnected, match="1001"):
+            while True:
+                client.receive(5)
+
+
+def test_nobody_at_the_address_is_a_disconnection_that_names_it() -> None:
+    with pytest.raises(Disconnected, match=r"ws://127\.0\.0\.1:1/x"):
+        WebSocketClient("ws://127.0.0.1:1/x")

@@ -1,0 +1,139 @@
+"""Messages between wick's processes: they come back as they were, and whatever is wrong is a WireError."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wick.errors import WireError
+from wick.market.trades import RECORD, DepthUpdate, Quote, Trade
+from wick.wire import messages
+from wick.wire.codec import pack, unpack
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade, records
+
+INT64 = st.integers(0, 2**63 - 1)
+BIG = st.integers(-(2**200), 2**200)
+NAMES = st.text(min_size=1, max_size=10)
+PAIRS = st.lists(st.tuples(st.integers(0, 99), NAMES, NAMES).map(list), max_size=3)
+ENTRIES = st.lists(st.lists(BIG, min_size=1, max_size=9), max_size=3)
+ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, *[BIG] * 17).map(list), max_size=3)
+RUNS = st.lists(st.tuples(NAMES, st.integers(0, 9)).map(list), max_size=3)
+
+HEADERS = st.builds(TickHeader, INT64, NAMES, st.integers(0, 31), INT64, INT64, INT64, st.booleans(), RUNS)
+ALL = st.one_of(
+    HEADERS,
+    st.builds(Diffs, INT64, INT64, INT64, PAIRS, ENTRIES),
+    st.builds(Closes, INT64, INT64, INT64, ROWS),
+    st.builds(Snapshot, st.integers(0, 31), INT64, INT64, INT64, PAIRS, ENTRIES, ROWS),
+    st.builds(Request, st.sampled_from(["snapshot", "closes"]), st.integers(0, 31), INT64, INT64),
+)
+KINDS = (TickHeader, Diffs, Closes, Snapshot, Request)
+HEADER = TickHeader(1, "binance", 3, 9, 5, 6, False, [["BTC-USDT", 2]])
+
+
+@given(ALL)
+def test_a_message_comes_back_as_it_was(message):
+    back = type(message).unpack(message.pack())
+    assert back == message and type(back) is type(message)
+
+
+@given(st.binary(max_size=80), st.sampled_from(KINDS))
+def test_random_bytes_are_a_wire_error(data, kind):
+    try:
+        kind.unpack(data)
+    except WireError:
+        return
+    assert type(unpack(data)) is list and len(unpack(data)) == len(kind._fields)
+
+
+@given(ALL, st.data())
+def test_a_field_of_a_wrong_type_is_a_wire_error(message, data):
+    fields = list(message)
+    index = data.draw(st.integers(0, len(fields) - 1))
+    fields[index] = data.draw(
+        st.sampled_from([None, 1.5, {}, "text", [3], [[]], [["A"]], [["A", "1"]]]).filter(
+            # An empty list, or a text for a text, would be right.
+            lambda value: type(value) is not type(fields[index]) or value
+        )
+    )
+    if type(fields[index]) is str and type(message[index]) is str and type(message) is not Request:
+        return
+    if type(message[index]) is list and type(message) is not TickHeader:
+        fields[index] = "text"  # what is inside of the other lists is found where it is applied
+    with pytest.raises(WireError):
+        type(message).unpack(pack(fields))
+
+
+@pytest.mark.parametrize("change", [lambda f: f[:-1], lambda f: [*f, 0], lambda f: dict(enumerate(f)), lambda f: 7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_of_a_wrong_shape_is_a_wire_error(kind, change):
+    with pytest.raises(WireError, match="is not an array of"):
+        kind.unpack(pack(change([0] * len(kind._fields))))
+
+
+def test_a_request_of_an_unknown_kind_is_a_wire_error():
+    with pytest.raises(WireError, match="snapshot, closes"):
+        Request.unpack(pack(["history", 1, 2, 3]))
+
+
+TRADES = st.builds(
+    Trade, st.just("S"), INT64, INT64, INT64, st.integers(0, 30), INT64, st.integers(0, 30), st.booleans(), INT64
+)
+QUOTES = st.builds(Quote, st.just("S"), INT64, INT64, INT64, INT64, INT64, st.integers(0, 30), st.integers(0, 30))
+
+
+@given(st.lists(st.one_of(TRADES, QUOTES), max_size=6), INT64)
+def test_trades_and_quotes_come_back_from_their_records_digit_for_digit(events, recv_ns):
+    frame = b"".join(pack_trade(e, recv_ns) if isinstance(e, Trade) else pack_quote(e, recv_ns) for e in events)
+    rows = records(frame, HEADER._replace(runs=[["S", len(events)]])).tolist()
+    assert messages.trade_rows(rows) == [tuple(event[1:]) for event in events if isinstance(event, Trade)]
+    quotes = [event for event in events if isinstance(event, Quote)]
+    assert messages.quote_row(rows) == (tuple(quotes[-1][2:]) if quotes else None)
+    assert all(row[6] == recv_ns for row in rows)
+
+
+def test_the_packed_record_and_the_dtype_agree_in_every_field():
+    row = np.frombuffer(pack_trade(Trade("S", 1, 2, 3, 4, 5, 6, True, 7), 8), dtype=RECORD)[0]
+    assert {name: int(row[name]) for name in RECORD.names} == {
+        "event_ns": 1, "id": 2, "a": 3, "b": 5, "c": 7, "d": 0, "recv_ns": 8, "price_decimals": 4,
+        "quantity_decimals": 6, "kind": 0, "taker_buy": 1, "reserved": 0,
+    }  # fmt: skip
+    row = np.frombuffer(pack_quote(Quote("S", 1, 2, 3, 4, 5, 6, 7), 8), dtype=RECORD)[0]
+    assert {name: int(row[name]) for name in RECORD.names} == {
+        "event_ns": 8, "id": 1, "a": 2, "b": 4, "c": 3, "d": 5, "recv_ns": 8, "price_decimals": 6,
+        "quantity_decimals": 7, "kind": 1, "taker_buy": 0, "reserved": 0,
+    }  # fmt: skip
+
+
+def test_records_are_read_where_they_lie():
+    frame = pack_trade(Trade("S", 1, 2, 3, 4, 5, 6, True), 8) * 2
+    batch = records(frame, HEADER)
+    assert np.shares_memory(batch, np.frombuffer(frame, dtype=np.uint8))
+    assert not batch.flags.owndata
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 127, 129, 192])
+def test_a_frame_that_does_not_hold_what_its_header_says_is_a_wire_error(size):
+    with pytest.raises(WireError, match=f"a batch of {size} bytes"):
+        records(bytes(size), HEADER)
+
+
+@pytest.mark.parametrize("runs", [[["A", -1], ["B", 3]], [["A", 2.0]], [["A"]], [["A", 1, 1]], ["AB"], [[1, 2]], {"A": 2}])
+def test_a_header_with_impossible_runs_is_a_wire_error(runs):
+    with pytest.raises(WireError):
+        TickHeader.unpack(HEADER._replace(runs=runs).pack())
+
+
+def test_topics_of_one_stream_sort_by_shard_and_are_no_prefixes_of_each_other():
+    topics = [messages.diffs_topic(shard) for shard in range(32)] + [messages.closes_topic(s) for s in range(32)]
+    assert len(set(topics)) == 64
+    assert not [(a, b) for a in topics for b in topics if a != b and b.startswith(a)]
+    assert HEADER.topic == b"ticks.binance.03"
+    assert messages.stats_topic("feed-0") == b"stats.feed-0"
+
+
+def test_a_change_of_the_book_travels_with_the_venue_s_own_texts():
+    update = DepthUpdate("BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], [])
+    topic, body = messages.depth_frames("binance", 7, update)
+    assert topic == b"depth.binance.07"
+    assert unpack(body) == ["BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], []]
