@@ -92,39 +92,41 @@ test("a lost connection comes back with all subscriptions and a state of its own
   assert.deepEqual(world.statuses, ["live", "waiting", "connecting"]);
 });
 
-test("waits double up to a cap, all of it jitter, and start over only when data came", () => {
+test("waits double up to a cap, all of it jitter, and start over only when data kept coming", () => {
   const world = {};
   const session = sessionIn(world);
   const waits = [];
   for (let tries = 0; tries < 8; tries += 1) {
     const socket = world.sockets.at(-1);
-    socket.open();
-    socket.say(KIND.HELLO, 1, world.now, {}); // a greeting is no data
+    if (tries % 2) welcome(socket, world.now);
+    else socket.open();
     socket.lose();
     waits.push(session.nextTryAt - world.now);
     world.advance(waits.at(-1));
   }
   assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]);
   welcome(world.sockets.at(-1), world.now);
+  world.sockets.at(-1).say(KIND.HEARTBEAT, world.now, 10);
   world.sockets.at(-1).lose();
   assert.equal(session.nextTryAt - world.now, 500);
   assert.equal(reconnectDelayMs(9, 0, () => 0), 0);
-  assert.equal(reconnectDelayMs(9, 300, () => 0.5), 7800);
+  assert.equal(reconnectDelayMs(9, 300, () => 0.5), 7500);
+  assert.equal(reconnectDelayMs(0, 4000, () => 0.5), 2000);
 });
 
 test("the server's advice to come back later is followed", () => {
-  const world = { random: 0 };
+  const world = { random: 0.5 };
   const session = sessionIn(world);
   welcome(world.sockets[0], world.now);
-  world.sockets[0].say(KIND.BYE, 1001, "the front stops", 700);
+  world.sockets[0].say(KIND.BYE, 1001, "the front stops", 1400);
   world.sockets[0].lose(1001, "the front stops");
   assert.equal(session.nextTryAt - world.now, 700);
   assert.equal(session.reason, "the front stops");
 });
 
 test("a close code says whether to come back", () => {
-  for (const code of [1000, 1001, 1006, 1011, 3000, 3008, 3499, 4000, 4499]) assert.equal(mayReconnect(code), true, String(code));
-  for (const code of [3500, 3999, 4500, 4999]) assert.equal(mayReconnect(code), false, String(code));
+  for (const code of [1000, 1001, 1006, 1008, 1011, 1013, 3000, 3008, 3499, 4000, 4499]) assert.equal(mayReconnect(code), true, String(code));
+  for (const code of [1002, 1007, 1009, 3500, 3999, 4500, 4999]) assert.equal(mayReconnect(code), false, String(code));
   const world = {};
   const session = sessionIn(world);
   welcome(world.sockets[0], world.now);

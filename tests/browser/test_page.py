@@ -174,11 +174,11 @@ def test_the_legend_tells_the_candle_under_the_crosshair(open_page: OpenPage, ru
 
 def test_nothing_sticks_out_of_a_phone_and_the_list_is_a_drawer(open_page: OpenPage) -> None:
     page = open_page("#binance:BTC-USDT:1M")
-    page.resize(390, 844, mobile=True)
     page.wait_for("wick.loaded && wick.connected")
+    page.resize(390, 844, mobile=True)
+    chosen = "document.querySelector('[data-interval=\"1M\"]').getBoundingClientRect()"
+    page.wait_for(f"innerWidth === 390 && {chosen}.left > 0 && {chosen}.right <= 390")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    chosen = page.evaluate("document.querySelector('[data-interval=\"1M\"]').getBoundingClientRect().toJSON()")
-    assert 0 <= chosen["left"] < chosen["right"] <= 390
     page.click("#menu")
     page.wait_for("document.querySelector('#watch').getBoundingClientRect().left === 0")
     page.press("Escape")

@@ -34,7 +34,7 @@ def reference(trades, interval, clock_ms, empty="flat"):
         ]  # fmt: skip
     if empty == "flat":
         open_ms, close = min(rows), 0
-        while open_ms <= max(clock_ms, max(rows)):
+        while open_ms <= max(clock_ms, *rows):
             close = rows.get(open_ms, [0, 0, 0, close])[3]
             rows.setdefault(open_ms, [close] * 4 + [0] * 7)
             open_ms = interval.close_ms(open_ms)

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from wick.market.intervals import INTERVALS, NAMES, by_name
 
-TIMES = st.datetimes(datetime(2009, 1, 1), datetime(2099, 1, 1)).map(lambda t: int(t.replace(tzinfo=UTC).timestamp() * 1000))
+TIMES = st.datetimes(datetime(2009, 1, 1), datetime(2099, 1, 1)).map(
+    lambda t: int(t.replace(tzinfo=UTC).timestamp() * 1000)
+)
 
 
 def utc(ms):

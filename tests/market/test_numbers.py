@@ -31,7 +31,9 @@ def test_numbers_are_shown(shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "1.", ".5", "-1", "+1", "1e4", "1e400", "NaN", "Infinity", " 1", "1 ", "1_0", "٣", "1.2.3", "9" * 19, "9" * 5000]
+    "text",
+    ["", ".", "1.", ".5", "-1", "+1", "1e4", "1e400", "NaN", "Infinity", " 1", "1 ", "1_0", "٣", "1.2.3", "9" * 19]
+    + ["9" * 5000],
 )
 def test_anything_but_a_plain_decimal_is_an_error(text):
     with pytest.raises(ParseError):

@@ -96,10 +96,13 @@ def test_silence_is_a_disconnection_that_says_so() -> None:
 
 
 def test_a_close_of_the_server_is_a_disconnection_with_its_code() -> None:
-    with server(lambda connection: connection.close(1001, "24 h")) as url, closing(WebSocketClient(url)) as client:
-        with pytest.raises(Disconnected, match="1001"):
-            while True:
-                client.receive(5)
+    with (
+        server(lambda connection: connection.close(1001, "24 h")) as url,
+        closing(WebSocketClient(url)) as client,
+        pytest.raises(Disconnected, match="1001"),
+    ):
+        while True:
+            client.receive(5)
 
 
 def test_nobody_at_the_address_is_a_disconnection_that_names_it() -> None:

@@ -23,7 +23,7 @@ def _ext(code: int, data: bytes) -> int:
 
 
 class SessionClient:
-    """Subscribes to topics and follows them. `rows[topic]` are candles by open time: closed, or kept from the live one."""
+    """Subscribes to topics and follows them. `rows` and `closed` hold candles by topic and open time."""
 
     def __init__(self, port: int, topics: list[str], form: str = "msgpack") -> None:
         self.form, self.topics, self.port = form, topics, port
@@ -120,7 +120,7 @@ class SessionClient:
         return self.states[topic][0][5] if topic in self.states else 0
 
     def live(self, topic: str) -> list[int]:
-        """open time, open, high, low, close, volume, quote volume, count, taker buy volume and quote volume of the live candle."""
+        """The live candle: open time, open, high, low, close, volume, quote volume, count, two of taker buys."""
         head, candle = self.states[topic]
         volumes = [head[3 + k] - candle[4 + k] for k in range(5)]
         return [*candle[:4], head[0], *volumes]

@@ -118,7 +118,9 @@ def test_a_frame_that_does_not_hold_what_its_header_says_is_a_wire_error(size):
         records(bytes(size), HEADER)
 
 
-@pytest.mark.parametrize("runs", [[["A", -1], ["B", 3]], [["A", 2.0]], [["A"]], [["A", 1, 1]], ["AB"], [[1, 2]], {"A": 2}])
+@pytest.mark.parametrize(
+    "runs", [[["A", -1], ["B", 3]], [["A", 2.0]], [["A"]], [["A", 1, 1]], ["AB"], [[1, 2]], {"A": 2}], ids=repr
+)
 def test_a_header_with_impossible_runs_is_a_wire_error(runs):
     with pytest.raises(WireError):
         TickHeader.unpack(HEADER._replace(runs=runs).pack())

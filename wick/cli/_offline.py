@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from wick.errors import ParseError
 from wick.exchanges import Venue
-from wick.market.candles import C_CLOSE_TIME, C_FLAGS, CLOSED, EMPTY, PairCandles
+from wick.market.candles import C_FLAGS, EMPTY, PairCandles
 from wick.market.intervals import DAY, Interval
 from wick.market.trades import DepthUpdate, Trade
 from wick.storage.recordings import Batch, Fault
@@ -99,13 +99,11 @@ class OfflineCandles:
         self._flush()
         self._advance(self._newest_ns // MS)
         for symbol, pair in self.pairs.items():
+            pair.finish(self.clock_ms)
             self._drain(pair)
             for name, row in pair.live():
-                if row[C_FLAGS] & EMPTY and self.empty == "omit":
-                    continue
-                if row[C_CLOSE_TIME] <= self.clock_ms:
-                    row[C_FLAGS] |= CLOSED
-                self.deliver(symbol, name, row)
+                if not row[C_FLAGS] & EMPTY or self.empty == "flat":
+                    self.deliver(symbol, name, row)
 
     # ------------------------------------------------------------------ time
 

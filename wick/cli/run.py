@@ -22,7 +22,7 @@ from wick.ops.preflight import InUseError
 from wick.ops.process import ALREADY_RUNNING
 from wick.ops.settings import Settings
 from wick.ops.supervise import Supervisor
-from wick.sim import captures
+from wick.storage import recordings
 
 ROOT = Path(wick.__file__).parents[1]
 
@@ -123,7 +123,7 @@ def _files(names: Sequence[str]) -> tuple[str, ...]:
     paths = [str(Path(name).absolute()) for name in names]
     if comma := next((path for path in paths if "," in path), None):
         raise UsageError(f"cannot play {comma!r}: a comma separates the names of a list; rename it")
-    if secret := next((path for path in captures.find_files(paths) if not os.access(path, os.R_OK)), None):
+    if secret := next((path for path in recordings.files_of(paths) if not os.access(path, os.R_OK)), None):
         raise UsageError(f"cannot play {str(secret)!r}: no permission to read it")
     return tuple(paths)
 

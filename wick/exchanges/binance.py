@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from wick.errors import ParseError
-from wick.market.numbers import POW10, parse_decimal
+from wick.errors import ParseError, shown
+from wick.market.numbers import MAX_MANTISSA, POW10, parse_decimal
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Trade
 
 # Longest first, so that BTCFDUSD is BTC-FDUSD and not BTCF-DUSD. A name with none of them stays as it is.
@@ -110,7 +110,7 @@ def _trade(data: dict[str, Any], id_field: str) -> Trade:
     count = 1
     if id_field == "a":
         count = _id(data, "l") - _id(data, "f") + 1
-        if count < 1:
+        if not 1 <= count <= MAX_ID:
             raise ParseError("bad id", "l", data.get("l"))
     return Trade(
         _name(data), time_ns(data.get("T"), "T"), _id(data, id_field),
@@ -135,6 +135,8 @@ def _quote(data: dict[str, Any]) -> Quote:
         sizes = max(b_decimals, a_decimals)
         bid_size *= POW10[sizes - b_decimals]
         ask_size *= POW10[sizes - a_decimals]
+    if max(bid, ask, bid_size, ask_size) > MAX_MANTISSA:
+        raise ParseError("more digits than wick keeps", "bBaA", [data[field] for field in "bBaA"])
     return Quote(_name(data), _id(data, "u"), bid, bid_size, ask, ask_size, prices, sizes)
 
 
@@ -179,8 +181,8 @@ def _ack(frame: dict[str, Any]) -> Ack:
     error = frame.get("error", frame if "code" in frame else None)
     if error is None:
         return Ack(frame.get("id"), None)
-    text = f"{error.get('code')} {error.get('msg')}" if type(error) is dict else str(error)
-    return Ack(frame.get("id"), text[:200])
+    parts = (error.get("code"), error.get("msg")) if type(error) is dict else (error,)
+    return Ack(frame.get("id"), " ".join(part if type(part) is str else shown(part) for part in parts)[:200])
 
 
 # The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more. 18 digits
@@ -267,9 +269,13 @@ class Binance:
     def parse_symbols(self, raw: bytes) -> list[str]:
         try:
             listed = orjson.loads(raw)["symbols"]
-            return [row["symbol"] for row in listed if row["status"] == "TRADING"]
+            names = [row["symbol"] for row in listed if row["status"] == "TRADING"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ParseError("corrupt answer", "exchangeInfo", repr(error)) from None
+        for name in names:
+            if type(name) is not str:
+                raise ParseError("corrupt answer", "symbol", name)
+        return names
 
 
 VENUE = Binance()

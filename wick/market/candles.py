@@ -169,14 +169,13 @@ class PairCandles:
         """Move the venue's clock to `clock_ms`: boundaries that it passed roll, candles past their grace close."""
         if clock_ms <= self.clock_ms:
             return
-        self.clock_ms = clock_ms
-        if self._next_id >= 0 and clock_ms * MS >= self._close_ns:
-            self._roll(clock_ms)
-            if self._day is not None:
-                self.head[DAY_OPEN] = self.live_groups[self._day][L_OPEN]
-        while self._pending and self._pending[0][0] + self.grace_ms <= clock_ms:
-            _, index, open_ms = heappop(self._pending)
-            self._close(index, self._held[index][open_ms])
+        self._reach(clock_ms)
+        self._close_pending(clock_ms - self.grace_ms)
+
+    def finish(self, clock_ms: int) -> None:
+        """No more trades will come: what ends by `clock_ms` closes now, without grace."""
+        self._reach(clock_ms)
+        self._close_pending(clock_ms)
 
     @property
     def due_ms(self) -> int:
@@ -253,6 +252,14 @@ class PairCandles:
 
     # ------------------------------------------------------------------ boundaries
 
+    def _reach(self, clock_ms: int) -> None:
+        """The clock is at `clock_ms`, if it was not further: boundaries that it passed roll."""
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        if self._next_id >= 0 and clock_ms * MS >= self._close_ns:
+            self._roll(clock_ms)
+            if self._day is not None:
+                self.head[DAY_OPEN] = self.live_groups[self._day][L_OPEN]
+
     def _roll(self, now_ms: int) -> None:
         """Open the candles that hold `now_ms`; those that end before it become pending."""
         if self.before_roll is not None:
@@ -293,6 +300,12 @@ class PairCandles:
         held = self._held[index][row[C_OPEN_TIME]] = Held(row, None if empty else first, None if empty else last)
         heappush(self._pending, (row[C_CLOSE_TIME], index, row[C_OPEN_TIME]))
         return held
+
+    def _close_pending(self, until_ms: int) -> None:
+        """Close the pending candles that end by `until_ms`."""
+        while self._pending and self._pending[0][0] <= until_ms:
+            _, index, open_ms = heappop(self._pending)
+            self._close(index, self._held[index][open_ms])
 
     def _close(self, index: int, held: Held) -> None:
         row = held.row

@@ -10,13 +10,14 @@ POW10 = tuple(10**n for n in range(40))
 
 # A mantissa is sent in the int64 of a packed record.
 MAX_MANTISSA = 2**63 - 1
+MAX_DECIMALS = 30  # two numbers are put into common units by a factor of POW10
 
 
 def parse_decimal(text: object, field: str = "number") -> tuple[int, int]:
     """`"61837.63000000"` -> `(6183763, 2)`: the value is mantissa / 10**decimals, without trailing zeros.
 
     Raises ParseError for anything but plain non-negative decimal digits (no sign, exponent, NaN, spaces), or
-    more of them than an int64 keeps.
+    more of them than an int64 keeps, or more than MAX_DECIMALS behind the point.
     """
     if type(text) is not str:
         raise ParseError("not a decimal string", field, text)
@@ -25,7 +26,7 @@ def parse_decimal(text: object, field: str = "number") -> tuple[int, int]:
     digits = whole + fraction
     if not (digits.isdigit() and digits.isascii()) or not whole or (dot and text[-1] == "."):
         raise ParseError("not a plain decimal", field, text)
-    if len(digits) > 400 or (mantissa := int(digits)) > MAX_MANTISSA:
+    if len(fraction) > MAX_DECIMALS or len(digits) > 400 or (mantissa := int(digits)) > MAX_MANTISSA:
         raise ParseError("more digits than wick keeps", field, text)
     return mantissa, len(fraction)
 

@@ -11,10 +11,10 @@ from gevent.event import Event
 from wick.errors import SettingError
 from wick.ops.logs import setup
 from wick.ops.settings import Settings, exit_wrong, role_settings
-from wick.sim.captures import find_files
 from wick.sim.demo import Demo
 from wick.sim.recordings import Recordings
 from wick.sim.server import ExchangeServer, Source
+from wick.storage.recordings import files_of
 
 log = logging.getLogger("wick.exchange")
 
@@ -53,7 +53,7 @@ def _source(settings: Settings) -> Source:
     files = settings["exchange.files"]
     if files:
         speed = settings["exchange.speed"]
-        return Recordings(find_files(files), None if speed == "max" else float(speed))
+        return Recordings(files_of(files), None if speed == "max" else float(speed))
     return Demo(settings["exchange.seed"], settings["exchange.symbols"], settings["exchange.rate"])
 
 

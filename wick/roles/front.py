@@ -223,11 +223,12 @@ class Front(Role):
                 self.fanout.closes(shard, message)
         except WireError as error:
             log.error("shard %d cannot be followed, asking for a snapshot: %s", shard, error)
-            self.followers[shard][b"diffs"].wanted = True
             self._ask(shard)
 
     def _ask(self, shard: int) -> None:
-        """Ask for a snapshot, once until it comes or is overdue."""
+        """Ask for a snapshot, once until it comes or is overdue. It replaces all, so both streams wait for it."""
+        for follower in self.followers[shard].values():
+            follower.wanted = True
         now = now_ns()
         if now - self.asked_ns[shard] >= ASK_AGAIN_NS:
             self.asked_ns[shard] = now

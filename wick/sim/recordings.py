@@ -7,17 +7,20 @@ is waited for.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from gevent import GreenletExit, sleep, spawn
 
+from wick.errors import ParseError
 from wick.sim import wire
-from wick.sim.captures import Line, merged
 from wick.sim.connection import Connection
 from wick.sim.history import History
+from wick.storage.recordings import Batch, Fault, Recording, find, merge
 
 if TYPE_CHECKING:
     from wick.sim.server import ExchangeServer
@@ -29,11 +32,19 @@ MAX_HELD = 10_000  # frames that faults may hold back
 STEP_SAMPLES = 2000  # numbers a symbol from which its price and quantity steps are taken
 MAX_COMPLAINTS = 20  # that are logged one by one
 
-_ENVELOPE = b'{"stream":"'
-_SNAPSHOT = b'{"lastUpdateId":'
-_UPDATE_ID = re.compile(rb'"u":(\d+)')
-_TRADE_ID = re.compile(rb'"t":(\d+)')
-_STEPS = re.compile(rb'"p":"([0-9.]{1,40})","q":"([0-9.]{1,40})"|"b":"([0-9.]{1,40})","B":"([0-9.]{1,40})"')
+
+def _json(pattern: bytes) -> re.Pattern[bytes]:
+    """A pattern of JSON: a blank in it stands for any number of them, as a recorder may have written the message."""
+    return re.compile(pattern.replace(b" ", rb"[ \t]*"))
+
+
+_ENVELOPE = _json(rb'{ "stream" : "([^"]+)"')
+_SNAPSHOT = _json(rb'{ "lastUpdateId" : ([0-9]*)')
+_UPDATE_ID = _json(rb'"u" : (\d+)')
+_TRADE_ID = _json(rb'"t" : (\d+)')
+_STEPS = _json(
+    rb'"p" : "([0-9.]{1,40})" , "q" : "([0-9.]{1,40})"|"b" : "([0-9.]{1,40})" , "B" : "([0-9.]{1,40})"'
+)
 _QUOTES = (
     "USDT",
     "FDUSD",
@@ -55,9 +66,10 @@ _QUOTES = (
 
 def stream_of(raw: bytes) -> str | None:
     """The stream of a recorded message; "" for an answer that belongs to no stream; None if it names none."""
-    if raw.startswith(_ENVELOPE):
-        name = raw[len(_ENVELOPE) : raw.find(b'"', len(_ENVELOPE))].decode("latin-1")
-        return name if wire.is_stream(name) else None
+    if envelope := _ENVELOPE.match(raw):
+        return _known(envelope[1])
+    if _SNAPSHOT.match(raw):
+        return ""
     try:
         message = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -78,6 +90,49 @@ def stream_of(raw: bytes) -> str | None:
     return f"{symbol.lower()}@{kind}" if kind in ("trade", "aggTrade") else None
 
 
+@lru_cache(10_000)
+def _known(name: bytes) -> str | None:
+    """A stream's name as text; None if there can be no such stream."""
+    text = name.decode("latin-1")
+    return text if wire.is_stream(text) else None
+
+
+class Snapshot(NamedTuple):
+    """A recorded answer of REST. It outlives its batch, so it keeps where it stands as text."""
+
+    recv_ns: int
+    raw: bytes
+    where: str
+
+
+class Line(NamedTuple):
+    """A message of a capture on its way to the clients, and its place in the batch that was read."""
+
+    recv_ns: int
+    raw: bytes
+    batch: Batch
+    index: int
+
+    @property
+    def recording(self) -> Recording:
+        return self.batch.place(self.index)[0]
+
+    @property
+    def where(self) -> str:
+        return self.batch.where(self.index)
+
+
+def _lines(captures: list[Recording], fault: Fault) -> Iterator[Line]:
+    for batch in merge(captures, fault):
+        for index, raw in enumerate(batch.items):
+            assert isinstance(raw, bytes)  # a capture's; a dump has trades
+            yield Line(batch.times_ns[index], raw, batch, index)
+
+
+def _untold(where: str, error: ParseError) -> None:
+    """The first pass told it."""
+
+
 class Recordings:
     """Recordings behind the server's interface (`server.Source`). `speed` None: as fast as clients read."""
 
@@ -85,11 +140,11 @@ class Recordings:
         self.paths, self.speed = paths, speed
         self.frames: Counter[str] = Counter()  # by stream; "" counts what is sent to nobody
         self.bad = 0  # lines and files that cannot be read
-        self._first_ns: int | None = None
         self._infos: dict[str, dict[str, Any]] = {}
         self._depth: dict[str, bytes] = {}  # the snapshot that the furthest player has passed, or the first
         self._depth_at: dict[str, int] = {}
-        self._snapshots: dict[tuple[int, int], str] = {}  # (file, line) of REST snapshots -> their symbol
+        self._captures: list[Recording] = []
+        self._snapshots: dict[str, str] = {}  # where REST snapshots stand -> their symbol
         self._histories: dict[str, History] = {}
         self._players: dict[Connection, Any] = {}
 
@@ -97,51 +152,59 @@ class Recordings:
 
     def start(self, server: "ExchangeServer") -> None:
         self._server = server
-        updates: dict[int, dict[str, bytes]] = {}  # the latest frame with an update id, by file and symbol
-        orphans: dict[int, list[Line]] = {}  # snapshots before the first such frame of their file
+        self._captures = list(self._playable())
+        updates: dict[Recording, dict[str, bytes]] = {}  # the latest frame with an update id, by file and symbol
+        orphans: dict[Recording, list[Snapshot]] = {}  # snapshots before the first such frame of their file
         samples: dict[str, list[tuple[bytes, bytes]]] = {}
-        for line in merged(self.paths, self._complain):
-            if self._first_ns is None or line.recv_ns < self._first_ns:
-                self._first_ns = line.recv_ns
-            if line.raw.startswith(_SNAPSHOT):
-                if line.file in updates:
-                    self._give_snapshot(line, updates[line.file])
+        for line in _lines(self._captures, self._complain):
+            raw = line.raw
+            stream = stream_of(raw)
+            if stream == "" and _SNAPSHOT.match(raw):
+                snapshot = Snapshot(line.recv_ns, raw, line.where)
+                if line.recording in updates:
+                    self._give_snapshot(snapshot, updates[line.recording])
                 else:
-                    orphans.setdefault(line.file, []).append(line)
+                    orphans.setdefault(line.recording, []).append(snapshot)
                 continue
-            stream = stream_of(line.raw)
             self.frames[stream if stream is not None else "(no stream)"] += 1
             if not stream:
                 continue
             symbol = stream.partition("@")[0].upper()
             found = samples.setdefault(symbol, [])
-            if len(found) < STEP_SAMPLES and (match := _STEPS.search(line.raw)):
+            if len(found) < STEP_SAMPLES and (match := _STEPS.search(raw)):
                 price, quantity, bid, bid_quantity = match.groups()
                 found.append((price or bid, quantity or bid_quantity))
-            if _UPDATE_ID.search(line.raw):
-                updates.setdefault(line.file, {})[symbol] = line.raw
-                for orphan in orphans.pop(line.file, ()):
-                    self._give_snapshot(orphan, updates[line.file])
+            if _UPDATE_ID.search(raw):
+                updates.setdefault(line.recording, {})[symbol] = raw
+                for orphan in orphans.pop(line.recording, ()):
+                    self._give_snapshot(orphan, updates[line.recording])
         for symbol, found in sorted(samples.items()):
             self._infos[symbol] = _info(symbol, found)
         self._log_scan(server, sum(map(len, orphans.values())))
 
-    def _give_snapshot(self, line: Line, updates: dict[str, bytes]) -> None:
-        """A REST snapshot does not name its symbol: it is the one whose update ids are nearest."""
-        number = re.match(rb"\d+", line.raw[len(_SNAPSHOT) :].lstrip())
-        if number is None:
-            self._complain(self.paths[line.file], f"line {line.number}", "a depth snapshot without lastUpdateId")
-            return
-        here = int(number[0])
-        symbol = min(updates, key=lambda name: abs(int(_UPDATE_ID.search(updates[name])[1]) - here))  # type: ignore[index]
-        self._snapshots[line.file, line.number] = symbol
-        self._depth.setdefault(symbol, line.raw)
-        self._depth_at.setdefault(symbol, line.recv_ns)
+    def _playable(self) -> Iterator[Recording]:
+        for recording in find(self.paths, self._complain):
+            if recording.kind == "capture":
+                yield recording
+            else:
+                self._complain(recording.name, ParseError(f"a dump of {recording.kind} has no frames to serve"))
 
-    def _complain(self, path: Path, position: str, reason: str) -> None:
+    def _give_snapshot(self, snapshot: Snapshot, updates: dict[str, bytes]) -> None:
+        """A REST snapshot does not name its symbol: it is the one whose update ids are nearest."""
+        number = _SNAPSHOT.match(snapshot.raw)[1]  # type: ignore[index]
+        if not number:
+            self._complain(snapshot.where, ParseError("a depth snapshot without lastUpdateId"))
+            return
+        here = int(number)
+        symbol = min(updates, key=lambda name: abs(int(_UPDATE_ID.search(updates[name])[1]) - here))  # type: ignore[index]
+        self._snapshots[snapshot.where] = symbol
+        self._depth.setdefault(symbol, snapshot.raw)
+        self._depth_at.setdefault(symbol, snapshot.recv_ns)
+
+    def _complain(self, where: str, error: ParseError) -> None:
         self.bad += 1
         if self.bad <= MAX_COMPLAINTS:
-            self._server.log.warning("bad recording file=%s at=%s: %s", path, position, reason)
+            self._server.log.warning("bad recording at=%s: %s", where, error)
 
     def _log_scan(self, server: "ExchangeServer", orphans: int) -> None:
         if self.bad > MAX_COMPLAINTS:
@@ -176,18 +239,18 @@ class Recordings:
                 sleep(0.02)
             started = server.monotonic()
             sent: Counter[str] = Counter()
-            # The damage was reported by the first pass.
-            for count, line in enumerate(merged(self.paths, lambda *_: None)):
+            first_ns: int | None = None
+            for count, line in enumerate(_lines(self._captures, _untold)):
+                if first_ns is None:
+                    first_ns = line.recv_ns
                 if count % YIELD_EVERY == 0:
                     sleep(0)
-                symbol = self._snapshots.get((line.file, line.number))
-                if symbol is not None:
-                    self._pass_snapshot(symbol, line)
-                    continue
                 stream = stream_of(line.raw)
+                if stream == "" and (symbol := self._snapshots.get(line.where)):
+                    self._pass_snapshot(symbol, line)
                 if stream == "" or (stream is not None and stream not in connection.streams):
                     continue
-                self._wait(connection, line, started)
+                self._wait(connection, (line.recv_ns - first_ns) / 1e9, started)
                 if stream is not None and stream.endswith("@trade"):
                     self._remember_trade(stream, line.raw)
                 server.publish(connection, stream or "", line.raw)
@@ -204,11 +267,10 @@ class Recordings:
             server.log.exception("the player has failed")
             connection.cut()
 
-    def _wait(self, connection: Connection, line: Line, started: float) -> None:
+    def _wait(self, connection: Connection, after_s: float, started: float) -> None:
         """Until the frame's time has come and the client has room for it."""
         if self.speed is not None:
-            assert self._first_ns is not None
-            due = started + (line.recv_ns - self._first_ns) / 1e9 / self.speed
+            due = started + after_s / self.speed
             while (early := due - self._server.monotonic()) > 0.001:
                 sleep(min(early, 3600.0))
         connection.wait_for_room()

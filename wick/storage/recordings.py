@@ -1,9 +1,9 @@
 """Reading recordings: raw captures and trade dumps, as one stream in the order of time.
 
 A capture has one line a received message: `<receive time, ns> <the message as received>`. A trade dump is a
-CSV (see `dumps`). Either may be plain, gzip or zip: the content tells, not the name. Whatever cannot be read
-is told as a fault with its position (`file:line`) and the rest goes on. Nothing is held but a block of each
-file that is being read, so the length of the input does not matter.
+CSV (see `dumps`). Either may be plain, gzip or zip: the content tells, not the name. Lines end with LF or CRLF.
+Whatever cannot be read is told as a fault with its position (`file:line`) and the rest goes on. Nothing is held
+but a block of each file that is being read, so the length of the input does not matter.
 
 Order: each file keeps its own; files are merged by the largest time seen so far in each. Equal times go by
 path, so the order in which files are named does not matter.
@@ -21,7 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from wick.errors import ParseError
+from wick.errors import ParseError, SettingError
 from wick.market.trades import Trade
 from wick.storage import dumps
 
@@ -31,7 +31,7 @@ MAX_LINE_BYTES = 1 << 24  # a depth snapshot of 5,000 levels has 0.3 MB; unbound
 STAMP_DIGITS = 19  # of nanoseconds since the epoch, from 2001 to 2286; other lengths are read, but slower
 SNIFF_LINES = 50  # a file whose first lines are damaged is still recognised
 
-_CAPTURE_LINE = re.compile(rb"([0-9]{1,19}) ")
+_CAPTURE_LINE = re.compile(rb"([0-9]{1,19}) (?=.)", re.DOTALL)
 
 Fault = Callable[[str, ParseError], None]  # told where (`file:line`) and what
 Meter = Callable[[int], None]  # told how many bytes were read from a file
@@ -117,7 +117,10 @@ def _lines(chunks: Iterable[bytes]) -> Lines:
     number, rest = 1, b""
     try:
         for chunk in chunks:
-            lines = (rest + chunk).split(b"\n")
+            text = rest + chunk
+            if b"\r" in text:
+                text = text.replace(b"\r\n", b"\n")
+            lines = text.split(b"\n")
             rest = lines.pop()
             if lines:
                 yield number, lines
@@ -127,7 +130,7 @@ def _lines(chunks: Iterable[bytes]) -> Lines:
     except Damaged as error:
         raise Damaged(number, str(error)) from None
     if rest:
-        yield number, [rest]
+        yield number, [rest.removesuffix(b"\r")]
 
 
 # ---------------------------------------------------------------------- one file
@@ -225,7 +228,8 @@ class Recording:
             and joined.replace(b" ", b"").isdigit()
         ):
             frames = [line[STAMP_DIGITS + 1 :] for line in lines]
-            return Block(range(first, first + len(lines)), list(map(int, stamps)), frames)
+            if all(frames):
+                return Block(range(first, first + len(lines)), list(map(int, stamps)), frames)
         numbers: list[int] = []
         times: list[int] = []
         frames = []
@@ -235,8 +239,25 @@ class Recording:
                 times.append(int(match[1]))
                 frames.append(line[match.end() :])
             elif line.strip():
-                fault(f"{self.name}:{number}", ParseError("no receive time", "", line[:40]))
+                fault(f"{self.name}:{number}", ParseError("no receive time and message", "", line[:40]))
         return Block(numbers, times, frames)
+
+
+def files_of(names: Iterable[str]) -> list[Path]:
+    """The files that names, patterns (`day/*.gz`) and directories stand for; SettingError where one stands for none."""
+    paths: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found = [entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+        elif path.is_file():
+            found = [path]
+        else:
+            found = [entry for entry in path.parent.glob(path.name) if entry.is_file()]
+        if not found:
+            raise SettingError(f"exchange.files: {name!r} is wrong: valid is a capture file, a directory, or a pattern")
+        paths += sorted(found)
+    return list(dict.fromkeys(paths))
 
 
 def find(paths: Iterable[str | os.PathLike[str]], fault: Fault) -> list[Recording]:
@@ -287,12 +308,17 @@ class Batch(NamedTuple):
     starts: list[int]  # where each segment begins
     segments: list[tuple[Recording, Sequence[int]]]  # recording, line numbers
 
-    def where(self, index: int) -> str:
-        """`file:line` of an entry."""
+    def place(self, index: int) -> tuple[Recording, int]:
+        """The recording of an entry, and its line."""
         position = self.order[index]
         segment = bisect_right(self.starts, position) - 1
         recording, lines = self.segments[segment]
-        return f"{recording.name}:{lines[position - self.starts[segment]]}"
+        return recording, lines[position - self.starts[segment]]
+
+    def where(self, index: int) -> str:
+        """`file:line` of an entry."""
+        recording, line = self.place(index)
+        return f"{recording.name}:{line}"
 
 
 class _Cursor:

@@ -62,16 +62,28 @@ class SqliteStore:
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = sqlite3.connect(self.path, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode = WAL")
-                # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing.
-                self._db.execute("PRAGMA synchronous = NORMAL")
-                self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path}: {error}") from error
-        if version != VERSION:
+        try:
+            self._prepare(read_only)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise StoreError(f"{self.path}: {error}") from error
+        except StoreError:
+            self._db.close()
+            raise
+
+    def _prepare(self, read_only: bool) -> None:
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        # Before anything is written: a file of another version stays as it is. A new file has version 0.
+        if version != VERSION and (version or read_only):
             raise StoreError(f"{self.path}: its schema has version {version}, this wick writes version {VERSION}")
+        if not read_only:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
 
     def write(self, rows: Iterable[Sequence[Any]], positions: dict[str, tuple[int, int]]) -> None:
         """Rows of [venue, symbol, interval, *CANDLE_FIELDS] and stream positions, in one transaction."""

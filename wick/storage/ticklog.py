@@ -1,6 +1,6 @@
 """The tick log in local files: what the feed received, appended before it is pushed to the workers.
 
-A block is one batch: a fixed head (magic, CRC32 of the rest, shard, lengths), the packed TickHeader, the packed
+A block is one batch: magic, CRC32 of all that follows it, shard and lengths, the packed TickHeader, the packed
 records. Segments are named by the time of their first block, so that names sort; the oldest are deleted beyond
 the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can lose
 what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
@@ -14,12 +14,14 @@ from struct import Struct
 from typing import BinaryIO
 from zlib import crc32
 
+from wick.errors import WireError
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
 MAGIC = b"WTL1"
 MAX_PART = 1 << 28  # a length beyond this is not one of ours
 _HEAD = Struct("<4sIIII")  # magic, crc, shard, header length, records length
+_CHECKED = Struct("<III")  # the part of it that the CRC covers
 
 log = logging.getLogger("wick")
 
@@ -31,6 +33,7 @@ class TickLog:
         self._directory, self._segment_bytes, self._budget_bytes = directory, segment_bytes, budget_bytes
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file: BinaryIO | None = None
+        self._segment: Path | None = None
         self._size = 0
         self.failed = 0  # batches that could not be written
 
@@ -48,17 +51,24 @@ class TickLog:
             if not self.failed:
                 log.error("the tick log cannot be written, going on without it: %s", error)
             self.failed += len(batches)
-            self.close()  # what was written of the block is torn: a new segment follows when the disk takes it
+            # What was written of the block is torn: a new segment follows when the disk takes it.
+            self.close()
+            if self._segment is not None and not self._size:
+                self._segment.unlink(missing_ok=True)  # it has no whole block: a disk stays full, names would pile up
 
     def _rotate(self, now_ns: int) -> None:
         self.close()
+        self._segment = None
         segments = sorted(self._directory.glob("*" + SUFFIX))
         sizes = [segment.stat().st_size for segment in segments]
+        newest = int(segments[-1].stem) if segments else -1
         while segments and sum(sizes) + self._segment_bytes > self._budget_bytes:
             segments.pop(0).unlink()
             sizes.pop(0)
-        self._file = (self._directory / f"{now_ns:020d}{SUFFIX}").open("ab", buffering=0)
+        # Never before the newest, nor into it: the clock may have gone back.
+        self._segment = self._directory / f"{max(now_ns, newest + 1):020d}{SUFFIX}"
         self._size = 0
+        self._file = self._segment.open("xb", buffering=0)
 
     def close(self) -> None:
         if self._file is not None:
@@ -67,7 +77,8 @@ class TickLog:
 
 
 def block(shard: int, header: bytes, records: bytes) -> bytes:
-    return _HEAD.pack(MAGIC, crc32(records, crc32(header)), shard, len(header), len(records)) + header + records
+    checked = _CHECKED.pack(shard, len(header), len(records)) + header + records
+    return MAGIC + crc32(checked).to_bytes(4, "little") + checked
 
 
 def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, bytes]]:
@@ -77,7 +88,7 @@ def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, 
             data = segment.read_bytes()
         except FileNotFoundError:
             continue  # it was the oldest, and the feed has just let go of it
-        at = 0
+        view, at = memoryview(data), 0
         while at + _HEAD.size <= len(data):
             magic, crc, shard, header_length, records_length = _HEAD.unpack_from(data, at)
             middle = at + _HEAD.size + header_length
@@ -85,10 +96,19 @@ def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, 
             if magic != MAGIC or max(header_length, records_length) > MAX_PART or end > len(data):
                 log.info("tick log segment %s ends in a torn block at byte %d", segment.name, at)
                 break
-            if shard in shards:
-                header, records = data[at + _HEAD.size : middle], data[middle:end]
-                if crc32(records, crc32(header)) != crc:
-                    log.error("tick log segment %s is damaged at byte %d: its rest is skipped", segment.name, at)
-                    break
-                yield TickHeader.unpack(header), records
+            # Of other shards too: a damaged block may be one of ours.
+            whole = crc32(view[at + _HEAD.size - _CHECKED.size : end]) == crc
+            header = _header(view[at + _HEAD.size : middle]) if whole and shard in shards else None
+            if not whole or (header is None and shard in shards):
+                log.error("tick log segment %s is damaged at byte %d: its rest is skipped", segment.name, at)
+                break
+            if header is not None:
+                yield header, data[middle:end]
             at = end
+
+
+def _header(data: memoryview) -> TickHeader | None:
+    try:
+        return TickHeader.unpack(data)
+    except WireError:
+        return None

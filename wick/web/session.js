@@ -9,15 +9,17 @@ const SILENCE_MS = 2.5 * HEARTBEAT_MS; // two heartbeats missing and some slack:
 const STALE_MS = 10_000; // the newest data are older than this: the connection lives, its source does not
 const WATCH_MS = 1_000;
 
-/** Whether a close code asks to come back: 3500-3999 and 4500-4999 say no. */
+const BROKEN = Object.freeze([1002, 1007, 1009]); // our messages are at fault: they would be the next time, too
+
+/** Whether to come back after a close code: 3500-3999 and 4500-4999 ask not to. */
 export function mayReconnect(code) {
-  return !((code >= 3500 && code <= 3999) || (code >= 4500 && code <= 4999));
+  return !((code >= 3500 && code <= 3999) || (code >= 4500 && code <= 4999) || BROKEN.includes(code));
 }
 
-/** Capped exponential backoff with full jitter, on top of what the server asked for. */
+/** Capped exponential backoff with full jitter; or a random moment within the time that the server asked for. */
 export function reconnectDelayMs(attempt, retryAfterMs, random) {
   const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 20));
-  return Math.round(retryAfterMs + random() * ceiling);
+  return Math.round(random() * Math.max(ceiling, retryAfterMs));
 }
 
 /**
@@ -39,6 +41,7 @@ export class Session {
   #retryTimer = null;
   #watchTimer = null;
   #heardAt = 0;
+  #hasData = false; // since this connection was opened
 
   constructor({ url, codec, onEvent, onStatus = () => {}, environment = {} }) {
     this.#url = url;
@@ -107,6 +110,7 @@ export class Session {
     this.#state = new SessionState();
     this.counters.connects += 1;
     this.#heardAt = this.#environment.now();
+    this.#hasData = false;
     const socket = new this.#environment.WebSocket(this.#url, this.#codec.subprotocol);
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
@@ -188,7 +192,7 @@ export class Session {
         break;
       case "snapshot":
         this.counters.snapshots += 1;
-        this.#attempt = 0; // data, not the mere connection, show that the other side is well
+        this.#hasData = true;
         break;
       case "hello":
         this.#setStatus("live");
@@ -197,6 +201,8 @@ export class Session {
       case "heartbeat":
         this.serverOffsetMs = event.serverTimeMs - now;
         this.dataAt = event.ageMs === null ? null : now - event.ageMs;
+        // Data, and a while without a break, show that the other side is well; the mere connection does not.
+        if (this.#hasData) this.#attempt = 0;
         break;
       case "gap":
         this.counters.gaps += 1;

@@ -1,0 +1,217 @@
+"""The SQLite store: the same table whatever order rows come in, exact integers, all or nothing."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wick.errors import StoreError
+from wick.market.candles import PARTIAL
+from wick.market.schema import CANDLE_FIELDS
+from wick.storage.sqlite import SqliteStore
+
+F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
+
+
+def row(open_ms=0, symbol="BTC-USDT", interval="1m", **fields):
+    values = dict.fromkeys(CANDLE_FIELDS, 0) | {"open_time_ms": open_ms, "close_time_ms": open_ms + 60_000} | fields
+    return ["binance", symbol, interval, *values.values()]
+
+
+def candles(store, **limits):
+    return store.candles("binance", "BTC-USDT", "1m", **{"limit": 1000, **limits})
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = SqliteStore(tmp_path / "candles.sqlite")
+    yield store
+    store.close()
+
+
+# Three candles, each in four revisions, and as somebody saw them who came in the middle.
+VERSIONS = [
+    row(open_ms, revision=revision, flags=1 | partial, trade_count=10 * revision + partial)
+    for open_ms in (0, 60_000, 120_000)
+    for revision in range(4)
+    for partial in (0, PARTIAL)
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(VERSIONS), min_size=1, max_size=30), st.data())
+def test_any_order_and_repetition_of_revisions_ends_in_the_same_table(rows, data):
+    store = SqliteStore(":memory:")
+    shuffled = [*data.draw(st.permutations(rows)), *data.draw(st.lists(st.sampled_from(rows)))]
+    while shuffled:
+        size = data.draw(st.integers(1, len(shuffled)))
+        store.write(shuffled[:size], {})
+        shuffled = shuffled[size:]
+    best = {}
+    for one in rows:
+        values = one[3:]
+        key = (not values[F["flags"]] & PARTIAL, values[F["revision"]])  # complete beats partial, then the revision
+        if values[0] not in best or key > best[values[0]][0]:
+            best[values[0]] = (key, values)
+    assert candles(store) == [best[open_ms][1] for open_ms in sorted(best)]
+    store.close()
+
+
+def test_a_partial_candle_of_a_higher_revision_does_not_replace_a_complete_one(store):
+    complete, partial = row(flags=1, trade_count=7), row(flags=1 | PARTIAL, revision=9)
+    store.write([partial], {})
+    store.write([complete], {})
+    store.write([partial], {})
+    assert candles(store) == [complete[3:]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.integers(), st.integers(-(2**200), 2**200)), min_size=11, max_size=11))
+def test_integers_of_any_size_come_back_exactly(numbers):
+    store = SqliteStore(":memory:")
+    fields = [name for name in CANDLE_FIELDS if name not in ("open_time_ms", "close_time_ms", "revision", "flags",
+                                                             "price_decimals", "quantity_decimals")]  # fmt: skip
+    written = row(**dict(zip(fields, numbers, strict=True)))
+    store.write([written], {})
+    assert candles(store) == [written[3:]]
+    store.close()
+
+
+@pytest.mark.parametrize("edge", [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 10**30])
+def test_at_the_edge_of_64_bits_nothing_is_rounded(store, edge):
+    store.write([row(quote_volume=edge, trade_count=1)], {})
+    assert candles(store)[0][F["quote_volume"]] == edge
+
+
+def test_rows_and_positions_are_written_in_one_transaction(store):
+    store.write([row()], {"closes.01": (5, 1)})
+    with pytest.raises(StoreError, match=r"candles\.sqlite"):
+        store.write([row(60_000), row(120_000)[:-1]], {"closes.01": (5, 2)})
+    assert [one[0] for one in candles(store)] == [0]
+    assert store.positions() == {"closes.01": (5, 1)}
+    store.write([row(60_000)], {"closes.01": (5, 2), "closes.02": (6, 1)})
+    assert store.positions() == {"closes.01": (5, 2), "closes.02": (6, 1)}
+
+
+def test_a_position_that_cannot_be_written_takes_its_rows_back(store):
+    with pytest.raises(StoreError):
+        store.write([row()], {"closes.01": (5, None)})
+    assert candles(store) == [] and store.positions() == {}
+
+
+def test_a_failing_source_of_rows_leaves_nothing_behind_and_the_store_usable(store):
+    def rows():
+        yield row()
+        raise RuntimeError("the source fails")
+
+    with pytest.raises(RuntimeError):
+        store.write(rows(), {"closes.01": (5, 1)})
+    assert candles(store) == []
+    store.write([row()], {})
+    assert len(candles(store)) == 1
+
+
+def test_the_view_gives_the_numbers_that_the_integers_stand_for(tmp_path, store):
+    store.write(
+        [row(price_decimals=2, quantity_decimals=5, open=6183763, high=6183764, low=1, close=6183763, volume=378826,
+             quote_volume=10**25 + 1, trade_count=3, taker_buy_volume=1, taker_buy_quote_volume=12)],
+        {},
+    )  # fmt: skip
+    with sqlite3.connect(tmp_path / "candles.sqlite") as db:
+        db.row_factory = sqlite3.Row
+        shown = dict(db.execute("SELECT * FROM candles_float").fetchone())
+    db.close()
+    exact = {"open": 61837.63, "high": 61837.64, "low": 0.01, "close": 61837.63, "volume": 3.78826,
+             "quote_volume": 1e18, "taker_buy_volume": 1e-5, "taker_buy_quote_volume": 1.2e-6}  # fmt: skip
+    assert {name: shown[name] for name in exact} == pytest.approx(exact, rel=1e-15)
+    assert (shown["trade_count"], shown["symbol"], shown["close_time_ms"]) == (3, "BTC-USDT", 60_000)
+
+
+def test_the_newest_candles_before_a_time_are_given_oldest_first(store):
+    store.write([row(number * 60_000) for number in (3, 0, 4, 1, 2)], {})
+    store.write([row(0, symbol="ETH-USDT"), row(0, interval="5m")], {})
+    assert [one[0] // 60_000 for one in candles(store)] == [0, 1, 2, 3, 4]
+    assert [one[0] // 60_000 for one in candles(store, limit=2)] == [3, 4]
+    assert [one[0] // 60_000 for one in candles(store, limit=2, before_ms=180_000)] == [1, 2]
+    assert [one[0] // 60_000 for one in candles(store, before_ms=180_001)] == [0, 1, 2, 3]
+    assert candles(store, before_ms=0) == []
+
+
+def test_the_pairs_that_have_candles_are_listed(store):
+    store.write([row(interval="15s"), row(15_000, interval="15s"), row(symbol="ETH-USDT", interval="15s")], {})
+    assert sorted(store.symbols()) == [("binance", "BTC-USDT"), ("binance", "ETH-USDT")]
+
+
+def test_a_reader_sees_whole_transactions_while_the_store_is_written(tmp_path, store):
+    store.write([row()], {})
+    reader = SqliteStore(tmp_path / "candles.sqlite", read_only=True)
+
+    def rows():
+        yield row(60_000)
+        assert len(candles(reader)) == 1, "what is not committed yet"
+        yield row(120_000)
+
+    store.write(rows(), {})
+    assert len(candles(reader)) == 3
+    with pytest.raises(StoreError, match="readonly"):
+        reader.write([row()], {})
+    reader.close()
+
+
+def test_what_was_written_is_there_after_a_restart(tmp_path, store):
+    store.write([row()], {"closes.01": (5, 1)})
+    store.close()
+    again = SqliteStore(tmp_path / "candles.sqlite")
+    assert (len(candles(again)), again.positions()) == (1, {"closes.01": (5, 1)})
+    again.close()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_of_another_version_is_an_error_and_stays_as_it_is(tmp_path, store, read_only):
+    store.close()
+    path = tmp_path / "candles.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"candles\.sqlite.*version 2, this wick writes version 1"):
+            SqliteStore(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("damage", [b"no database at all, but some text" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, damage, read_only):
+    path = tmp_path / "candles.sqlite"
+    path.write_bytes(damage)
+    with pytest.raises(StoreError, match=r"candles\.sqlite"):
+        SqliteStore(path, read_only=read_only)
+    assert path.read_bytes() == damage
+
+
+def test_a_page_that_is_damaged_later_is_an_error_that_names_the_file(tmp_path, store):
+    store.write([row(number * 60_000) for number in range(500)], {})
+    store.close()
+    path = tmp_path / "candles.sqlite"
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xee" * (len(data) - 4096)
+    path.write_bytes(data)
+    broken = SqliteStore(path, read_only=True)
+    with pytest.raises(StoreError, match=r"candles\.sqlite"):
+        candles(broken)
+    with pytest.raises(StoreError, match=r"candles\.sqlite"):
+        broken.positions()
+    broken.close()
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "candles.sqlite"):
+        with pytest.raises(StoreError, match=path.name):
+            SqliteStore(path)
+    with pytest.raises(StoreError, match="missing"):
+        SqliteStore(Path(tmp_path / "missing.sqlite"), read_only=True)
+    assert not (tmp_path / "missing.sqlite").exists()
