@@ -179,10 +179,12 @@ def test_nothing_sticks_out_of_a_phone_and_the_list_is_a_drawer(open_page: OpenP
     chosen = "document.querySelector('[data-interval=\"1M\"]').getBoundingClientRect()"
     page.wait_for(f"innerWidth === 390 && {chosen}.left > 0 && {chosen}.right <= 390")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    drawer = "document.querySelector('#watch').getBoundingClientRect()"
+    page.wait_for(f"{drawer}.right <= 0")
     page.click("#menu")
-    page.wait_for("document.querySelector('#watch').getBoundingClientRect().left === 0")
+    page.wait_for(f"{drawer}.left === 0")
     page.press("Escape")
-    page.wait_for("document.querySelector('#watch').getBoundingClientRect().right <= 0")
+    page.wait_for(f"{drawer}.right <= 0")
 
 
 def test_everything_that_can_be_operated_has_a_name(open_page: OpenPage) -> None:

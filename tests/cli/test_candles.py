@@ -113,6 +113,13 @@ def test_the_clock_of_the_venue_closes_what_it_has_passed_and_no_more(tmp_path, 
     assert [(row["closed"], row["trade_count"]) for row in candles(path)[1]] == [("1", "1"), ("0", "0")]
 
 
+def test_a_candle_that_the_end_of_the_input_closes_is_suspect_where_ids_are_missing(tmp_path, capsys):
+    path = capture(tmp_path / "a", trade(1, 0), trade(3, 1_000), depth(60_000))
+    main(["candles", str(path), "--interval", "1m", "--format", "json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["flags"] for row in rows] == [["closed", "suspect"], ["empty"]]
+
+
 def test_a_quiet_symbol_is_closed_by_the_trades_of_another(tmp_path, candles):
     path = capture(tmp_path / "a", trade(1, 0), trade(9, 0, symbol="ETHUSDT"), trade(2, 61_000))
     _, rows, _ = candles(path)

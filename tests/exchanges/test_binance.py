@@ -252,7 +252,8 @@ SCALARS = st.one_of(
 )  # fmt: skip
 FIELDS = st.one_of(st.sampled_from("eEstpqTmuUbBaAfl"), st.text(max_size=3))
 JSON = st.recursive(SCALARS, lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(FIELDS, v)), max_leaves=10)
-EVENTS = st.sampled_from([json.loads(raw).get("data", json.loads(raw)) for raw in (TRADE, QUOTE, DEPTH, BOOK, AGGREGATE)])
+FRAMES = [json.loads(raw) for raw in (TRADE, QUOTE, DEPTH, BOOK, AGGREGATE)]
+EVENTS = st.sampled_from([whole.get("data", whole) for whole in FRAMES])
 CHANGED = st.builds(
     lambda event, changes: {**event, **changes},
     EVENTS, st.dictionaries(st.sampled_from("eEstpqTmuUbBaAfl"), JSON, max_size=3),

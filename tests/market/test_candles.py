@@ -172,6 +172,23 @@ def test_an_outage_makes_no_flat_candles_since_nobody_saw_that_it_was_quiet():
     assert [row[0] for row in rows] == [START_MS, START_MS + 60_000]
 
 
+@pytest.mark.parametrize(("next_id", "flags"), [(3, Flag.CLOSED | Flag.SUSPECT), (2, Flag.CLOSED | Flag.REVISED)])
+def test_a_candle_that_an_outage_cut_is_suspect_until_the_next_id_shows_that_nothing_was_missed(next_id, flags):
+    pair = PairCandles("v", "S", grace_ms=0)
+    pair.trades([trade(START_MS, 1, 10)])
+    pair.advance(START_MS + 1_000)
+    pair.outage()
+    pair.advance(START_MS + 20_000)
+    [row] = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert row[F["flags"]] == Flag.CLOSED | Flag.SUSPECT
+    pair.trades([trade(START_MS + 21_000, next_id, 10)])
+    row = [row for name, row in pair.drain_closed() if name == "15s"][-1] if next_id == 2 else row
+    assert row[F["flags"]] == flags
+    pair.advance(START_MS + 30_000)
+    [after] = [row for name, row in pair.drain_closed() if name == "15s"]
+    assert after[F["flags"]] == (Flag.CLOSED if next_id == 2 else Flag.CLOSED | Flag.SUSPECT)
+
+
 def test_a_late_trade_moves_the_flat_candles_behind_it():
     pair = PairCandles("v", "S", grace_ms=0)
     pair.trades([trade(START_MS, 1, 10)])
@@ -205,6 +222,32 @@ def test_ids_that_are_missing_make_their_candle_suspect_until_they_come():
     pair.trades([trade(START_MS + 1_000, 2, 10), trade(START_MS + 2_000, 3, 10)])
     *_, row = [row for name, row in pair.drain_closed() if name == "15s"]
     assert row[F["flags"]] == Flag.CLOSED | Flag.REVISED and pair.counters["missing"] == 0
+
+
+def test_at_the_end_of_the_input_what_has_ended_closes_without_grace_and_the_rest_stays_live():
+    pair = PairCandles("binance", "BTC-USDT", [by_name("15s"), by_name("1m")], grace_ms=2_000)
+    pair.trades([trade(START_MS - 30_000, 1, 100), trade(START_MS, 2, 110), trade(START_MS + 5_000, 5, 120)])
+    pair.advance(START_MS + 14_999)
+    pair.drain_closed()
+    pair.finish(START_MS + 15_000)  # midnight
+    closed = {(name, row[0]): row for name, row in pair.drain_closed()}
+    assert closed.keys() == {("15s", START_MS), ("1m", START_MS - 45_000)}
+    assert [row[F["close"]] for row in closed.values()] == [120, 120]
+    assert {row[F["flags"]] for row in closed.values()} == {Flag.CLOSED | Flag.SUSPECT}  # 3 and 4 are missing
+    assert [(name, row[0], row[F["flags"]]) for name, row in pair.live()] == [
+        ("15s", START_MS + 15_000, Flag.EMPTY),
+        ("1m", START_MS + 15_000, Flag.EMPTY),
+    ]
+    pair.finish(START_MS + 15_000)
+    assert pair.drain_closed() == []
+
+
+def test_the_end_of_the_input_rolls_a_pair_whose_only_trade_came_behind_the_clock():
+    pair = PairCandles("binance", "BTC-USDT", [by_name("15s")], empty="omit")
+    pair.advance(START_MS + 20_000)
+    pair.trades([trade(START_MS, 1, 100)])
+    pair.finish(START_MS + 20_000)
+    assert [(row[0], row[F["flags"]]) for _, row in pair.drain_closed()] == [(START_MS, Flag.CLOSED)]
 
 
 def test_a_candle_that_opened_before_we_listened_is_partial():

@@ -1,8 +1,9 @@
-"""Recordings: read whole in spite of damage, merged by time, played verbatim to every connection."""
+"""Recordings played verbatim to every connection, merged by time."""
 
 import gzip
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests.sim.exchange_process import ROOT, Exchange, StartExchange, wait_until
-from wick.errors import SettingError
-from wick.sim.captures import Line, find_files, merged
 from wick.sim.recordings import stream_of
+from wick.storage.recordings import find, merge
 
 REAL = ROOT.parent / "shared" / "data" / "binance-spot"
 NS = 1_000_000_000
@@ -33,70 +33,20 @@ def write(path: Path, *lines: tuple[int, bytes], cut: int = 0) -> Path:
     return path
 
 
-def read(*paths: Path) -> tuple[list[Line], list[tuple[str, str, str]]]:
-    complaints: list[tuple[str, str, str]] = []
-    lines = list(merged(paths, lambda path, *rest: complaints.append((path.name, *rest))))
-    return lines, complaints
+def messages(*paths: Path) -> list[bytes]:
+    """All of them in the order of receipt."""
+    faults: list[str] = []
+    found = find(paths, lambda where, _: faults.append(where))
+    read = [item for batch in merge(found, lambda where, _: faults.append(where)) for item in batch.items]
+    assert faults == []
+    return read
 
 
 def received(client: Any, count: int) -> list[bytes]:
     return [client.recv(timeout=5).encode() for _ in range(count)]
 
 
-# ---- files
-
-
-def test_files_are_merged_by_receive_time_and_keep_their_own_order(tmp_path: Path):
-    a = write(tmp_path / "a.gz", (10, b"a1"), (30, b"a2"), (20, b"a3"), (50, b"a4"))  # its clock stepped back
-    b = write(tmp_path / "b", (5, b"b1"), (31, b"b2"))
-    c = write(tmp_path / "c.gz", (40, b"c1"))
-    lines, complaints = read(a, b, c)
-    assert [line.raw for line in lines] == [b"b1", b"a1", b"a2", b"a3", b"b2", b"c1", b"a4"]
-    assert [line.number for line in lines if line.file == 0] == [1, 2, 3, 4]
-    assert complaints == []
-
-
-def test_a_file_is_open_only_while_its_turn_lasts(tmp_path: Path):
-    paths = [write(tmp_path / f"{day}.gz", (day * NS, b"x")) for day in range(300)]
-    reader = merged(paths, lambda *_: None)
-    next(reader)
-    open_files = [link.name for link in Path("/proc/self/fd").iterdir() if str(tmp_path) in str(link.resolve())]
-    assert len(open_files) <= 2
-    assert len(list(reader)) == 299
-
-
-def test_gzip_members_one_after_another_are_one_file(tmp_path: Path):
-    path = tmp_path / "two.gz"
-    path.write_bytes(gzip.compress(b"1 a\n2 b") + gzip.compress(b"b\n3 c\n"))
-    assert [line.raw for line in read(path)[0]] == [b"a", b"bb", b"c"]
-
-
-def test_damage_is_named_with_its_place_and_the_rest_goes_on(tmp_path: Path):
-    numbers = [(number * NS, b'{"n":%d,"x":"%d"}' % (number, number * 7919 % 10_007)) for number in range(5000)]
-    cut = write(tmp_path / "cut.gz", *numbers, cut=4000)
-    odd = tmp_path / "odd"
-    odd.write_bytes(b"1 one\nno time here\n\n2\n12345678901234567890 long\n3 three\n")
-    lines, complaints = read(cut, odd)
-    whole = [line for line in lines if line.file == 0]
-    assert 1000 < len(whole) < 5000
-    assert [line.raw for line in whole] == [raw for _, raw in numbers[: len(whole)]]
-    assert [line.raw for line in lines if line.file == 1] == [b"one", b"three"]
-    by_file = {name: [place for file, place, _ in complaints if file == name] for name in ("cut.gz", "odd")}
-    assert by_file == {"cut.gz": [f"after line {len(whole)}"], "odd": ["line 2", "line 4", "line 5"]}
-
-
-def test_a_file_that_is_gone_is_a_complaint(tmp_path: Path):
-    lines, complaints = read(tmp_path / "gone.gz", write(tmp_path / "there", (1, b"x")))
-    assert len(lines) == 1
-    assert [name for name, _, _ in complaints] == ["gone.gz"]
-
-
-def test_names_patterns_and_directories_stand_for_files(tmp_path: Path):
-    a, b = write(tmp_path / "a.gz", (1, b"x")), write(tmp_path / "b.gz", (1, b"x"))
-    assert find_files([str(tmp_path)]) == find_files([str(tmp_path / "*.gz")]) == [a, b]
-    assert find_files([str(b), str(a), str(tmp_path)]) == [b, a]
-    with pytest.raises(SettingError, match="nothing-here"):
-        find_files([str(a), str(tmp_path / "nothing-here*")])
+# ---- messages
 
 
 @pytest.mark.parametrize(
@@ -105,7 +55,10 @@ def test_names_patterns_and_directories_stand_for_files(tmp_path: Path):
         (frame("BTCUSDT", 1), "btcusdt@trade"),
         (b'{"stream":"btcusdt@depth@100ms","data":{garbage', "btcusdt@depth@100ms"),
         (b'{"stream": "btcusdt@trade", "data": {}}', "btcusdt@trade"),
+        (b'{\t"stream" : "btcusdt@trade" , "data":{garbage', "btcusdt@trade"),
+        (b'{"data": {}, "stream": "btcusdt@trade"}', "btcusdt@trade"),
         (b'{"stream": 5, "data": {}}', None),
+        (b'{"lastUpdateId": 7, garbage', ""),
         (b'{"e":"trade","s":"ETHUSDT","t":1}', "ethusdt@trade"),
         (b'{"e":"depthUpdate","s":"ETHUSDT"}', "ethusdt@depth@100ms"),
         (b'{"u":1,"s":"ETHUSDT","b":"1.0","B":"1.0","a":"1.0","A":"1.0"}', "ethusdt@bookTicker"),
@@ -177,7 +130,7 @@ def test_subscriptions_that_come_one_by_one_are_waited_for(two_symbols: Exchange
 
 def test_damage_is_counted_and_logged_once_however_often_it_is_played(two_symbols: Exchange):
     assert two_symbols.counters()["bad_lines"] == 1
-    assert two_symbols.log().count("e at=line 301") == 1
+    assert two_symbols.log().count("/e:301: no receive time and message") == 1
 
 
 def test_speed_shortens_the_time_between_frames(tmp_path: Path, start_exchange: StartExchange):
@@ -231,10 +184,39 @@ def test_rest_answers_from_the_recording(tmp_path: Path, start_exchange: StartEx
     assert (trades[0]["price"], trades[0]["quoteQty"]) == ("10.50000000", "2.62500000")
 
 
+def test_a_recording_whose_json_has_blanks_is_as_good(tmp_path: Path, start_exchange: StartExchange):
+    update = (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":5000,"b":[],"a":[]}}'
+    )
+    depth = b'{"lastUpdateId":5003,"bids":[],"asks":[]}'
+    spaced = [json.dumps(json.loads(raw)).encode() for raw in (update, frame("BTCUSDT", 7), depth)]
+    exchange = start_exchange(files=[str(write(tmp_path / "x", *enumerate(spaced, start=1)))], speed=None)
+    (info,) = exchange.get("/api/v3/exchangeInfo")["symbols"]
+    assert (info["symbol"], info["filters"][0]["tickSize"]) == ("BTCUSDT", "0.10000000")
+    assert exchange.get("/api/v3/depth?symbol=BTCUSDT")["lastUpdateId"] == 5003
+    with exchange.connect("btcusdt@trade", "btcusdt@depth@100ms") as client:
+        assert received(client, 2) == spaced[:2]
+    assert [trade["id"] for trade in exchange.get("/api/v3/trades?symbol=BTCUSDT")] == [7]
+
+
+def test_every_container_is_played_and_a_dump_is_not(tmp_path: Path, start_exchange: StartExchange):
+    lines = [(number, frame("BTCUSDT", number)) for number in range(1, 10)]
+    with zipfile.ZipFile(tmp_path / "day.zip", "w") as archive:
+        archive.write(write(tmp_path / "plain", *lines[:4]), "first")
+        archive.write(write(tmp_path / "gzip.gz", *lines[4:]), "second")
+    (tmp_path / "BTCUSDT-trades-2024-08-09.csv").write_text("5,1.5,2,3,1723161585000,True,True\n")
+    names = [str(tmp_path / name) for name in ("day.zip", "BTCUSDT-trades-2024-08-09.csv")]
+    exchange = start_exchange(files=names, speed=None)
+    with exchange.connect("btcusdt@trade") as client:
+        assert received(client, 9) == [raw for _, raw in lines]
+    assert exchange.counters()["bad_lines"] == 1
+    assert "2024-08-09.csv: a dump of trades has no frames to serve" in exchange.log()
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real recordings are not at {REAL}")
 def test_real_trades_are_played_verbatim_and_without_a_hole(start_exchange: StartExchange):
     paths = sorted(REAL.glob("*_20240808.gz"))
-    expected = [line.raw for line in read(*paths)[0] if line.raw.startswith(b'{"stream":"btcusdt@trade"')]
+    expected = [raw for raw in messages(*paths) if raw.startswith(b'{"stream":"btcusdt@trade"')]
     exchange = start_exchange(files=[str(path) for path in paths], speed=None)
     with exchange.connect("btcusdt@trade") as client:
         got = received(client, len(expected))

@@ -199,9 +199,9 @@ def test_a_silent_connection_answers_no_ping_but_a_new_one_is_not_silent(demo: E
 
 def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@trade") as client:
-        take(client, 10)
+        before = take_until(client, lambda trades: any(trade["s"] == "BTCUSDT" for trade in trades), more=0)
         demo.fault("gap", symbol="BTCUSDT", trades=7)
-        trades = take_until(client, lambda trades: bool(holes_of(trades, "BTCUSDT")), more=200)
+        trades = before + take_until(client, lambda trades: bool(holes_of(before + trades, "BTCUSDT")), more=200)
     assert holes_of(trades, "ETHUSDT") == []
     holes = holes_of(trades, "BTCUSDT")
     assert [after - before - 1 for before, after in holes] == [7]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.making import BASE_MS, capture, trade
+from wick.errors import SettingError
 from wick.storage import recordings
-from wick.storage.recordings import Recording, find, merge
+from wick.storage.recordings import Recording, files_of, find, merge
 
 BASE_NS = BASE_MS * 1_000_000
 
@@ -56,8 +57,9 @@ def test_plain_gzip_members_padding_and_zip_give_the_same_frames(tmp_path, told,
         archive.writestr("inner", plain)
     (tmp_path / "unended").write_bytes(plain.rstrip(b"\n"))
     (tmp_path / "windows").write_bytes(plain.replace(b"\n", b"\r\n"))
+    (tmp_path / "windows-unended").write_bytes(plain.replace(b"\n", b"\r\n")[:-1])
     for path in sorted(tmp_path.iterdir()):
-        assert [frame.rstrip(b"\r") for frame in frames([path], told)] == content(100), path.name
+        assert frames([path], told) == content(100), path.name
     assert told == []
 
 
@@ -125,6 +127,35 @@ def test_a_line_without_a_receive_time_costs_only_itself(tmp_path, told):
     assert [where for where, _ in told] == [f"{path}:{number}" for number in (2, 4, 6, 7)]
 
 
+def test_a_line_without_a_message_or_with_no_time_there_is_costs_only_itself(tmp_path, told):
+    path = tmp_path / "odd"
+    path.write_bytes(b"1 one\nno time here\n\n2\n12345678901234567890 long\n1723161585000000000 \n3 three\n")
+    assert frames([path], told) == [b"one", b"three"]
+    assert [where for where, _ in told] == [f"{path}:{number}" for number in (2, 4, 5, 6)]
+    assert all(what.startswith("no receive time and message") for _, what in told)
+
+
+def test_a_message_is_missing_among_lines_of_equal_shape(tmp_path, told):
+    path = tmp_path / "a"
+    path.write_bytes(b"1723161585000000000 one\n1723161585000000001 \n1723161585000000002 three\n")
+    assert frames([path], told) == [b"one", b"three"]
+    assert [where for where, _ in told] == [f"{path}:2"]
+
+
+def test_a_file_that_is_gone_costs_only_itself(tmp_path, told):
+    there = capture(tmp_path / "there", *numbered(1))
+    assert frames([tmp_path / "gone.gz", there], told) == content(1)
+    assert told == [(f"{tmp_path / 'gone.gz'}", "No such file or directory")]
+
+
+def test_names_patterns_and_directories_stand_for_files(tmp_path):
+    a, b = capture(tmp_path / "a.gz", *numbered(1)), capture(tmp_path / "b.gz", *numbered(1))
+    assert files_of([str(tmp_path)]) == files_of([str(tmp_path / "*.gz")]) == [a, b]
+    assert files_of([str(b), str(a), str(tmp_path)]) == [b, a]
+    with pytest.raises(SettingError, match="nothing-here"):
+        files_of([str(a), str(tmp_path / "nothing-here*")])
+
+
 def test_a_recording_is_recognised_though_its_beginning_is_damaged(tmp_path, told):
     path = capture(tmp_path / "a", *numbered(3))
     path.write_bytes(b"\x00\x01 damaged\n" * 20 + path.read_bytes())
@@ -188,6 +219,15 @@ def test_a_file_is_open_only_while_its_time_lasts(tmp_path, told, monkeypatch):
         next(stream)
     assert 10 <= len(began) <= 12
     stream.close()
+
+
+def test_a_year_of_files_is_not_opened_at_once(tmp_path, told):
+    days = [capture(tmp_path / f"{day:03}.gz", *numbered(1, day)) for day in range(300)]
+    stream = merge(find(days, told), told)
+    next(stream)
+    open_files = [link for link in Path("/proc/self/fd").iterdir() if str(tmp_path) in str(link.resolve())]
+    assert len(open_files) <= 2
+    assert sum(len(batch.items) for batch in stream) == 299
 
 
 def test_the_meter_counts_every_byte_of_the_files(tmp_path, told):

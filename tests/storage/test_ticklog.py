@@ -94,7 +94,7 @@ def test_a_flipped_byte_anywhere_in_a_block_keeps_it_and_the_rest_of_its_segment
 
 
 def test_a_block_that_is_whole_but_holds_no_header_ends_its_segment(tmp_path):
-    segment = tmp_path / f"1{SUFFIX}"
+    segment = tmp_path / f"{1:020d}{SUFFIX}"
     segment.write_bytes(ticklog.block(3, b"\xc1", b"") + ticklog.block(*batch(3, 1)))
     assert read_back(tmp_path) == []
 
@@ -207,9 +207,10 @@ def test_only_its_owner_may_enter_the_directory(tmp_path):
 
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / f"zz{SUFFIX}").write_text("mine too")
     log = TickLog(tmp_path, 1, 2)
     for seq in range(1, 9):
         log.append([batch(0, seq)], seq)
     log.close()
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / f"zz{SUFFIX}").exists()
     assert read_back(tmp_path)[-1][1] == 8

@@ -90,11 +90,7 @@ def _captures(files: list[str]) -> list[Path]:
     for recording in found:
         if recording.kind != "capture":
             faults.say(f"{recording.name}: a dump of {recording.kind} has no frames to serve; only captures have")
-        elif recording.member:
-            faults.say(f"{recording.name}: a capture in a zip cannot be served: unpack it")
-        else:
-            continue
-        faults.counts["not served"] += 1
+            faults.counts["not served"] += 1
     if faults.counts:
         raise WickError("nothing is served")
     return [recording.path for recording in found]

@@ -10,12 +10,11 @@ its end. A trade that comes later still corrects the closed candle, with the nex
 once: ids that were skipped are remembered as holes, and only a hole lets an older id in.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
-from operator import itemgetter
 from typing import Final
 
+from wick.market.ids import TradeIds
 from wick.market.intervals import INTERVALS, Interval
 from wick.market.numbers import POW10
 from wick.market.schema import CANDLE, CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE, Flag, rescale
@@ -24,8 +23,6 @@ Row = list[int]
 
 MS = 1_000_000  # nanoseconds
 NEVER = 2**63
-MAX_HOLES = 4096  # remembered ranges of missing ids a pair; beyond it the oldest are given up as lost. Trades that are
-# reordered make many for a moment: a burst of 1,000 a second, shuffled within two, about 1,000
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
 
 CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)
@@ -44,8 +41,6 @@ L_FLAGS = len(LIVE) - 1
 WIDTH: Final = len(CANDLE)
 
 assert HEAD_FIELDS[DAY_OPEN] == "day_open" and CANDLE_FIELDS[C_LAST_ID] == "last_trade_id"
-
-_first_id = itemgetter(0)
 
 Key = tuple[int, int]  # (event_ns, trade_id): the order of trades
 
@@ -83,20 +78,20 @@ class PairCandles:
         self.head: list[int] = [0] * len(HEAD)
         self.live_groups: list[list[int]] = [[0] * len(LIVE) for _ in self.intervals]
         self.groups: list[list[int]] = [self.head, *self.live_groups]
-        self.counters = {"trades": 0, "duplicates": 0, "late": 0, "revised": 0, "too_late": 0, "missing": 0}
+        self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
         self.clock_ms = 0
         self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
         self._closes: list[int] = [0] * len(self.intervals)  # close_ms of each live candle
         self._first: list[Key | None] = [None] * len(self.intervals)  # key of each live candle's first trade
         self._last: Key = (-1, -1)  # key of the newest trade
         self._open_ns = self._close_ns = 0  # bounds of the shortest live candle
-        self._next_id = -1  # the id that follows the highest seen; -1 before the first trade
-        self._holes: list[tuple[int, int, int, int]] = []  # (first id, last id, from ns, to ns) not seen
+        self.ids = TradeIds()
         self._held: list[dict[int, Held]] = [{} for _ in self.intervals]  # pending and closed, by open_ms
         self._forgotten = [-1] * len(self.intervals)  # open_ms of the newest candle that left the history
         self._pending: list[tuple[int, int, int]] = []  # heap of (close_ms, interval index, open_ms)
         self._closed: list[tuple[str, Row]] = []
         self._unseen = False  # an outage that the next boundary has to take into account
+        self._blind_ns: int | None = None  # since when trades may have been missed
         self._day = next((i for i, interval in enumerate(self.intervals) if interval.name == "1d"), None)
 
     # ------------------------------------------------------------------ in
@@ -106,11 +101,12 @@ class PairCandles:
         head = self.head
         shortest = self.live_groups[0]
         last_ns, last_id = self._last
-        taken = 0
+        ids = self.ids
+        taken, next_id = 0, ids.next
         for event_ns, trade_id, price, price_decimals, quantity, quantity_decimals, taker_buy, count in batch:
-            if trade_id == self._next_id:
-                self._next_id = trade_id + 1
-            elif not self._admit(trade_id, event_ns):
+            if trade_id == ids.next:
+                ids.next = trade_id + 1
+            elif not ids.admit(trade_id, last_ns, event_ns):
                 continue
             if price_decimals != head[PRICE_DECIMALS] or quantity_decimals != head[QUANTITY_DECIMALS]:
                 self._adopt(price_decimals, quantity_decimals)
@@ -144,7 +140,9 @@ class PairCandles:
                     if price < live[L_LOW]:
                         live[L_LOW] = price
         if taken:
-            self.counters["trades"] += taken
+            if self._blind_ns is not None and ids.next > next_id:
+                self._see_again()
+            self._counters["trades"] += taken
             head[LAST_ID] = last_id
             head[LAST_TIME] = last_ns // MS
             if self._day is not None:
@@ -162,8 +160,13 @@ class PairCandles:
         head[ASK], head[ASK_QUANTITY] = ask * price_factor, ask_quantity * quantity_factor
 
     def outage(self) -> None:
-        """We did not listen for a while up to now: a candle without a trade meanwhile is not known to be quiet."""
+        """We did not listen for a while up to now: no candle of that time is known to be whole, or to be quiet.
+
+        Until the next trade tells by its id whether any was missed, candles that close are suspect.
+        """
         self._unseen = True
+        if self._blind_ns is None and self.ids.next >= 0:
+            self._blind_ns = max(self._last[0], (self.clock_ms - self.grace_ms) * MS)
 
     def advance(self, clock_ms: int) -> None:
         """Move the venue's clock to `clock_ms`: boundaries that it passed roll, candles past their grace close."""
@@ -178,9 +181,14 @@ class PairCandles:
         self._close_pending(clock_ms)
 
     @property
+    def counters(self) -> dict[str, int]:
+        """Trades taken, those late, and what they did; ids that came twice, and that are missing now."""
+        return {**self._counters, "duplicates": self.ids.duplicates, "missing": self.ids.missing}
+
+    @property
     def due_ms(self) -> int:
         """When `advance` next has something to do: the next boundary, or the end of a grace period."""
-        if self._next_id < 0:
+        if self.ids.next < 0:
             return NEVER
         boundary = self._closes[0]
         return min(boundary, self._pending[0][0] + self.grace_ms) if self._pending else boundary
@@ -198,7 +206,7 @@ class PairCandles:
         for index, interval in enumerate(self.intervals):
             held = sorted(self._held[index].items())
             rows += [(interval.name, list(one.row)) for _, one in held if not one.row[C_FLAGS] & CLOSED]
-            if self._next_id >= 0:
+            if self.ids.next >= 0:
                 rows.append((interval.name, self._live_row(index)))
         return rows
 
@@ -210,52 +218,29 @@ class PairCandles:
             rows += [(interval.name, list(one.row)) for _, one in held]
         return rows
 
-    # ------------------------------------------------------------------ trade ids
-
-    def _admit(self, trade_id: int, event_ns: int) -> bool:
-        """Whether this id counts: it is new, or it fills a hole."""
-        if self._next_id < 0:
-            # Ids below the first that arrives may still come (reordered, or replayed by the venue).
-            self._holes.append((0, trade_id - 1, -1, -1))
-            self._next_id = trade_id + 1
-            return True
-        if trade_id >= self._next_id:
-            if trade_id > self._next_id:
-                self._holes.append((self._next_id, trade_id - 1, self._last[0], event_ns))
-                self.counters["missing"] += trade_id - self._next_id
-                if len(self._holes) > MAX_HOLES:
-                    del self._holes[1]
-            self._next_id = trade_id + 1
-            return True
-        index = bisect_right(self._holes, trade_id, key=_first_id) - 1
-        first, last, from_ns, to_ns = self._holes[index]
-        if trade_id <= last:
-            parts = [(first, trade_id - 1, from_ns, to_ns), (trade_id + 1, last, from_ns, to_ns)]
-            # The first hole (before we listened) always stays at index 0, even when it is empty.
-            self._holes[index : index + 1] = [part for part in parts if part[0] <= part[1] or part[0] == 0]
-            if to_ns >= 0:
-                self.counters["missing"] -= 1
-            return True
-        self.counters["duplicates"] += 1
-        return False
+    # ------------------------------------------------------------------ what may be missing
 
     def _suspect(self, row: Row) -> bool:
-        """Whether ids are missing that were traded, at some time, inside this candle."""
+        """Whether trades are missing that belong, or may belong, into this candle."""
         from_ns, to_ns = row[C_OPEN_TIME] * MS, row[C_CLOSE_TIME] * MS
-        # Newest first: holes stand in the order of ids, which is that of time.
-        for _, _, after_ns, before_ns in reversed(self._holes):
-            if before_ns < from_ns:
-                return False
-            if after_ns < to_ns:
-                return True
-        return False
+        if self._blind_ns is not None and to_ns > self._blind_ns:
+            return True
+        return self.ids.missing_within(from_ns, to_ns)
+
+    def _see_again(self) -> None:
+        """The first new trade after an outage: either its id has left a hole, or nothing was missed."""
+        self._blind_ns = None
+        for index, held in enumerate(self._held):
+            for one in held.values():
+                if one.row[C_FLAGS] & CLOSED and one.row[C_FLAGS] & SUSPECT and not self._suspect(one.row):
+                    self._revise(index, one.row)
 
     # ------------------------------------------------------------------ boundaries
 
     def _reach(self, clock_ms: int) -> None:
         """The clock is at `clock_ms`, if it was not further: boundaries that it passed roll."""
         self.clock_ms = max(self.clock_ms, clock_ms)
-        if self._next_id >= 0 and clock_ms * MS >= self._close_ns:
+        if self.ids.next >= 0 and clock_ms * MS >= self._close_ns:
             self._roll(clock_ms)
             if self._day is not None:
                 self.head[DAY_OPEN] = self.live_groups[self._day][L_OPEN]
@@ -346,7 +331,7 @@ class PairCandles:
 
     def _place(self, key: Key, price: int, amounts: tuple[int, int, int, int, int]) -> None:
         """Put a trade that is out of order, or older than the live candle, into every candle that contains it."""
-        self.counters["late"] += 1
+        self._counters["late"] += 1
         event_ms = key[0] // MS
         newest = key > self._last
         if newest:
@@ -364,8 +349,8 @@ class PairCandles:
                 lost = True
                 continue
             revised |= self._place_held(index, open_ms, key, price, amounts)
-        self.counters["revised"] += revised
-        self.counters["too_late"] += lost
+        self._counters["revised"] += revised
+        self._counters["too_late"] += lost
 
     def _place_live(self, index: int, key: Key, price: int) -> None:
         live, first = self.live_groups[index], self._first[index]

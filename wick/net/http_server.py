@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from io import BufferedReader
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from gevent import pywsgi
 
@@ -56,6 +56,13 @@ Route = Callable[[str, dict[str, str]], Reply | None]
 Upgrade = Callable[[socket.socket, BufferedReader, str, list[tuple[str, str]]], None]
 
 
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # "[" and the like: no address at all
+        return urlsplit("")
+
+
 class Access(NamedTuple):
     """Who may ask: the token ("" lets everybody), origins beside our own, whether only loopback names are served."""
 
@@ -64,11 +71,11 @@ class Access(NamedTuple):
     loopback_only: bool
 
     def host(self, host: str) -> bool:
-        return not self.loopback_only or (urlsplit(f"//{host}").hostname or "") in LOOPBACK_NAMES
+        return not self.loopback_only or _split(f"//{host}").hostname in LOOPBACK_NAMES
 
     def origin(self, origin: str, host: str) -> bool:
         """A browser says where its page came from; a program says nothing."""
-        return not origin or origin in self.origins or urlsplit(origin).netloc == host
+        return not origin or origin in self.origins or _split(origin).netloc == host
 
     def allowed(self, query: dict[str, str], authorization: str) -> bool:
         if not self.token:

@@ -5,10 +5,11 @@ server are unmasked, so the bytes are the same for everybody.
 
 | queue | bound | on full |
 |---|---|---|
-| outbox of a client | `max_outbox_bytes` | conflate: it is emptied, and nothing more is queued |
+| outbox of a client | `max_outbox_bytes` | conflate: it is emptied of all but answers, and `lagged` is told |
+| the answers in it | KEPT_BYTES | the connection ends |
 
-Once the socket of a conflated client takes data again, `catch_up` sends new snapshots. A client that takes nothing
-for `stall_s` is closed with 3008.
+What a lagging client needs then is made piece by piece, by `state`, when its socket takes data again: a state is as new
+as the moment in which it is sent, and waits in no queue. A client that takes nothing for `stall_s` is closed with 3008.
 """
 
 import logging
@@ -21,6 +22,7 @@ import gevent
 from gevent.event import Event
 from websockets.exceptions import NegotiationError, WebSocketException
 from websockets.frames import Close, Frame, Opcode
+from websockets.frames import CloseCode as ProtocolCloseCode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -31,6 +33,7 @@ from wick.wire.session import SUBPROTOCOLS, CloseCode
 READ_BYTES = 64 * 1024
 IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
 BATCH_BYTES = 64 * 1024  # frames written in one call
+KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
 LINGER_S = 2.0  # how long a closing client has for the close handshake
 
 log = logging.getLogger("wick")
@@ -65,12 +68,16 @@ class Connection:
         self._socket, self._rfile = sock, rfile
         self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
         self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[tuple[bytes, bool]] = deque()  # a frame, and whether it outlives a conflation
         self._outbox_bytes = 0
         self._parts: list[bytes] = []
+        self._text = False  # whether the parts are of a text message
         self._wake = Event()
         self._closing: bytes | None = None
-        self.lagging = False
+        self._over = False  # nothing more will be read
+        self._cut = False  # the last frame was written in part
+        self._lagged: Callable[[], None] = lambda: None
+        self._state: Callable[[], bytes | None] = lambda: None
         self.lags = 0
         self.sent_bytes = 0
 
@@ -97,18 +104,24 @@ class Connection:
 
     # ------------------------------------------------------------------ out
 
-    def send(self, data: bytes) -> None:
-        """Queue one framed message. A slow client's queue is conflated, never waited for."""
-        if self.lagging or self._closing is not None:
+    def send(self, data: bytes, keep: bool = False) -> None:
+        """Queue one framed message. A slow client's queue is conflated, never waited for; `keep` outlives that."""
+        if self._closing is not None:
             return
         if self._outbox_bytes + len(data) > self._max_outbox_bytes:
-            self.lagging = True
-            self.lags += 1
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            return
-        self._outbox.append(data)
+            self._conflate()
+            if not keep:
+                return
+            if self._outbox_bytes + len(data) > KEPT_BYTES:
+                log.warning("a client asks and does not read the answers: its connection is closed")
+                self._abort(None)
+                return
+        self._outbox.append((data, keep))
         self._outbox_bytes += len(data)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """`state` has something to give."""
         self._wake.set()
 
     def ping(self) -> None:
@@ -123,35 +136,59 @@ class Connection:
             self._closing = Frame(Opcode.CLOSE, Close(code, reason[:120]).serialize()).serialize(mask=False)
             self._wake.set()
 
-    def _write_forever(self, catch_up: Callable[[], None]) -> None:
-        """The only writer of the socket: queued frames in large calls, then the protocol's own (pongs, close)."""
+    def _conflate(self) -> None:
+        self.lags += 1
+        self._outbox = deque(item for item in self._outbox if item[1])
+        self._outbox_bytes = sum(len(data) for data, _ in self._outbox)
+        self._lagged()
+        self._wake.set()
+
+    def _next(self) -> list[bytes]:
+        """What to write in one call: the protocol's own frames (pongs, its close), the queue, then states."""
+        parts = [data for data in self._protocol.data_to_send() if data]
+        if self._over or self._protocol.state is not State.OPEN:
+            return parts
+        size = sum(map(len, parts))
+        while self._outbox and size < BATCH_BYTES:
+            data, _ = self._outbox.popleft()
+            self._outbox_bytes -= len(data)
+            parts.append(data)
+            size += len(data)
+        while self._closing is None and size < BATCH_BYTES and (state := self._state()) is not None:
+            parts.append(state)
+            size += len(state)
+        return parts
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            with gevent.Timeout(self._stall_s, TimeoutError):
+                sent = self._socket.send(view)
+            view = view[sent:]
+            self._cut = bool(view)
+            self.sent_bytes += sent
+
+    def _write_forever(self) -> None:
+        """The only writer of the socket."""
         while True:
             self._wake.wait()
             self._wake.clear()
-            while True:
-                parts = list(self._protocol.data_to_send())
-                size = sum(map(len, parts))
-                while self._outbox and size < BATCH_BYTES:
-                    data = self._outbox.popleft()
-                    self._outbox_bytes -= len(data)
-                    parts.append(data)
-                    size += len(data)
-                if not size:
-                    break
-                with gevent.Timeout(self._stall_s, TimeoutError):
-                    self._socket.sendall(b"".join(parts))
-                self.sent_bytes += size
-            if self.lagging and self._closing is None:
-                self.lagging = False
-                catch_up()
-            if self._closing is not None and not self._outbox:
-                self._socket.sendall(self._closing)
-                self._socket.settimeout(LINGER_S)
+            while parts := self._next():
+                data = b"".join(parts)
+                self._write_all(data)
+                if len(data) >= BATCH_BYTES:
+                    gevent.sleep(0)  # a socket that takes everything at once must not keep the others waiting
+            if self._over or self._protocol.state is not State.OPEN:
+                return
+            if self._closing is not None:
+                self._write_all(self._closing)
+                gevent.sleep(LINGER_S)
+                self._abort(None)  # it does not answer the goodbye
                 return
 
-    def _write(self, catch_up: Callable[[], None]) -> None:
+    def _write(self) -> None:
         try:
-            self._write_forever(catch_up)
+            self._write_forever()
         except TimeoutError:
             log.warning("a client took nothing for %g s: its connection is closed", self._stall_s)
             self._abort(CloseCode.SLOW)
@@ -159,8 +196,8 @@ class Connection:
             self._abort(None)
 
     def _abort(self, code: CloseCode | None) -> None:
-        # A stalled client cannot be written to; it learns the code only if its buffer has room for the frame.
-        if code is not None:
+        # A stalled client learns the code only if its buffer has room again, and no other frame was cut before it.
+        if code is not None and not self._cut:
             try:
                 self._socket.settimeout(0)
                 self._socket.send(Frame(Opcode.CLOSE, Close(code, "too slow").serialize()).serialize(mask=False))
@@ -173,11 +210,21 @@ class Connection:
 
     # ------------------------------------------------------------------ in
 
-    def messages(self, take: Callable[[bytes], None], catch_up: Callable[[], None]) -> None:
-        """Hand each whole message to `take`, until the connection ends; `catch_up` follows a lag."""
-        writer = gevent.spawn(self._write, catch_up)
+    def messages(
+        self,
+        take: Callable[[bytes], None],
+        lagged: Callable[[], None] = lambda: None,
+        state: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
+        """Hand each whole message to `take`, until the connection ends.
+
+        `lagged` is called when the queue was conflated; `state` gives the next framed state that the client lacks, or
+        None where it lacks none.
+        """
+        self._lagged, self._state = lagged, state
+        writer = gevent.spawn(self._write)
         try:
-            while self._protocol.state is State.OPEN or self._closing is not None:
+            while self._protocol.state is State.OPEN:
                 data = self._rfile.read1(READ_BYTES)
                 if not data:
                     break
@@ -187,29 +234,49 @@ class Connection:
                         self._collect(event, take)
                 self._wake.set()
         except TimeoutError:
-            pass  # no sign of life, or no answer to our close
+            pass  # no sign of life
         except (OSError, WebSocketException, ValueError):
             pass
         finally:
+            self._over = True
             self._finish(writer)
 
     def _collect(self, event: Frame, take: Callable[[bytes], None]) -> None:
         if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
+        if event.opcode is not Opcode.CONT:
+            self._text = event.opcode is Opcode.TEXT
         self._parts.append(bytes(event.data))
         if event.fin:
             whole = b"".join(self._parts)
             self._parts.clear()
+            if self._text and not _is_utf8(whole):
+                self._protocol.fail(ProtocolCloseCode.INVALID_DATA, "a text is not UTF-8")
+                return
             take(whole)
 
     def _finish(self, writer: "gevent.Greenlet[..., None]") -> None:
-        # The protocol's answer to the client's close, or to its mistake (1002, 1007, 1009), may still be unsent.
-        writer.kill()
         try:
-            self._socket.settimeout(LINGER_S)
-            rest = b"".join(self._protocol.data_to_send())
-            if rest:
-                self._socket.sendall(rest)
+            if self._closing is None:
+                # The protocol's answer to the client's close, or to its mistake (1002, 1007, 1009), may be unsent.
+                self._wake.set()
+                writer.join(LINGER_S)
+                self._socket.shutdown(socket.SHUT_WR)
+                # What still arrives is read: the kernel would answer it with a reset that overtakes our last frame.
+                self._socket.settimeout(LINGER_S)
+                with gevent.Timeout(LINGER_S, False):
+                    while self._socket.recv(READ_BYTES):
+                        pass
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        finally:
+            writer.kill()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

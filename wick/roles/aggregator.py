@@ -31,7 +31,7 @@ log = logging.getLogger("wick")
 
 
 class Actor:
-    """One pair's greenlet: its inbox (runs of records, and clock times), drained at each wake-up.
+    """One pair's greenlet: its inbox (runs of records, clock times, None for an outage), drained at each wake-up.
 
     The inbox is bounded by the reader: it takes at most bus.DRAIN_BUDGET batches before the actors run.
     """
@@ -40,7 +40,7 @@ class Actor:
 
     def __init__(self, state: PairState) -> None:
         self.state = state
-        self.inbox: list[Records | int] = []
+        self.inbox: list[Records | int | None] = []
         self.wake = Event()
 
     def run(self) -> None:
@@ -52,7 +52,9 @@ class Actor:
     def drain(self) -> None:
         inbox, self.inbox = self.inbox, []
         for item in inbox:
-            if isinstance(item, int):
+            if item is None:
+                self.state.candles.outage()
+            elif isinstance(item, int):
                 self.state.clock(item)
             else:
                 self.state.ticks(item)
@@ -134,8 +136,7 @@ class Aggregator(Role):
         self.stats.add("ticks", len(batch))
         actors = self.actors.setdefault(stream, {})
         if header.outage:
-            for actor in actors.values():
-                actor.state.candles.outage()
+            self._tell_outage(stream)
         clock_ms = header.clock_ns // MS
         at = 0
         for symbol, count in header.runs:
@@ -153,6 +154,11 @@ class Aggregator(Role):
             if clock_ms >= actor.state.candles.due_ms or (actor.inbox and clock_ms):
                 actor.inbox.append(clock_ms)
                 self._woken.append(actor)
+
+    def _tell_outage(self, stream: tuple[int, str]) -> None:
+        for actor in self.actors.get(stream, {}).values():
+            actor.inbox.append(None)
+            self._woken.append(actor)
 
     def _wake(self) -> None:
         for actor in self._woken:
@@ -195,8 +201,7 @@ class Aggregator(Role):
         if expected < end[1]:
             self.stats.add("lost_batches", end[1] - expected)
             log.error("shard %d of %s lost batches %d to %d", shard, venue, expected, end[1] - 1)
-            for actor in self.actors.get(stream, {}).values():
-                actor.state.candles.outage()
+            self._tell_outage(stream)
 
     # ------------------------------------------------------------------ out
 

@@ -27,7 +27,7 @@ from wick.net.ws_server import Connection, frame
 from wick.ops.settings import Settings, is_loopback
 from wick.roles.base import Role, run_role
 from wick.storage.sqlite import SqliteStore
-from wick.stream.fanout import Fanout, Message
+from wick.stream.fanout import Channel, Fanout, Message
 from wick.stream.sequence import Follower
 from wick.stream.shard import live_row
 from wick.stream.shards import SHARDS, shard_of, worker_of
@@ -38,6 +38,7 @@ from wick.wire.session import HEARTBEAT_S, VERSION, CloseCode, Kind, Topic, pars
 MS = 1_000_000
 ASK_AGAIN_NS = 1_000 * MS
 RETRY_AFTER_MS = 500  # at a stop: clients come back within this time, each at a random moment
+STATE_KINDS = (Kind.SNAPSHOT, Kind.DIFF, Kind.CLOSE)  # their second field is a channel's handle
 MAX_BAD_REQUESTS = 20  # then a client is told not to come back
 GOODBYE_S = 2.0  # how long a stop waits for clients to take their last message
 
@@ -52,22 +53,34 @@ class Client:
         self._json = connection.subprotocol.endswith(".json")
         self._form = "json" if self._json else "msgpack"
         self.topics: set[Topic] = set()
+        self.owed: dict[int, Channel] = {}  # by handle: channels whose state it has yet to be told, in this order
         self._bad = 0
 
     def _frame(self, message: Any) -> bytes:
         return frame(pack_json(message), binary=False) if self._json else frame(pack(message), binary=True)
 
     def offer(self, message: Message) -> None:
-        self.connection.send(message.encoded(self._form, self._frame))
+        told = message.fields[0] in STATE_KINDS
+        if told and message.fields[1] in self.owed:
+            return  # the state that it gets instead will have this in it
+        keep = not told and message.fields[0] != Kind.HEARTBEAT
+        self.connection.send(message.encoded(self._form, self._frame), keep)
 
     def say(self, *fields: Any) -> None:
         self.offer(Message(*fields))
 
-    def catch_up(self) -> None:
-        """The connection takes data again after a lag: states instead of the diffs that were left out."""
-        fanout = self._front.fanout
-        for topic in list(self.topics):
-            self.offer(fanout.snapshot(fanout.subscribe(self, topic)))
+    def lagged(self) -> None:
+        """Diffs were left out: states follow instead. What is owed already comes first."""
+        for topic in self.topics:
+            channel = self._front.fanout.subscribe(self, topic)
+            self.owed.setdefault(channel.handle, channel)
+
+    def state(self) -> bytes | None:
+        """The next state that is owed, as it is now."""
+        if not self.owed:
+            return None
+        channel = self.owed.pop(next(iter(self.owed)))
+        return self._front.fanout.snapshot(channel).encoded(self._form, self._frame)
 
     def take(self, data: bytes) -> None:
         """One message of the client."""
@@ -101,8 +114,8 @@ class Client:
                 fanout.follow_all(self, text.split(":")[1])
             channels += [fanout.subscribe(self, topic) for topic in topics]
         self.say(Kind.ACK, number, [[channel.topic.text, channel.handle] for channel in channels])
-        for channel in channels:
-            self.offer(fanout.snapshot(channel))
+        self.owed |= {channel.handle: channel for channel in channels}
+        self.connection.wake()
 
     def _unsubscribe(self, number: int, texts: list[str]) -> None:
         fanout = self._front.fanout
@@ -118,6 +131,7 @@ class Client:
             for topic in topics:
                 channel = fanout.unsubscribe(self, topic)
                 if channel is not None:
+                    self.owed.pop(channel.handle, None)
                     left.append([topic.text, channel.handle])
         self.say(Kind.ACK, number, left)
 
@@ -180,7 +194,7 @@ class Front(Role):
             "clients": len(self.clients),
             "subscriptions": self.fanout.subscriptions,
             "pairs": len(self.fanout.pairs()),
-            "lagging": sum(client.connection.lagging for client in self.clients),
+            "lagging": sum(bool(client.owed) for client in self.clients),
             "resyncs": sum(f.resyncs for followers in self.followers for f in followers.values()),
         }
 
@@ -280,7 +294,7 @@ class Front(Role):
         if len(self.clients) >= settings["front.max_clients"]:
             self.stats.add("refused_clients")
             connection.close(1013, "too many clients")
-            connection.messages(lambda _: None, lambda: None)
+            connection.messages(lambda _: None)
             return
         self.clients.add(client)
         self.stats.add("connections")
@@ -291,7 +305,7 @@ class Front(Role):
         }
         try:
             client.say(Kind.HELLO, VERSION, now_ms(), limits)
-            connection.messages(client.take, client.catch_up)
+            connection.messages(client.take, client.lagged, client.state)
         finally:
             self.fanout.leave(client)
             self.clients.discard(client)

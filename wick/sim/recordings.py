@@ -17,6 +17,7 @@ import orjson
 from gevent import GreenletExit, sleep, spawn
 
 from wick.errors import ParseError
+from wick.exchanges import binance
 from wick.sim import wire
 from wick.sim.connection import Connection
 from wick.sim.history import History
@@ -42,26 +43,7 @@ _ENVELOPE = _json(rb'{ "stream" : "([^"]+)"')
 _SNAPSHOT = _json(rb'{ "lastUpdateId" : ([0-9]*)')
 _UPDATE_ID = _json(rb'"u" : (\d+)')
 _TRADE_ID = _json(rb'"t" : (\d+)')
-_STEPS = _json(
-    rb'"p" : "([0-9.]{1,40})" , "q" : "([0-9.]{1,40})"|"b" : "([0-9.]{1,40})" , "B" : "([0-9.]{1,40})"'
-)
-_QUOTES = (
-    "USDT",
-    "FDUSD",
-    "USDC",
-    "TUSD",
-    "BUSD",
-    "BTC",
-    "ETH",
-    "BNB",
-    "TRY",
-    "EUR",
-    "BRL",
-    "JPY",
-    "GBP",
-    "AUD",
-    "DAI",
-)
+_STEPS = _json(rb'"p" : "([0-9.]{1,40})" , "q" : "([0-9.]{1,40})"|"b" : "([0-9.]{1,40})" , "B" : "([0-9.]{1,40})"')
 
 
 def stream_of(raw: bytes) -> str | None:
@@ -111,15 +93,15 @@ class Line(NamedTuple):
     recv_ns: int
     raw: bytes
     batch: Batch
-    index: int
+    at: int
 
     @property
     def recording(self) -> Recording:
-        return self.batch.place(self.index)[0]
+        return self.batch.place(self.at)[0]
 
     @property
     def where(self) -> str:
-        return self.batch.where(self.index)
+        return self.batch.where(self.at)
 
 
 def _lines(captures: list[Recording], fault: Fault) -> Iterator[Line]:
@@ -141,8 +123,7 @@ class Recordings:
         self.frames: Counter[str] = Counter()  # by stream; "" counts what is sent to nobody
         self.bad = 0  # lines and files that cannot be read
         self._infos: dict[str, dict[str, Any]] = {}
-        self._depth: dict[str, bytes] = {}  # the snapshot that the furthest player has passed, or the first
-        self._depth_at: dict[str, int] = {}
+        self._depth: dict[str, Snapshot] = {}  # the one that the furthest player has passed, or the first
         self._captures: list[Recording] = []
         self._snapshots: dict[str, str] = {}  # where REST snapshots stand -> their symbol
         self._histories: dict[str, History] = {}
@@ -198,8 +179,7 @@ class Recordings:
         here = int(number)
         symbol = min(updates, key=lambda name: abs(int(_UPDATE_ID.search(updates[name])[1]) - here))  # type: ignore[index]
         self._snapshots[snapshot.where] = symbol
-        self._depth.setdefault(symbol, snapshot.raw)
-        self._depth_at.setdefault(symbol, snapshot.recv_ns)
+        self._depth.setdefault(symbol, snapshot)
 
     def _complain(self, where: str, error: ParseError) -> None:
         self.bad += 1
@@ -247,7 +227,7 @@ class Recordings:
                     sleep(0)
                 stream = stream_of(line.raw)
                 if stream == "" and (symbol := self._snapshots.get(line.where)):
-                    self._pass_snapshot(symbol, line)
+                    self._depth[symbol] = max(self._depth[symbol], Snapshot(line.recv_ns, line.raw, line.where))
                 if stream == "" or (stream is not None and stream not in connection.streams):
                     continue
                 self._wait(connection, (line.recv_ns - first_ns) / 1e9, started)
@@ -277,10 +257,6 @@ class Recordings:
         while self._server.faults.held > MAX_HELD:
             sleep(0.01)
 
-    def _pass_snapshot(self, symbol: str, line: Line) -> None:
-        if line.recv_ns >= self._depth_at[symbol]:
-            self._depth[symbol], self._depth_at[symbol] = line.raw, line.recv_ns
-
     def _remember_trade(self, stream: str, raw: bytes) -> None:
         symbol = stream.partition("@")[0].upper()
         history = self._histories.get(symbol)
@@ -297,7 +273,7 @@ class Recordings:
     def depth(self, symbol: str, limit: int) -> bytes:
         if symbol not in self._depth:
             raise wire.RestError(-1000, f"The recordings have no depth snapshot of {symbol}.", status=404)
-        snapshot = orjson.loads(self._depth[symbol])
+        snapshot = orjson.loads(self._depth[symbol].raw)
         return orjson.dumps({**snapshot, "bids": snapshot["bids"][:limit], "asks": snapshot["asks"][:limit]})
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[dict[str, Any]]:
@@ -320,8 +296,7 @@ def _trade_body(raw: bytes) -> dict[str, Any] | None:
 
 
 def _info(symbol: str, samples: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    quote = next((name for name in _QUOTES if symbol.endswith(name) and symbol != name), "")
-    base = symbol.removesuffix(quote) if quote else symbol
+    base, _, quote = binance.normalise(symbol).partition("-")
     return wire.symbol_info(symbol, base, quote, _step(price for price, _ in samples), _step(q for _, q in samples))
 
 

@@ -18,6 +18,7 @@ from wick.errors import WireError
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
+SEGMENTS = "[0-9]" * 20 + SUFFIX
 MAGIC = b"WTL1"
 MAX_PART = 1 << 28  # a length beyond this is not one of ours
 _HEAD = Struct("<4sIIII")  # magic, crc, shard, header length, records length
@@ -53,13 +54,20 @@ class TickLog:
             self.failed += len(batches)
             # What was written of the block is torn: a new segment follows when the disk takes it.
             self.close()
+            self._drop_empty()
+
+    def _drop_empty(self) -> None:
+        """A segment without a whole block goes: while the disk is full there would be one for each try."""
+        try:
             if self._segment is not None and not self._size:
-                self._segment.unlink(missing_ok=True)  # it has no whole block: a disk stays full, names would pile up
+                self._segment.unlink(missing_ok=True)
+        except OSError:
+            pass
 
     def _rotate(self, now_ns: int) -> None:
         self.close()
         self._segment = None
-        segments = sorted(self._directory.glob("*" + SUFFIX))
+        segments = sorted(self._directory.glob(SEGMENTS))
         sizes = [segment.stat().st_size for segment in segments]
         newest = int(segments[-1].stem) if segments else -1
         while segments and sum(sizes) + self._segment_bytes > self._budget_bytes:
@@ -83,7 +91,7 @@ def block(shard: int, header: bytes, records: bytes) -> bytes:
 
 def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, bytes]]:
     """The batches of these shards, oldest first, up to the end as it is now."""
-    for segment in sorted(directory.glob("*" + SUFFIX)):
+    for segment in sorted(directory.glob(SEGMENTS)):
         try:
             data = segment.read_bytes()
         except FileNotFoundError:

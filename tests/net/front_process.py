@@ -1,0 +1,181 @@
+"""A real front process, and a worker that the test plays itself, on real sockets."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import zmq
+
+from wick.market.schema import STATE_WIDTHS
+from wick.net import bus, endpoints
+from wick.stream import diffs
+from wick.stream.shards import SHARDS, shard_of
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 20.0
+VENUE = "binance"
+PAGE_ORIGIN = "http://page.example"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(probe: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (answer := probe()):
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.01)
+    return answer
+
+
+class Worker:
+    """The only worker: whatever state the test gives its pairs is published, and told to who asks for a snapshot."""
+
+    def __init__(self, data_dir: Path) -> None:
+        endpoints.run_dir(data_dir)
+        self._pub = bus.publisher(data_dir, "aggregator-0")
+        self._router = bus.router(data_dir, 0)
+        self._lock = threading.Lock()
+        self.epoch = 1
+        self._seqs = [[0, 0] for _ in range(SHARDS)]
+        self._pairs: list[dict[str, list[list[int]]]] = [{} for _ in range(SHARDS)]
+        self._stopping = False
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        while not self._stopping:
+            if not self._router.poll(50):
+                continue
+            who, asked = self._router.recv_multipart()
+            shard = Request.unpack(asked).shard
+            with self._lock:
+                pairs = self._pairs[shard]
+                names = [[number, VENUE, symbol] for number, symbol in enumerate(pairs)]
+                zero = [[0] * width for width in STATE_WIDTHS]
+                entries = [[number, *diffs.make(zero, groups)] for number, groups in enumerate(pairs.values())]
+                snapshot = Snapshot(shard, self.epoch, *self._seqs[shard], names, entries, [])
+            self._router.send_multipart([who, asked, snapshot.pack()])
+
+    def publish(self, symbol: str, **groups: list[int]) -> None:
+        """Change groups of a pair: `head=[...]`, or `g3=[...]` for the fourth."""
+        shard = shard_of(VENUE, symbol)
+        with self._lock:
+            pairs = self._pairs[shard]
+            new = [] if symbol in pairs else [[len(pairs), VENUE, symbol]]
+            before = pairs.setdefault(symbol, [[0] * width for width in STATE_WIDTHS])
+            after = [list(group) for group in before]
+            for name, values in groups.items():
+                after[0 if name == "head" else int(name[1:])][: len(values)] = values
+            entry = [list(pairs).index(symbol), *diffs.make(before, after)]
+            pairs[symbol] = after
+            self._seqs[shard][0] += 1
+            message = Diffs(self.epoch, self._seqs[shard][0], time.time_ns(), new, [entry])
+        self._pub.send_multipart([diffs_topic(shard), message.pack()])
+
+    def close_candle(self, symbol: str, interval: str, row: list[int]) -> None:
+        shard = shard_of(VENUE, symbol)
+        with self._lock:
+            self._seqs[shard][1] += 1
+            message = Closes(self.epoch, self._seqs[shard][1], 0, [[VENUE, symbol, interval, *row]])
+        self._pub.send_multipart([closes_topic(shard), message.pack()])
+
+    def state(self, symbol: str) -> list[list[int]]:
+        return self._pairs[shard_of(VENUE, symbol)][symbol]
+
+    def restart(self) -> None:
+        """All state is lost; the next messages are of a new epoch."""
+        with self._lock:
+            self.epoch += 1
+            self._seqs = [[0, 0] for _ in range(SHARDS)]
+            self._pairs = [{} for _ in range(SHARDS)]
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._thread.join()
+        self._pub.close(linger=0)
+        self._router.close(linger=0)
+
+
+class Front:
+    """A running services/front.py."""
+
+    def __init__(self, data_dir: Path, settings: dict[str, object]) -> None:
+        self.port = free_port()
+        self.data_dir = data_dir
+        (data_dir / "wick.toml").touch()
+        own = {"CONFIG": data_dir / "wick.toml", "CORE_DATA_DIR": data_dir, "FRONT_PORT": self.port,
+               "AGGREGATOR_WORKERS": 1, "FRONT_ORIGINS": PAGE_ORIGIN}  # fmt: skip
+        env = os.environ | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
+        with (data_dir / "front.log").open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "services/front.py"], cwd=ROOT, env=env, stdout=output, stderr=output
+            )
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def log(self) -> str:
+        return (self.data_dir / "front.log").read_text(errors="replace")
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower-case names) and body; the path is sent as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+
+    def ask(self, path: str, **headers: str) -> Any:
+        return json.loads(self.get(path, **headers)[2])
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        try:
+            health = self.ask("/healthz")
+        except OSError:
+            return False
+        return bool(health["shards_waiting"] == 0)
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(**settings: object) -> Iterator[tuple[Front, Worker]]:
+    """A front that has heard of all shards of the worker. The folder's path is short: sockets live there."""
+    with TemporaryDirectory(prefix="wick-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        worker = Worker(Path(folder))
+        front = Front(Path(folder), settings)
+        try:
+            wait_for(front.is_ready, "the front")
+            yield front, worker
+            assert front.process.poll() is None, front.log()
+        finally:
+            front.process.terminate()
+            try:
+                front.process.wait(10)
+            finally:
+                front.process.kill()
+                worker.stop()
+            zmq.Context.instance()

@@ -1,0 +1,193 @@
+"""HTTP on a real front: who is answered, with what, and what is refused."""
+
+import json
+import socket
+
+import pytest
+
+from tests.net.front_process import PAGE_ORIGIN, ROOT, wait_for
+from wick.market.intervals import NAMES
+
+WEB = ROOT / "wick" / "web"
+
+
+def error(answer):
+    status, _, body = answer
+    return status, json.loads(body)["error"]["field"]
+
+
+def raw(front, request: bytes) -> bytes:
+    """The first bytes that are answered to a request as it is."""
+    with socket.create_connection(("127.0.0.1", front.port), 5) as sock:
+        sock.sendall(request)
+        return sock.recv(65536)
+
+
+def test_the_page_and_its_files_are_served(front):
+    status, headers, body = front.get("/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert body == (WEB / "index.html").read_bytes()
+    for path in WEB.rglob("*.js"):
+        status, headers, body = front.get(f"/static/{path.relative_to(WEB).as_posix()}")
+        assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+        assert body == path.read_bytes()
+
+
+def test_a_browser_that_has_the_file_is_told_so(front):
+    _, headers, body = front.get("/static/app.js")
+    status, again, nothing = front.get("/static/app.js", If_None_Match=headers["etag"])
+    assert (status, nothing, again["etag"]) == (304, b"", headers["etag"])
+    assert front.get("/static/app.js", If_None_Match='"old"')[::2] == (200, body)
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(front):
+    for path in ("/", "/healthz", "/nowhere", "/api/v1/candles"):
+        headers = front.get(path)[1]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../../setup.cfg", "/static/%2e%2e/%2e%2e/setup.cfg", "/static/..%2f..%2fsetup.cfg", "/../setup.cfg",
+     "/static//etc/passwd", "//etc/passwd", "/static/....//setup.cfg", "/static/app.js%00", "/static/", "/static",
+     "/setup.cfg", "/api/v1/nothing", "/static/app.js/"],
+)  # fmt: skip
+def test_only_listed_paths_are_served(front, path):
+    status, _, body = front.get(path)
+    assert status == 404
+    assert b"[metadata]" not in body and b"root:" not in body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(front, method):
+    assert error(front.get("/", method)) == (405, "method")
+
+
+def test_a_head_request_has_the_headers_only(front):
+    status, headers, body = front.get("/", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) == (WEB / "index.html").stat().st_size
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8765", "127.0.0.1", "127.0.0.1:80", "[::1]:80", "LOCALHOST"])
+def test_a_loopback_name_is_answered(front, host):
+    assert front.get("/healthz", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "localhost.evil.example", "", "[", "[::1",
+             "[v1.x]", "10.0.0.1", "]", "a b"]
+)  # fmt: skip
+def test_another_name_for_this_machine_is_refused(front, host):
+    assert error(front.get("/healthz", Host=host)) == (403, "Host")
+    assert error(front.get("/", Host=host)) == (403, "Host")
+
+
+def test_a_request_without_a_name_is_refused(front):
+    assert b" 403 " in raw(front, b"GET /healthz HTTP/1.0\r\n\r\n").partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n",
+     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_no_request_is_refused_and_the_front_goes_on(front, request_bytes):
+    assert raw(front, request_bytes).startswith(b"HTTP/1.") and front.get("/healthz")[0] == 200
+
+
+def test_bytes_that_are_no_text_in_a_request_are_answered_like_others(front):
+    answer = raw(front, b"GET /\xff\xfe?x=\xff HTTP/1.1\r\nHost: localhost\r\nX-A: \xff\r\nConnection: close\r\n\r\n")
+    assert b" 404 " in answer.partition(b"\r\n")[0]
+
+
+def test_the_token_opens_the_api_and_nothing_else_does(strict):
+    front, _ = strict
+    assert error(front.get("/api/v1/symbols")) == (401, "token")
+    assert error(front.get("/api/v1/symbols?token=wrong")) == (401, "token")
+    assert error(front.get("/api/v1/symbols?token=")) == (401, "token")
+    assert error(front.get("/api/v1/symbols", Authorization="Bearer wrong")) == (401, "token")
+    assert error(front.get("/api/v1/symbols", Authorization="Bearer s3cre\xff")) == (401, "token")
+    assert front.get("/api/v1/symbols?token=s3cret")[0] == 200
+    assert front.get("/api/v1/symbols", Authorization="Bearer s3cret")[0] == 200
+
+
+def test_the_page_and_the_health_need_no_token(strict):
+    front, _ = strict
+    assert front.get("/")[0] == front.get("/healthz")[0] == 200
+
+
+def test_the_token_is_in_no_log(strict):
+    front, _ = strict
+    front.get("/api/v1/symbols?token=s3cret")
+    assert "s3cret" not in front.log()
+
+
+def test_intervals_and_symbols_are_listed(front, worker):
+    assert front.ask("/api/v1/intervals") == list(NAMES)
+
+    def listed():
+        worker.publish("LIST-USDT", head=[len(front.ask("/api/v1/symbols")) + 1])
+        return {"venue": "binance", "symbol": "LIST-USDT"} in front.ask("/api/v1/symbols")
+
+    wait_for(listed, "the symbol")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("", "interval"),
+        ("interval=7m", "interval"),
+        ("interval=1m", "symbol"),
+        ("interval=1m&venue=binance&symbol=NO-SUCH", "symbol"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=0", "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=5001", "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=-1", "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=1e3", "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=" + "9" * 5000, "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=%D9%A3", "limit"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&to=now", "to"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&to=" + "9" * 30, "to"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&colour=red", "colour"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(front, worker, query, field):
+    def known():
+        worker.publish("ASK-USDT", head=[1])
+        return any(pair["symbol"] == "ASK-USDT" for pair in front.ask("/api/v1/symbols"))
+
+    wait_for(known, "the symbol")
+    status, _, body = front.get(f"/api/v1/candles?{query}")
+    told = json.loads(body)["error"]
+    assert (status, told["field"]) == (400, field)
+    assert told["valid"]
+
+
+def test_the_live_candle_is_served_in_plain_decimals(front, worker):
+    opened = 1_723_161_600_000
+
+    def served():
+        worker.publish(
+            "LIVE-USDT",
+            head=[6183763, 9, opened, 500, 30918815, 3, 200, 12367526, 0, 0, 0, 0, 2, 3],
+            g3=[opened, 6183700, 6183800, 6183600, 100, 6183763, 1, 0, 0, 0],
+        )
+        answer = front.ask("/api/v1/candles?venue=binance&symbol=LIVE-USDT&interval=1m")
+        return answer if "rows" in answer else None
+
+    answer = wait_for(served, "the candle")
+    (row,) = answer["rows"]
+    candle = dict(zip(answer["columns"], row, strict=True))
+    assert candle == {
+        "open_time_ms": opened, "close_time_ms": opened + 60_000, "open": "61837", "high": "61838", "low": "61836",
+        "close": "61837.63", "volume": "0.4", "quote_volume": "247.35052", "trade_count": 2, "taker_buy_volume": "0.2",
+        "taker_buy_quote_volume": "123.67526", "flags": 0, "revision": 0,
+    }  # fmt: skip
+    assert front.ask(f"/api/v1/candles?venue=binance&symbol=LIVE-USDT&interval=1m&to={opened}")["rows"] == []
+
+
+def test_the_page_of_a_named_origin_is_no_reason_to_answer_another_host(front):
+    assert error(front.get("/healthz", Host="evil.example", Origin=PAGE_ORIGIN)) == (403, "Host")

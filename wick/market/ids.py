@@ -1,0 +1,61 @@
+"""Which trade ids of one pair have been seen, where a venue numbers its trades without holes. Pure.
+
+An id counts once. Ids that were skipped are remembered as holes, with the time in which they must have been traded;
+only a hole lets an older id in. So trades may come twice, out of order and late, and none is taken twice or lost.
+"""
+
+from bisect import bisect_right
+from operator import itemgetter
+
+# Trades that are reordered make many holes for a moment: a burst of 1,000 a second, shuffled within two, about 1,000.
+MAX_HOLES = 4096  # beyond it the oldest are given up as lost
+
+_first = itemgetter(0)
+
+
+class TradeIds:
+    """`next` is the id that follows the highest seen, -1 before the first; `missing` counts the ids in holes."""
+
+    __slots__ = ("_holes", "duplicates", "missing", "next")
+
+    def __init__(self) -> None:
+        self.next = -1
+        self.missing = self.duplicates = 0
+        # (first id, last id, from ns, to ns), ascending. The first is what came before we listened (its ids may still
+        # come: reordered, or replayed by the venue) and has no time; it always stays, even when it is empty.
+        self._holes: list[tuple[int, int, int, int]] = []
+
+    def admit(self, trade_id: int, newest_ns: int, event_ns: int) -> bool:
+        """Whether this id counts: it is new, or it fills a hole. `newest_ns`: time of the newest trade before it."""
+        if self.next < 0:
+            self._holes.append((0, trade_id - 1, -1, -1))
+            self.next = trade_id + 1
+            return True
+        if trade_id >= self.next:
+            if trade_id > self.next:
+                self._holes.append((self.next, trade_id - 1, newest_ns, event_ns))
+                self.missing += trade_id - self.next
+                if len(self._holes) > MAX_HOLES:
+                    del self._holes[1]
+            self.next = trade_id + 1
+            return True
+        index = bisect_right(self._holes, trade_id, key=_first) - 1
+        first, last, from_ns, to_ns = self._holes[index]
+        if trade_id > last:
+            self.duplicates += 1
+            return False
+        parts = [(first, trade_id - 1, from_ns, to_ns), (trade_id + 1, last, from_ns, to_ns)]
+        self._holes[index : index + 1] = [part for part in parts if part[0] <= part[1] or part[0] == 0]
+        if to_ns >= 0:
+            self.missing -= 1
+        return True
+
+    def missing_within(self, from_ns: int, to_ns: int) -> bool:
+        """Whether ids are missing that were traded, at some time, in `[from_ns, to_ns)`."""
+        # Newest first: holes stand in the order of ids, which is that of time.
+        for _, _, after_ns, before_ns in reversed(self._holes):
+            if before_ns < from_ns:
+                return False
+            if after_ns < to_ns:
+                return True
+        return False
