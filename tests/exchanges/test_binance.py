@@ -224,8 +224,11 @@ def test_an_event_that_nobody_knows_is_refused(raw):
     assert refused(raw).reason == "unknown event"
 
 
-@pytest.mark.parametrize("place", ['{"e":%s}', '{"e":"trade","p":%s}', '{"e":"trade","p":"1","q":"1","m":%s}',
-                                   '{"lastUpdateId":1,"bids":%s}', '{"lastUpdateId":%s}', '{"data":%s}', "%s"])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    ['{"e":%s}', '{"e":"trade","p":%s}', '{"e":"trade","p":"1","q":"1","m":%s}', '{"lastUpdateId":1,"bids":%s}',
+     '{"lastUpdateId":%s}', '{"data":%s}', "%s"],
+)  # fmt: skip
 def test_a_hostile_nesting_is_refused_like_anything_else(place):
     refused((place % ("[" * 1000 + "]" * 1000)).encode())
 

@@ -54,6 +54,9 @@ class Worker:
         self._seqs = [[0, 0] for _ in range(SHARDS)]
         self._pairs: list[dict[str, list[list[int]]]] = [{} for _ in range(SHARDS)]
         self._stopping = False
+        self.asked = 0  # snapshots that were asked for
+        self.answering = threading.Event()  # while it is not set, a snapshot that was made stays on its way
+        self.answering.set()
         self._thread = threading.Thread(target=self._answer)
         self._thread.start()
 
@@ -69,6 +72,8 @@ class Worker:
                 zero = [[0] * width for width in STATE_WIDTHS]
                 entries = [[number, *diffs.make(zero, groups)] for number, groups in enumerate(pairs.values())]
                 snapshot = Snapshot(shard, self.epoch, *self._seqs[shard], names, entries, [])
+            self.asked += 1
+            self.answering.wait(PATIENCE_S)
             self._router.send_multipart([who, asked, snapshot.pack()])
 
     def publish(self, symbol: str, **groups: list[int]) -> None:
@@ -97,6 +102,10 @@ class Worker:
     def state(self, symbol: str) -> list[list[int]]:
         return self._pairs[shard_of(VENUE, symbol)][symbol]
 
+    def lose_closes(self, symbol: str) -> None:
+        """A message of the closes is lost on its way."""
+        self._seqs[shard_of(VENUE, symbol)][1] += 1
+
     def restart(self) -> None:
         """All state is lost; the next messages are of a new epoch."""
         with self._lock:
@@ -106,6 +115,7 @@ class Worker:
 
     def stop(self) -> None:
         self._stopping = True
+        self.answering.set()
         self._thread.join()
         self._pub.close(linger=0)
         self._router.close(linger=0)

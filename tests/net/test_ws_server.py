@@ -42,9 +42,10 @@ class RawClient:
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.sock.settimeout(10)
+        self.deadline = time.monotonic() + 20
         self.sock.connect(("127.0.0.1", front.port))
         self.buffer = b""
-        self.handles, self.states, self.heard = {}, {}, []
+        self.handles, self.states, self.heard, self.answers = {}, {}, [], []
         key = base64.b64encode(os.urandom(16)).decode()
         self.sock.sendall(
             f"GET /ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -77,12 +78,14 @@ class RawClient:
 
     def take(self):
         """Read one message and apply it by the protocol: every DIFF follows what is held."""
+        assert time.monotonic() < self.deadline, f"not in time; heard {len(self.heard)} messages"
         opcode, data = self.frame()
         if opcode != Opcode.BINARY:
             return None
         kind, *fields = unpack(data)
         self.heard.append(kind)
         if kind == ACK:
+            self.answers.append(fields[0])
             self.handles.update({handle: topic for topic, handle in fields[1]})
         elif kind == SNAPSHOT:
             handle, epoch, seq, groups, _ = fields
@@ -134,11 +137,12 @@ def big(number):
     return {"head": [value] * 12, **{f"g{group}": [0, *[value] * 8] for group in range(1, len(NAMES) + 1)}}
 
 
-def flood(worker, symbol, other):
+def flood(worker, symbol, other, meanwhile=lambda number: None):
     """More changes than the kernel's buffers take for who does not read; the longest that `other` waited for one."""
     worst_s = 0.0
     for number in range(ROUNDS):
         started = time.monotonic()
+        meanwhile(number)
         worker.publish(symbol, **big(number))
         while not other.handles or not other.holds(worker, symbol):
             other.take()
@@ -350,7 +354,7 @@ def test_what_does_not_fit_a_client_s_queue_reaches_it_all_the_same_and_holds_no
         assert front.cpu_s() - spent < 2.0
 
 
-def test_a_client_that_stops_reading_still_learns_its_handles(front, worker):
+def test_a_client_that_stops_reading_still_gets_every_answer_in_order(front, worker):
     introduce(front, worker, "DEAF-USDT")
     with raw(front) as deaf, raw(front) as other:
         first = [f"candles:binance:DEAF-USDT:{name}" for name in NAMES]
@@ -358,11 +362,11 @@ def test_a_client_that_stops_reading_still_learns_its_handles(front, worker):
         other.say(16, 1, first[:1])
         while len(deaf.handles) < len(first) or not deaf.holds(worker, "DEAF-USDT"):
             deaf.take()
-        flood(worker, "DEAF-USDT", other)
-        deaf.say(16, 2, ["ticker:binance:DEAF-USDT"])
-        flood(worker, "DEAF-USDT", other)
+        flood(worker, "DEAF-USDT", other, lambda number: deaf.say(18, number))
+        deaf.say(16, ROUNDS, ["ticker:binance:DEAF-USDT"])
         while len(deaf.handles) < len(first) + 1 or not deaf.holds(worker, "DEAF-USDT"):
             deaf.take()
+        assert deaf.answers == [1, *range(ROUNDS), ROUNDS]
 
 
 def test_a_client_that_takes_nothing_for_too_long_is_closed(strict):
@@ -381,6 +385,37 @@ def test_a_client_that_takes_nothing_for_too_long_is_closed(strict):
                 stalled.frame()
     with raw(front, "?token=s3cret") as again:
         assert again.take()[0] == Kind.HELLO
+
+
+def test_a_client_that_asks_and_never_reads_the_answers_is_cut_off(front):
+    texts = [f"ticker:binance:ASKED{number}-USDT" for number in range(120)]
+    with raw(front) as one:
+        with pytest.raises(ConnectionError):
+            for number in range(10_000):
+                one.say(16, number, texts)
+        assert front.log().count("asks and does not read") == 1
+
+
+def test_what_is_published_while_a_snapshot_is_on_its_way_is_not_taken_back_by_it(front, worker):
+    introduce(front, worker, "RACE-USDT")
+    introduce(front, worker, "PACE-USDT")  # of another shard: it tells how far the front has come
+    with raw(front) as one:
+        one.say(16, 1, ["ticker:binance:RACE-USDT", "ticker:binance:PACE-USDT"])
+        while len(one.states) < 2 or not one.holds(worker, "RACE-USDT") or not one.holds(worker, "PACE-USDT"):
+            one.take()
+        asked = worker.asked
+        worker.answering.clear()
+        worker.lose_closes("RACE-USDT")
+        worker.close_candle("RACE-USDT", "1m", [0] * 17)
+        wait_for(lambda: worker.asked > asked, "the question")
+        worker.publish("RACE-USDT", head=[4242])
+        worker.publish("PACE-USDT", head=[4242])
+        while not one.holds(worker, "PACE-USDT"):
+            one.take()
+        worker.answering.set()
+        known = one.heard.count(SNAPSHOT)
+        while one.heard.count(SNAPSHOT) == known or not one.holds(worker, "RACE-USDT"):
+            one.take()
 
 
 def test_a_worker_that_starts_anew_is_followed_from_a_snapshot(front, worker):

@@ -197,11 +197,13 @@ def test_after_kill_9_of_one_process_the_others_go_on_and_the_chart_too(victim: 
             wait_until(lambda s=symbol, k=newest: k in stored(wick, s, "15s"))
             rows = stored(wick, symbol, "15s")
             assert {key: rows[key] for key in keys} == {key: client.closed[topic][key] for key in keys}
-            if role != "feed":  # what was traded while the feed was away is only known to the exchange
-                right = expected(true_trades(wick, symbol.replace("-", "")), "15s")
-                for key in keys:
-                    if not rows[key][F["flags"]] & Flag.EMPTY and min(right) < key:
-                        assert decimals(rows[key]) == right[key], (topic, key)
+            # What was traded while the feed was away only the exchange knows, and the candles say that they lack it.
+            right = expected(true_trades(wick, symbol.replace("-", "")), "15s")
+            suspect = {key for key in keys if rows[key][F["flags"]] & Flag.SUSPECT}
+            for key in set(keys) - suspect:
+                if not rows[key][F["flags"]] & Flag.EMPTY and min(right) < key:
+                    assert decimals(rows[key]) == right[key], (topic, key)
+            assert bool(suspect) == (role == "feed")
         assert all(process.poll() is None for process in wick.processes.values())
         client.close()
 
@@ -209,9 +211,9 @@ def test_after_kill_9_of_one_process_the_others_go_on_and_the_chart_too(victim: 
 FAULTS = [
     ("cut", {"reset": True}, "disconnected"),
     ("close", {"code": 1001}, "1001"),
-    ("shutdown", {"after_s": 0.5}, "is about to close"),
     ("silence", {"seconds": 30.0}, "silent for 2 s"),
     ("refuse", {"seconds": 2.0}, "cannot connect"),
+    ("shutdown", {"after_s": 0.5}, "is about to close"),  # the close that follows it may hit the next connection too
 ]
 
 
@@ -232,7 +234,7 @@ def test_the_feed_comes_back_after_a_cut_a_close_a_shutdown_notice_silence_and_r
                 """Again connected, after the words that tell why."""
                 return "connected url=" in wick.log_whole("feed-0")[begun:].partition(said)[2]
 
-            wait_until(has_come_back)
+            wait_until(has_come_back, 60)
             before = client.trades(topic)
             client.follow(lambda c, b=before: c.trades(topic) > b)
         assert client.errors == []

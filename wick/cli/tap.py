@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -62,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
         raise WickError(f"TOPIC-GLOB {args.topic!r} matches no stream: valid begins with one of {', '.join(STREAMS)}")
     if args.count is not None and args.count < 1:
         raise WickError(f"--count {args.count} is wrong: valid is a whole number from 1")
-    for shown, (topic, item) in enumerate(Tap(settings, args.topic, streams).items(), 1):
-        if args.json:
-            line = json.dumps({"topic": topic, **item})
-        else:
-            line = escape(topic + " " + " ".join(f"{key}={_text(value)}" for key, value in item.items()))
-        print(line, flush=True)
-        if shown == args.count:
-            break
+    with closing(Tap(settings, args.topic, streams)) as tap:
+        for shown, (topic, item) in enumerate(tap.items(), 1):
+            if args.json:
+                line = json.dumps({"topic": topic, **item})
+            else:
+                line = escape(topic + " " + " ".join(f"{key}={_text(value)}" for key, value in item.items()))
+            print(line, flush=True)
+            if shown == args.count:
+                break
     return 0
 
 
@@ -98,6 +100,10 @@ class Tap:
             for shard in self._mirrors:
                 self._ask(shard)
 
+    def close(self) -> None:
+        for socket in (self._socket, *self._dealers):
+            socket.close(linger=0)
+
     def _shards(self) -> list[int]:
         """The shards that the glob can concern: one, where it names venue and symbol."""
         parts = self._glob.split(".")
@@ -123,7 +129,7 @@ class Tap:
                 frames = socket.recv_multipart()
                 try:
                     found = list(self._decode(frames) if socket is self._socket else self._restart(frames))
-                except (WireError, ValueError, LookupError) as error:
+                except (WireError, ValueError, LookupError, TypeError) as error:
                     print(f"a message is not what it should be: {escape(str(error))}", file=sys.stderr)
                     continue
                 for topic, item in found:

@@ -14,6 +14,7 @@ as the moment in which it is sent, and waits in no queue. A client that takes no
 
 import logging
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from io import BufferedReader
@@ -34,6 +35,7 @@ READ_BYTES = 64 * 1024
 IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
 BATCH_BYTES = 64 * 1024  # frames written in one call
 KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what is unsent
 LINGER_S = 2.0  # how long a closing client has for the close handshake
 
 log = logging.getLogger("wick")
@@ -51,6 +53,10 @@ def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | 
 def frame(payload: bytes, binary: bool) -> bytes:
     """A whole message as the bytes of one server frame."""
     return Frame(Opcode.BINARY if binary else Opcode.TEXT, payload).serialize(mask=False)
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
 
 
 class Connection:
@@ -106,7 +112,7 @@ class Connection:
 
     def send(self, data: bytes, keep: bool = False) -> None:
         """Queue one framed message. A slow client's queue is conflated, never waited for; `keep` outlives that."""
-        if self._closing is not None:
+        if self._closing is not None or self._over:
             return
         if self._outbox_bytes + len(data) > self._max_outbox_bytes:
             self._conflate()
@@ -114,7 +120,7 @@ class Connection:
                 return
             if self._outbox_bytes + len(data) > KEPT_BYTES:
                 log.warning("a client asks and does not read the answers: its connection is closed")
-                self._abort(None)
+                self._abort()
                 return
         self._outbox.append((data, keep))
         self._outbox_bytes += len(data)
@@ -133,7 +139,7 @@ class Connection:
     def close(self, code: int, reason: str) -> None:
         """Send what is queued, then say goodbye."""
         if self._closing is None:
-            self._closing = Frame(Opcode.CLOSE, Close(code, reason[:120]).serialize()).serialize(mask=False)
+            self._closing = _close_frame(code, reason[:120])
             self._wake.set()
 
     def _conflate(self) -> None:
@@ -183,7 +189,7 @@ class Connection:
             if self._closing is not None:
                 self._write_all(self._closing)
                 gevent.sleep(LINGER_S)
-                self._abort(None)  # it does not answer the goodbye
+                self._shutdown()  # it does not answer the goodbye
                 return
 
     def _write(self) -> None:
@@ -191,18 +197,25 @@ class Connection:
             self._write_forever()
         except TimeoutError:
             log.warning("a client took nothing for %g s: its connection is closed", self._stall_s)
-            self._abort(CloseCode.SLOW)
+            self._abort()
         except OSError:
-            self._abort(None)
+            self._shutdown()
 
-    def _abort(self, code: CloseCode | None) -> None:
-        # A stalled client learns the code only if its buffer has room again, and no other frame was cut before it.
-        if code is not None and not self._cut:
-            try:
-                self._socket.settimeout(0)
-                self._socket.send(Frame(Opcode.CLOSE, Close(code, "too slow").serialize()).serialize(mask=False))
-            except OSError:
-                pass
+    def _abort(self) -> None:
+        """End the connection of a client that takes nothing; the kernel lets go of what it still holds for it."""
+        self._over = True
+        # The code can reach it only if its buffer has room again, and no other frame was cut before it.
+        goodbye = b"" if self._cut else _close_frame(CloseCode.SLOW, "too slow")
+        try:
+            self._socket.settimeout(0)
+            told = bool(goodbye) and self._socket.send(goodbye) == len(goodbye)
+        except OSError:
+            told = False
+        if not told:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._shutdown()
+
+    def _shutdown(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -224,13 +237,13 @@ class Connection:
         self._lagged, self._state = lagged, state
         writer = gevent.spawn(self._write)
         try:
-            while self._protocol.state is State.OPEN:
+            while self._protocol.state is State.OPEN and not self._over:
                 data = self._rfile.read1(READ_BYTES)
                 if not data:
                     break
                 self._protocol.receive_data(data)
                 for event in self._protocol.events_received():
-                    if isinstance(event, Frame) and self._closing is None:
+                    if isinstance(event, Frame) and self._closing is None and not self._over:
                         self._collect(event, take)
                 self._wake.set()
         except TimeoutError:
@@ -238,8 +251,8 @@ class Connection:
         except (OSError, WebSocketException, ValueError):
             pass
         finally:
-            self._over = True
-            self._finish(writer)
+            aborted, self._over = self._over, True
+            self._finish(writer, aborted)
 
     def _collect(self, event: Frame, take: Callable[[bytes], None]) -> None:
         if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -255,9 +268,9 @@ class Connection:
                 return
             take(whole)
 
-    def _finish(self, writer: "gevent.Greenlet[..., None]") -> None:
+    def _finish(self, writer: "gevent.Greenlet[..., None]", aborted: bool) -> None:
         try:
-            if self._closing is None:
+            if self._closing is None and not aborted:
                 # The protocol's answer to the client's close, or to its mistake (1002, 1007, 1009), may be unsent.
                 self._wake.set()
                 writer.join(LINGER_S)
