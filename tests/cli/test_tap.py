@@ -116,9 +116,8 @@ def test_diffs_are_told_by_name_from_the_first_one_after_the_snapshot(data_dir, 
     worker = Worker(data_dir)
     try:
         worker.publish("BTC-USDT", head=[6183763, 9, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1])
-        with publishing(data_dir, lambda _: [], "feed-0"):
-            with closing(tap.Tap(_settings(data_dir), "diffs.binance.BTC-USDT", ["diffs"])) as one, changing(worker):
-                topic, item = next(one.items())
+        with closing(tap.Tap(_settings(data_dir), "diffs.binance.BTC-USDT", ["diffs"])) as one, changing(worker):
+            topic, item = next(one.items())
     finally:
         worker.stop()
     assert topic == "diffs.binance.BTC-USDT"

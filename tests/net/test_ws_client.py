@@ -1,5 +1,6 @@
 """The WebSocket client against a real server, with and without TLS."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -108,3 +109,25 @@ def test_a_close_of_the_server_is_a_disconnection_with_its_code() -> None:
 def test_nobody_at_the_address_is_a_disconnection_that_names_it() -> None:
     with pytest.raises(Disconnected, match=r"ws://127\.0\.0\.1:1/x"):
         WebSocketClient("ws://127.0.0.1:1/x")
+
+
+def test_a_server_that_hangs_up_during_the_handshake_is_a_disconnection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=lambda: listening.accept()[0].close())
+        thread.start()
+        with pytest.raises(Disconnected):
+            WebSocketClient(f"ws://127.0.0.1:{listening.getsockname()[1]}/x")
+        thread.join()
+
+
+def test_an_answer_that_is_no_websocket_is_a_disconnection_that_says_what_came() -> None:
+    def refuse(connection: ServerConnection, request: object) -> object:
+        return connection.respond(403, "no")
+
+    with serve(echo, "127.0.0.1", 0, process_request=refuse) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        with pytest.raises(Disconnected, match="403"):
+            WebSocketClient(f"ws://127.0.0.1:{listening.socket.getsockname()[1]}/x")
+        listening.shutdown()
+        thread.join()

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
@@ -48,9 +47,9 @@ class WebSocketClient:
             self._flush()
             while self._protocol.state is State.CONNECTING:
                 self._read()
-                for event in self._protocol.events_received():
-                    if isinstance(event, Response) and self._protocol.handshake_exc is not None:
-                        raise Disconnected(f"{url}: refused the handshake: {self._protocol.handshake_exc}")
+            if self._protocol.state is not State.OPEN:
+                why = self._protocol.handshake_exc or "closed during the handshake"
+                raise Disconnected(f"{url}: refused the handshake: {why}")
         except (OSError, WebSocketException, ValueError) as error:
             self.abort()
             raise Disconnected(f"{url}: {error or type(error).__name__}") from error
@@ -112,8 +111,6 @@ class WebSocketClient:
         else:
             self._protocol.receive_eof()
         self._flush()
-        if not data and self._protocol.state is State.CONNECTING:
-            raise Disconnected(f"{self.url}: closed during the handshake")
 
     def _collect(self, messages: list[bytes]) -> None:
         for event in self._protocol.events_received():
