@@ -14,8 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import zmq
-
 from wick.market.schema import STATE_WIDTHS
 from wick.net import bus, endpoints
 from wick.stream import diffs
@@ -188,4 +186,3 @@ def running(**settings: object) -> Iterator[tuple[Front, Worker]]:
             finally:
                 front.process.kill()
                 worker.stop()
-            zmq.Context.instance()

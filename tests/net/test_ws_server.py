@@ -1,26 +1,19 @@
-"""The WebSocket server on a real front: handshakes, bounds, slow clients; nobody delays anybody else."""
+"""The WebSocket server on a real front: handshakes, bounds, and answers to whatever a client may say."""
 
-import base64
-import os
 import socket
-import struct
 import time
-from contextlib import contextmanager
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
-from tests.net.front_process import PAGE_ORIGIN, wait_for
-from wick.market.intervals import NAMES
-from wick.stream import diffs
+from tests.net.front_process import PAGE_ORIGIN
+from tests.net.raw_client import raw
 from wick.wire.codec import pack, unpack, unpack_json
 from wick.wire.session import SUBPROTOCOLS, Kind
 
-ACK, ERROR, SNAPSHOT, DIFF = Kind.ACK, Kind.ERROR, Kind.SNAPSHOT, Kind.DIFF
-HUGE = 1 << 500
-ROUNDS = 600  # 20 kB each, for who subscribes to all of a pair
+ACK, ERROR = Kind.ACK, Kind.ERROR
 
 
 def client(front, **options):
@@ -33,121 +26,6 @@ def told(connection, kind, decode=unpack):
         message = decode(connection.recv(timeout=5))
         if message[0] == kind:
             return message
-
-
-class RawClient:
-    """A client that reads only when it is told to: its own socket, small buffers, frames taken apart by hand."""
-
-    def __init__(self, front, query=""):
-        self.sock = socket.socket()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.sock.settimeout(10)
-        self.deadline = time.monotonic() + 20
-        self.sock.connect(("127.0.0.1", front.port))
-        self.buffer = b""
-        self.handles, self.states, self.heard, self.answers = {}, {}, [], []
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.sock.sendall(
-            f"GET /ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += self.sock.recv(1)
-        assert b" 101 " in head.partition(b"\r\n")[0]
-
-    def say(self, *message):
-        self.sock.sendall(Frame(Opcode.BINARY, pack(message)).serialize(mask=True))
-
-    def _exactly(self, size):
-        while len(self.buffer) < size:
-            data = self.sock.recv(65536)
-            if not data:
-                raise EOFError
-            self.buffer += data
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
-
-    def frame(self):
-        first, size = self._exactly(2)
-        if size == 126:
-            (size,) = struct.unpack(">H", self._exactly(2))
-        elif size == 127:
-            (size,) = struct.unpack(">Q", self._exactly(8))
-        return first & 15, self._exactly(size)
-
-    def take(self):
-        """Read one message and apply it by the protocol: every DIFF follows what is held."""
-        assert time.monotonic() < self.deadline, f"not in time; heard {len(self.heard)} messages"
-        opcode, data = self.frame()
-        if opcode != Opcode.BINARY:
-            return None
-        kind, *fields = unpack(data)
-        self.heard.append(kind)
-        if kind == ACK:
-            self.answers.append(fields[0])
-            self.handles.update({handle: topic for topic, handle in fields[1]})
-        elif kind == SNAPSHOT:
-            handle, epoch, seq, groups, _ = fields
-            assert handle in self.handles
-            self.states[handle] = [epoch, seq, groups]
-        elif kind == DIFF:
-            handle, epoch, prev_seq, seq, changes = fields
-            state = self.states[handle]
-            assert (epoch, prev_seq) == (state[0], state[1]), "a hole that no snapshot mended"
-            diffs.apply(state[2], changes)
-            state[1] = seq
-        return kind, fields
-
-    def holds(self, worker, symbol):
-        """Whether all that it knows of the pair is what the worker published."""
-        state = worker.state(symbol)
-        for handle, topic in self.handles.items():
-            parts = topic.split(":")
-            if parts[2] == symbol:
-                groups = [state[0]] + ([state[NAMES.index(parts[3]) + 1]] if len(parts) == 4 else [])
-                if handle not in self.states or self.states[handle][2] != groups:
-                    return False
-        return True
-
-    def close(self):
-        self.sock.close()
-
-
-@contextmanager
-def raw(front, query=""):
-    one = RawClient(front, query)
-    try:
-        yield one
-    finally:
-        one.close()
-
-
-def introduce(front, worker, symbol):
-    def known():
-        worker.publish(symbol, head=[len(front.ask("/api/v1/symbols")) + 1])
-        return any(pair["symbol"] == symbol for pair in front.ask("/api/v1/symbols?token=s3cret"))
-
-    wait_for(known, symbol)
-
-
-def big(number):
-    """States that differ from the one before in every field, by integers that fill a message."""
-    value = number + (HUGE if number % 2 else -HUGE)
-    return {"head": [value] * 12, **{f"g{group}": [0, *[value] * 8] for group in range(1, len(NAMES) + 1)}}
-
-
-def flood(worker, symbol, other, meanwhile=lambda number: None):
-    """More changes than the kernel's buffers take for who does not read; the longest that `other` waited for one."""
-    worst_s = 0.0
-    for number in range(ROUNDS):
-        started = time.monotonic()
-        meanwhile(number)
-        worker.publish(symbol, **big(number))
-        while not other.handles or not other.holds(worker, symbol):
-            other.take()
-        worst_s = max(worst_s, time.monotonic() - started)
-    return worst_s
 
 
 # ---------------------------------------------------------------------- the handshake
@@ -309,125 +187,3 @@ def test_a_connection_that_we_close_is_over_without_waiting_for_a_timeout(front)
                 connection.send(b"\xc1")
                 connection.recv(timeout=5)
     assert time.monotonic() - started < 1.5
-
-
-# ---------------------------------------------------------------------- slow clients
-
-
-def test_a_client_that_stops_reading_is_conflated_and_delays_nobody(front, worker):
-    introduce(front, worker, "SLOW-USDT")
-    topics = ["ticker:binance:SLOW-USDT", *[f"candles:binance:SLOW-USDT:{name}" for name in NAMES]]
-    with raw(front) as slow, raw(front) as other:
-        slow.say(16, 1, topics)
-        other.say(16, 1, topics[:1])
-        while not slow.holds(worker, "SLOW-USDT") or len(slow.handles) < len(topics):
-            slow.take()
-        assert flood(worker, "SLOW-USDT", other) < 1.0
-        assert other.heard.count(DIFF) >= ROUNDS - 1
-        # It wakes: what the kernel still had, then states instead of the diffs that were left out.
-        before = len(slow.heard)
-        while not slow.holds(worker, "SLOW-USDT"):
-            slow.take()
-        caught_up = slow.heard[before:]
-        assert caught_up.count(DIFF) + caught_up.count(SNAPSHOT) < ROUNDS * len(topics) / 2
-        assert caught_up.count(SNAPSHOT) >= len(topics)
-        # And it is a client like any other again.
-        worker.publish("SLOW-USDT", head=[7])
-        while not slow.holds(worker, "SLOW-USDT"):
-            slow.take()
-
-
-def test_what_does_not_fit_a_client_s_queue_reaches_it_all_the_same_and_holds_nobody_up(front, worker):
-    introduce(front, worker, "WIDE-USDT")
-    worker.publish("WIDE-USDT", **big(1))
-    topics = ["ticker:binance:WIDE-USDT", *[f"candles:binance:WIDE-USDT:{name}" for name in NAMES]]
-    with raw(front) as wide:
-        wide.say(16, 1, topics)  # 13 snapshots of 1.7 kB each, into 16 kB
-        while len(wide.handles) < len(topics) or not wide.holds(worker, "WIDE-USDT"):
-            wide.take()
-        spent = front.cpu_s()
-        assert front.get("/healthz")[0] == 200
-        for number in range(20):
-            worker.publish("WIDE-USDT", **big(number))
-            while not wide.holds(worker, "WIDE-USDT"):
-                wide.take()
-        assert front.cpu_s() - spent < 2.0
-
-
-def test_a_client_that_stops_reading_still_gets_every_answer_in_order(front, worker):
-    introduce(front, worker, "DEAF-USDT")
-    with raw(front) as deaf, raw(front) as other:
-        first = [f"candles:binance:DEAF-USDT:{name}" for name in NAMES]
-        deaf.say(16, 1, first)
-        other.say(16, 1, first[:1])
-        while len(deaf.handles) < len(first) or not deaf.holds(worker, "DEAF-USDT"):
-            deaf.take()
-        flood(worker, "DEAF-USDT", other, lambda number: deaf.say(18, number))
-        deaf.say(16, ROUNDS, ["ticker:binance:DEAF-USDT"])
-        while len(deaf.handles) < len(first) + 1 or not deaf.holds(worker, "DEAF-USDT"):
-            deaf.take()
-        assert deaf.answers == [1, *range(ROUNDS), ROUNDS]
-
-
-def test_a_client_that_takes_nothing_for_too_long_is_closed(strict):
-    front, worker = strict
-    introduce(front, worker, "STALL-USDT")
-    with raw(front, "?token=s3cret") as stalled:
-        stalled.say(16, 1, [f"candles:binance:STALL-USDT:{name}" for name in NAMES])
-        while len(stalled.handles) < len(NAMES):
-            stalled.take()
-        with raw(front, "?token=s3cret") as other:
-            other.say(16, 1, ["ticker:binance:STALL-USDT"])
-            flood(worker, "STALL-USDT", other)
-        wait_for(lambda: "took nothing for" in front.log(), "the end of the connection")
-        with pytest.raises((EOFError, ConnectionError)):
-            while True:
-                stalled.frame()
-    with raw(front, "?token=s3cret") as again:
-        assert again.take()[0] == Kind.HELLO
-
-
-def test_a_client_that_asks_and_never_reads_the_answers_is_cut_off(front):
-    texts = [f"ticker:binance:ASKED{number}-USDT" for number in range(120)]
-    with raw(front) as one:
-        with pytest.raises(ConnectionError):
-            for number in range(10_000):
-                one.say(16, number, texts)
-        assert front.log().count("asks and does not read") == 1
-
-
-def test_what_is_published_while_a_snapshot_is_on_its_way_is_not_taken_back_by_it(front, worker):
-    introduce(front, worker, "RACE-USDT")
-    introduce(front, worker, "PACE-USDT")  # of another shard: it tells how far the front has come
-    with raw(front) as one:
-        one.say(16, 1, ["ticker:binance:RACE-USDT", "ticker:binance:PACE-USDT"])
-        while len(one.states) < 2 or not one.holds(worker, "RACE-USDT") or not one.holds(worker, "PACE-USDT"):
-            one.take()
-        asked = worker.asked
-        worker.answering.clear()
-        worker.lose_closes("RACE-USDT")
-        worker.close_candle("RACE-USDT", "1m", [0] * 17)
-        wait_for(lambda: worker.asked > asked, "the question")
-        worker.publish("RACE-USDT", head=[4242])
-        worker.publish("PACE-USDT", head=[4242])
-        while not one.holds(worker, "PACE-USDT"):
-            one.take()
-        worker.answering.set()
-        known = one.heard.count(SNAPSHOT)
-        while one.heard.count(SNAPSHOT) == known or not one.holds(worker, "RACE-USDT"):
-            one.take()
-
-
-def test_a_worker_that_starts_anew_is_followed_from_a_snapshot(front, worker):
-    introduce(front, worker, "ANEW-USDT")
-    with raw(front) as one:
-        one.say(16, 1, ["ticker:binance:ANEW-USDT"])
-        while not one.handles or not one.holds(worker, "ANEW-USDT"):
-            one.take()
-        worker.restart()
-        worker.publish("ANEW-USDT", head=[42])
-        while not one.holds(worker, "ANEW-USDT"):
-            one.take()
-        (state,) = one.states.values()
-        assert state[0] == worker.epoch
-        assert one.heard.count(SNAPSHOT) >= 2

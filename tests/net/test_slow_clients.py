@@ -1,0 +1,127 @@
+"""Slow clients of a real front, and workers that fail: nobody delays anybody else, and all end at the state."""
+
+import pytest
+
+from tests.net.front_process import wait_for
+from tests.net.raw_client import DIFF, ROUNDS, SNAPSHOT, big, flood, introduce, raw
+from wick.market.intervals import NAMES
+from wick.wire.session import Kind
+
+
+def test_a_client_that_stops_reading_is_conflated_and_delays_nobody(front, worker):
+    introduce(front, worker, "SLOW-USDT")
+    topics = ["ticker:binance:SLOW-USDT", *[f"candles:binance:SLOW-USDT:{name}" for name in NAMES]]
+    with raw(front) as slow, raw(front) as other:
+        slow.say(16, 1, topics)
+        other.say(16, 1, topics[:1])
+        while not slow.holds(worker, "SLOW-USDT") or len(slow.handles) < len(topics):
+            slow.take()
+        assert flood(worker, "SLOW-USDT", other) < 1.0
+        assert other.heard.count(DIFF) >= ROUNDS - 1
+        # It wakes: what the kernel still had, then states instead of the diffs that were left out.
+        before = len(slow.heard)
+        while not slow.holds(worker, "SLOW-USDT"):
+            slow.take()
+        caught_up = slow.heard[before:]
+        assert caught_up.count(DIFF) + caught_up.count(SNAPSHOT) < ROUNDS * len(topics) / 2
+        assert caught_up.count(SNAPSHOT) >= len(topics)
+        # And it is a client like any other again.
+        worker.publish("SLOW-USDT", head=[7])
+        while not slow.holds(worker, "SLOW-USDT"):
+            slow.take()
+
+
+def test_what_does_not_fit_a_client_s_queue_reaches_it_all_the_same_and_holds_nobody_up(front, worker):
+    introduce(front, worker, "WIDE-USDT")
+    worker.publish("WIDE-USDT", **big(1))
+    topics = ["ticker:binance:WIDE-USDT", *[f"candles:binance:WIDE-USDT:{name}" for name in NAMES]]
+    with raw(front) as wide:
+        wide.say(16, 1, topics)  # 13 snapshots of 1.7 kB each, into 16 kB
+        while len(wide.handles) < len(topics) or not wide.holds(worker, "WIDE-USDT"):
+            wide.take()
+        spent = front.cpu_s()
+        assert front.get("/healthz")[0] == 200
+        for number in range(20):
+            worker.publish("WIDE-USDT", **big(number))
+            while not wide.holds(worker, "WIDE-USDT"):
+                wide.take()
+        assert front.cpu_s() - spent < 2.0
+
+
+def test_a_client_that_stops_reading_still_gets_every_answer_in_order(front, worker):
+    introduce(front, worker, "DEAF-USDT")
+    with raw(front) as deaf, raw(front) as other:
+        first = [f"candles:binance:DEAF-USDT:{name}" for name in NAMES]
+        deaf.say(16, 1, first)
+        other.say(16, 1, first[:1])
+        while len(deaf.handles) < len(first) or not deaf.holds(worker, "DEAF-USDT"):
+            deaf.take()
+        flood(worker, "DEAF-USDT", other, lambda number: deaf.say(18, number))
+        deaf.say(16, ROUNDS, ["ticker:binance:DEAF-USDT"])
+        while len(deaf.handles) < len(first) + 1 or not deaf.holds(worker, "DEAF-USDT"):
+            deaf.take()
+        assert deaf.answers == [1, *range(ROUNDS), ROUNDS]
+
+
+def test_a_client_that_takes_nothing_for_too_long_is_closed(strict):
+    front, worker = strict
+    introduce(front, worker, "STALL-USDT")
+    with raw(front, "?token=s3cret") as stalled:
+        stalled.say(16, 1, [f"candles:binance:STALL-USDT:{name}" for name in NAMES])
+        while len(stalled.handles) < len(NAMES):
+            stalled.take()
+        with raw(front, "?token=s3cret") as other:
+            other.say(16, 1, ["ticker:binance:STALL-USDT"])
+            flood(worker, "STALL-USDT", other)
+        wait_for(lambda: "took nothing for" in front.log(), "the end of the connection")
+        with pytest.raises((EOFError, ConnectionError)):
+            while True:
+                stalled.frame()
+    with raw(front, "?token=s3cret") as again:
+        assert again.take()[0] == Kind.HELLO
+
+
+def test_a_client_that_asks_and_never_reads_the_answers_is_cut_off(front):
+    texts = [f"ticker:binance:ASKED{number}-USDT" for number in range(120)]
+    with raw(front) as one:
+        with pytest.raises(ConnectionError):
+            for number in range(10_000):
+                one.say(16, number, texts)
+        assert front.log().count("asks and does not read") == 1
+
+
+def test_what_is_published_while_a_snapshot_is_on_its_way_is_not_taken_back_by_it(front, worker):
+    introduce(front, worker, "RACE-USDT")
+    introduce(front, worker, "PACE-USDT")  # of another shard: it tells how far the front has come
+    with raw(front) as one:
+        one.say(16, 1, ["ticker:binance:RACE-USDT", "ticker:binance:PACE-USDT"])
+        while len(one.states) < 2 or not one.holds(worker, "RACE-USDT") or not one.holds(worker, "PACE-USDT"):
+            one.take()
+        asked = worker.asked
+        worker.answering.clear()
+        worker.lose_closes("RACE-USDT")
+        worker.close_candle("RACE-USDT", "1m", [0] * 17)
+        wait_for(lambda: worker.asked > asked, "the question")
+        worker.publish("RACE-USDT", head=[4242])
+        worker.publish("PACE-USDT", head=[4242])
+        while not one.holds(worker, "PACE-USDT"):
+            one.take()
+        worker.answering.set()
+        known = one.heard.count(SNAPSHOT)
+        while one.heard.count(SNAPSHOT) == known or not one.holds(worker, "RACE-USDT"):
+            one.take()
+
+
+def test_a_worker_that_starts_anew_is_followed_from_a_snapshot(front, worker):
+    introduce(front, worker, "ANEW-USDT")
+    with raw(front) as one:
+        one.say(16, 1, ["ticker:binance:ANEW-USDT"])
+        while not one.handles or not one.holds(worker, "ANEW-USDT"):
+            one.take()
+        worker.restart()
+        worker.publish("ANEW-USDT", head=[42])
+        while not one.holds(worker, "ANEW-USDT"):
+            one.take()
+        (state,) = one.states.values()
+        assert state[0] == worker.epoch
+        assert one.heard.count(SNAPSHOT) >= 2
