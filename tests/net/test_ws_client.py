@@ -113,7 +113,12 @@ def test_nobody_at_the_address_is_a_disconnection_that_names_it() -> None:
 
 def test_a_server_that_hangs_up_during_the_handshake_is_a_disconnection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=lambda: listening.accept()[0].close())
+
+        def hang_up() -> None:
+            connection, _ = listening.accept()
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(Disconnected):
             WebSocketClient(f"ws://127.0.0.1:{listening.getsockname()[1]}/x")
