@@ -45,9 +45,10 @@ class WebSocketClient:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._protocol.send_request(self._protocol.connect())
             self._flush()
-            while self._protocol.state is State.CONNECTING:
+            while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
                 self._read()
-            if self._protocol.state is not State.OPEN:
+            # A close frame that came together with the answer is for `receive` to tell.
+            if self._protocol.state is not State.OPEN and self._protocol.close_rcvd is None:
                 why = self._protocol.handshake_exc or "closed during the handshake"
                 raise Disconnected(f"{url}: refused the handshake: {why}")
         except (OSError, WebSocketException, ValueError) as error:
