@@ -404,7 +404,7 @@ def test_a_dump_whose_name_has_no_symbol_needs_exactly_one(tmp_path, candles):
     for arguments, count in (((), 0), (("--symbol", "BTCUSDT,ETHUSDT"), 2)):
         status, rows, err = candles(path, *arguments)
         assert (status, rows) == (2, [])
-        assert f"{path}: its name does not begin with the symbol" in err
+        assert f"{path}: its name is not like BTCUSDT-" in err
         assert f"give exactly one --symbol, not {count}" in err
 
 

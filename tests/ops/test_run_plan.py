@@ -34,12 +34,18 @@ def test_a_simulation_keeps_its_trades_apart_from_real_ones(tmp_path: Path) -> N
 
 
 def test_a_replay_plays_files_named_from_where_the_caller_stands(tmp_path: Path) -> None:
-    (tmp_path / "day.gz").touch()
+    (tmp_path / "day.gz").write_text('1723161254036059768 {"stream":"btcusdt@trade","data":{}}\n')
     settings = settled("replay", "day.gz", "--speed", "max", "--core-data-dir", "/data")
     assert settings["exchange.files"] == (str(tmp_path / "day.gz"),)
     assert settings["exchange.speed"] == "max"
     assert settings["core.data_dir"] == "/data/replay"
     assert settled("replay", "--speed=10", "day.gz")["exchange.speed"] == "10"
+
+
+def test_a_replay_of_what_is_no_recording_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(bytes(range(256)))
+    with pytest.raises(UsageError, match=r"no raw capture among the files .*neither a raw capture"):
+        settled("replay", "noise")
 
 
 def test_live_reads_a_real_venue_whatever_is_configured_for_symbols() -> None:

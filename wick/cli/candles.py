@@ -125,7 +125,7 @@ def _name_dumps(found: "list[Recording]", venue: "Venue", wanted: Sequence[str],
             recording.symbol = wanted[0]
         else:
             return (
-                f"{recording.name}: its name does not begin with the symbol (BTCUSDT-{recording.kind}-...):"
+                f"{recording.name}: its name is not like BTCUSDT-{recording.kind}-2024-08-08, which tells the symbol:"
                 f" give exactly one --symbol, not {len(names)}"
             )
         other = kinds.setdefault(recording.symbol, recording)

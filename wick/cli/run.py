@@ -125,6 +125,11 @@ def _files(names: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"cannot play {comma!r}: a comma separates the names of a list; rename it")
     if secret := next((path for path in recordings.files_of(paths) if not os.access(path, os.R_OK)), None):
         raise UsageError(f"cannot play {str(secret)!r}: no permission to read it")
+    complaints: list[str] = []
+    found = recordings.find(recordings.files_of(paths), lambda place, error: complaints.append(f"{place}: {error}"))
+    if not any(recording.kind == "capture" for recording in found):
+        said = "; ".join(complaints) or "a trade dump has no frames to play"
+        raise UsageError(f"cannot play {', '.join(names)}: no raw capture among the files ({said})")
     return tuple(paths)
 
 

@@ -7,11 +7,13 @@ of them run, 1 otherwise.
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import zmq
 
-from wick.net import bus, endpoints
+from wick.errors import WickError
+from wick.net import bus
 from wick.net.clock import now_ns
 from wick.ops.logs import escape
 from wick.ops.settings import Settings, load
@@ -35,7 +37,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def expected(settings: Settings) -> list[str]:
     """The processes that should be there: those of the settings, and further fronts that have a socket."""
-    run_dir = endpoints.run_dir(settings["core.data_dir"])
+    run_dir = Path(settings["core.data_dir"]) / "run"
+    if not run_dir.is_dir():
+        raise WickError(f"no wick has run in {str(run_dir.parent)!r}: start one (scripts/run), or name its --data-dir")
     fronts = {"front-0", *(path.stem for path in run_dir.glob("front-*.pub"))}
     workers = [f"aggregator-{index}" for index in range(settings["aggregator.workers"])]
     return ["feed-0", *workers, *sorted(fronts), "sink-0"]

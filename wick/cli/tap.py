@@ -25,7 +25,7 @@ from typing import Any
 import zmq
 
 from wick.cli.status import expected, settings_of
-from wick.errors import WickError, WireError
+from wick.errors import SettingError, WireError
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
 from wick.market.schema import CANDLE, HEAD, HEAD_FIELDS, LIVE, PLAIN, PRICE, VOLUME, Flag
@@ -44,6 +44,7 @@ HELP = "listen in on any stream of a running wick"
 
 STREAMS = ("trades", "quotes", "depth", "diffs", "closes", "stats")
 _WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
+HINT = "is wick running (wick status)? Symbols are written BTC-USDT; depth flows where feed.channels has it"
 QUIET_S = 3.0  # after this long without a message, say so once
 
 Item = tuple[str, dict[str, Any]]  # topic, what it says
@@ -60,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     streams = [stream for stream in STREAMS if _may_match(stream, args.topic)]
     if not streams:
-        raise WickError(f"TOPIC-GLOB {args.topic!r} matches no stream: valid begins with one of {', '.join(STREAMS)}")
+        raise SettingError(f"TOPIC-GLOB {args.topic!r} matches no stream: valid begins with {', '.join(STREAMS)}")
     if args.count is not None and args.count < 1:
-        raise WickError(f"--count {args.count} is wrong: valid is a whole number from 1")
+        raise SettingError(f"--count {args.count} is wrong: valid is a whole number from 1")
     with closing(Tap(settings, args.topic, streams)) as tap:
         for shown, (topic, item) in enumerate(tap.items(), 1):
             if args.json:
@@ -122,8 +123,8 @@ class Tap:
         started, heard = time.monotonic(), False
         while True:
             ready = dict(poller.poll(500))
-            if not heard and not ready and time.monotonic() - started > QUIET_S:
-                print("nothing yet: is wick running (wick status), and is there such a topic?", file=sys.stderr)
+            if not heard and time.monotonic() - started > QUIET_S:
+                print(f"nothing yet for {escape(self._glob)!r}: {HINT}", file=sys.stderr)
                 heard = True
             for socket in ready:
                 frames = socket.recv_multipart()

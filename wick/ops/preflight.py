@@ -77,6 +77,9 @@ def take_place(settings: Settings, root: Path) -> TextIO:
 
 
 def check_ports(settings: Settings, with_exchange: bool) -> None:
+    if with_exchange and settings["front.port"] == settings["exchange.port"]:
+        port = settings["front.port"]
+        raise SettingError(f"front.port and exchange.port are both {port}: valid are two different ports")
     _check_port("front.port", settings["front.host"], settings["front.port"])
     if with_exchange:
         _check_port("exchange.port", "127.0.0.1", settings["exchange.port"])

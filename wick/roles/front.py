@@ -223,6 +223,7 @@ class Front(Role):
             log.error("a message is not what it should be, it is left out: %s", error)
             return
         self.stats.add("messages")
+        self.stats.state = "running"
         self.stats.newest_ns = now_ns()
         if follower.offer(message.epoch, message.seq, message):
             self._apply(shard, message)
@@ -269,7 +270,8 @@ class Front(Role):
         if not any(follower.wanted for follower in followers.values()):
             return  # asked twice: this is the later answer
         self.stats.add("snapshots")
-        self.stats.state = "running"
+        if snapshot.pairs:
+            self.stats.state = "running"
         self.asked_ns[snapshot.shard] = 0
         self.fanout.restart(snapshot)
         for stream, seq in ((b"diffs", snapshot.diffs_seq), (b"closes", snapshot.closes_seq)):
