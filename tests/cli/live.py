@@ -27,11 +27,23 @@ def data_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @contextmanager
+def in_background(body: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `body` in a thread; the event that it gets is set when it is to end."""
+    done = threading.Event()
+    thread = threading.Thread(target=body, args=(done,))
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
 def publishing(data_dir: Path, make: Callable[[str], list[Message]], *processes: str) -> Iterator[None]:
     """Each process publishes what `make` gives it, again and again: whoever subscribes gets it soon."""
-    done = threading.Event()
 
-    def publish() -> None:
+    def publish(done: threading.Event) -> None:
         sockets = {process: bus.publisher(data_dir, process) for process in processes}
         while not done.wait(0.01):
             for process, socket in sockets.items():
@@ -40,10 +52,5 @@ def publishing(data_dir: Path, make: Callable[[str], list[Message]], *processes:
         for socket in sockets.values():
             socket.close(linger=0)
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
+    with in_background(publish):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,12 +1,11 @@
 """wick tap: any stream, decoded, a line a message, and nothing that a terminal would act upon."""
 
 import json
-import threading
 from contextlib import closing, contextmanager
 
 import pytest
 
-from tests.cli.live import data_dir, publishing
+from tests.cli.live import data_dir, in_background, publishing
 from tests.net.front_process import Worker
 from wick.cli import main, tap
 from wick.market.intervals import NAMES
@@ -133,21 +132,15 @@ def _settings(data_dir):
 @contextmanager
 def changing(worker):
     """A trade every 10 ms."""
-    done = threading.Event()
 
-    def publish():
+    def publish(done):
         number = 0
         while not done.wait(0.01):
             number += 1
             worker.publish("BTC-USDT", head=[6183763 + number % 2, 9 + number], g3=[0, 1050 + number % 2])
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
+    with in_background(publish):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_a_glob_that_can_match_no_stream_is_an_error_that_names_them(data_dir, capsys):
