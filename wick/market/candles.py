@@ -37,10 +37,11 @@ L_FLAGS = len(LIVE) - 1
     C_OPEN_TIME, C_CLOSE_TIME, C_REVISION, C_FLAGS, C_PRICE_DECIMALS, C_QUANTITY_DECIMALS,
     C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME, C_QUOTE_VOLUME, C_COUNT, C_BUY_VOLUME, C_BUY_QUOTE_VOLUME,
     C_FIRST_ID, C_LAST_ID,
-) = range(len(CANDLE))  # fmt: skip
+) = range(17)  # fmt: skip
+NO_FLOW = [None] * (len(CANDLE) - 17)
 WIDTH: Final = len(CANDLE)
 
-assert HEAD_FIELDS[DAY_OPEN] == "day_open" and CANDLE_FIELDS[C_LAST_ID] == "last_trade_id"
+assert HEAD_FIELDS[DAY_OPEN] == "day_open"
 
 Key = tuple[int, int]  # (event_ns, trade_id): the order of trades
 
@@ -313,14 +314,14 @@ class PairCandles:
         ids = [0, 0] if live[L_FLAGS] & EMPTY or first is None else [first[1], self._last[1]]
         return [
             live[L_OPEN_TIME], self._closes[index], 0, live[L_FLAGS], head[PRICE_DECIMALS], head[QUANTITY_DECIMALS],
-            live[L_OPEN], live[L_HIGH], live[L_LOW], head[LAST_PRICE], *volumes, *ids,
+            live[L_OPEN], live[L_HIGH], live[L_LOW], head[LAST_PRICE], *volumes, *ids, *NO_FLOW,
         ]  # fmt: skip
 
     def _flat_row(self, index: int, open_ms: int, price: int) -> Row:
         flags = EMPTY | (PARTIAL if open_ms < self.since_ms else 0)
         close_ms = self.intervals[index].close_ms(open_ms)
         decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
-        return [open_ms, close_ms, 0, flags, *decimals, price, price, price, price, 0, 0, 0, 0, 0, 0, 0]
+        return [open_ms, close_ms, 0, flags, *decimals, price, price, price, price, 0, 0, 0, 0, 0, 0, 0, *NO_FLOW]
 
     def _fill_empty(self, price: int) -> None:
         """The newest trade is the first of the shortest candle, and of every longer one that was empty too."""

@@ -1,6 +1,6 @@
 """The fields of a pair's state and of a candle's row, each with its kind, declared once.
 
-Everything else (engine, diffs, wire, stores, page) reads these tables. All values are integers:
+Everything else (engine, diffs, wire, stores, page) reads these tables. Values are integers, exact, but for REAL:
 
 | kind | unit |
 |---|---|
@@ -8,6 +8,7 @@ Everything else (engine, diffs, wire, stores, page) reads these tables. All valu
 | VOLUME | 10^-quantity_decimals of the base asset |
 | TURNOVER | 10^-(price_decimals + quantity_decimals) of the quote asset |
 | PLAIN | as the name says: ids, counts, times in ms since the epoch, flags |
+| REAL | a float64 in whole units of what the name says (prices in the quote asset, sizes in the base asset) |
 
 A product of two exact integers is exact, so turnover keeps every digit that the venue's own sum has.
 """
@@ -17,7 +18,7 @@ from typing import Final
 
 from wick.market.intervals import INTERVALS
 
-PRICE, VOLUME, TURNOVER, PLAIN = "price", "volume", "turnover", "plain"
+PRICE, VOLUME, TURNOVER, PLAIN, REAL = "price", "volume", "turnover", "plain", "real"
 
 
 class Flag(IntFlag):
@@ -92,6 +93,19 @@ CANDLE: Final = (
     ("taker_buy_quote_volume", TURNOVER),
     ("first_trade_id", PLAIN),
     ("last_trade_id", PLAIN),
+    ("delta", VOLUME),
+    ("delta_max", VOLUME),
+    ("delta_min", VOLUME),
+    ("cvd", VOLUME),
+    ("cvd_anchor_ms", PLAIN),
+    ("max_trade_size", VOLUME),
+    ("large_trade_volume", VOLUME),
+    ("large_trade_delta", VOLUME),
+    ("vwap", REAL),
+    ("delta_ratio", REAL),
+    ("avg_trade_size", REAL),
+    ("tick_rv", REAL),
+    ("kyle_lambda", REAL),
 )
 
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
@@ -102,7 +116,7 @@ CANDLE_FIELDS: Final = tuple(name for name, _ in CANDLE)
 STATE_WIDTHS: Final = (len(HEAD), *[len(LIVE)] * len(INTERVALS))
 
 # How many powers of ten a field of each kind gains when a pair's decimals grow by (prices, quantities).
-_GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0)}
+_GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0), REAL: (0, 0)}
 
 
 def rescale(values: list[int], fields: tuple[tuple[str, str], ...], more_price: int, more_quantity: int) -> None:

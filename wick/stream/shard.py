@@ -132,7 +132,7 @@ class Shard:
 def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
     """The row of a live candle from a reader's copy of the state (its trade ids are not known there: 0)."""
     volumes = [total - opening for total, opening in zip(head[3:8], live[4:9], strict=True)]
-    return [live[0], close_ms, 0, live[9], head[12], head[13], live[1], live[2], live[3], head[0], *volumes, 0, 0]
+    return [live[0], close_ms, 0, live[9], head[12], head[13], live[1], live[2], live[3], head[0], *volumes, 0, 0, *[None] * 13]
 
 
 class ShardMirror:
