@@ -91,7 +91,9 @@ WRONG = st.one_of(
     st.binary(max_size=12),
 )
 CLOSES = st.sampled_from([frame(FIN | CLOSE, b""), frame(FIN | CLOSE, b"\x03\xe9bye"), frame(FIN | CLOSE, b"\x03")])
-STREAMS = st.lists(st.one_of(WHOLE, WHOLE, WHOLE, PINGS, FRAGMENTED, LONG_FORM, WRONG, CLOSES), max_size=8).map(b"".join)
+STREAMS = st.lists(st.one_of(WHOLE, WHOLE, WHOLE, PINGS, FRAGMENTED, LONG_FORM, WRONG, CLOSES), max_size=8).map(
+    b"".join
+)
 
 
 @given(STREAMS, st.data())
