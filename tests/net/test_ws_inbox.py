@@ -76,7 +76,7 @@ WHOLE = st.builds(frame, st.sampled_from([FIN | TEXT, FIN | BINARY]), BODIES)
 PINGS = st.builds(frame, st.sampled_from([FIN | PING, FIN | PONG]), SMALL)
 FRAGMENTED = st.builds(
     lambda kind, parts, between: b"".join(
-        frame((FIN if n == len(parts) - 1 else 0) | (CONT if n else kind), part) + (between if n < len(parts) - 1 else b"")
+        frame(FIN * (n == len(parts) - 1) | (CONT if n else kind), part) + between * (n < len(parts) - 1)
         for n, part in enumerate(parts)
     ),
     st.sampled_from([TEXT, BINARY]), st.lists(BODIES, min_size=2, max_size=4), st.one_of(st.just(b""), PINGS),

@@ -233,8 +233,8 @@ def _decode(frames: Sequence[bytes]) -> list[Any] | None:
         values: list[Any] = orjson.loads(b"[" + joined + b"]")
     except orjson.JSONDecodeError:
         return None
-    # Two broken messages can be whole together ('{"a":[1' and '2]}'), and then the mark between them is inside of a value.
-    # All marks are ours, and all stand between the values, one by one: no message is broken.
+    # Two broken messages can be whole together ('{"a":[1' and '2]}'); the mark between them is inside of a value then.
+    # Where all marks are ours, and stand between the values one by one, no message is broken.
     marks = len(frames) - 1
     if len(values) != len(frames) + marks or values[1::2].count(_MARK) != marks or joined.count(_DIGITS) != marks:
         return None

@@ -2,8 +2,8 @@
 
 A block is one flush: magic, CRC32 of all that follows it, lengths, the packed TickHeader with the parts of all
 shards, the packed records. Segments are named by the time of their first block, so that names sort; the oldest are
-deleted beyond the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can lose
-what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
+deleted beyond the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can
+lose what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
 """
 
 import logging
