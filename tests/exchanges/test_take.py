@@ -25,8 +25,8 @@ BROKEN = st.one_of(
     st.binary(max_size=12),
     st.sampled_from([
         b"", b" ", b"{", b"}", b"[", b"]", b"1", b"1,2", b"{},{}", b'{"a":[1', b"2]}", b'{"a":[{}', b"{}]}", b'"',
-        b'{"a":"', b'"}', b"null", b"[]", b"\xff", TRADE[:-1], TRADE + b",", b"," + TRADE, TRADE + b"," + TRADE, TRADE + b"]",
-        b"[" + TRADE, TRADE + b"],[" + TRADE, b"%d" % _MARK, b"{},%d,{}" % _MARK, b"{} , %d ,{}" % _MARK,
+        b'{"a":"', b'"}', b"null", b"[]", b"\xff", TRADE[:-1], TRADE + b",", b"," + TRADE, TRADE + b"," + TRADE,
+        TRADE + b"]", b"[" + TRADE, TRADE + b"],[" + TRADE, b"%d" % _MARK, b"{},%d,{}" % _MARK, b"{} , %d ,{}" % _MARK,
     ]),
 )  # fmt: skip
 

@@ -79,13 +79,10 @@ def test_what_is_received_is_sent_once_in_order_and_to_the_last_digit(batches, w
             elif not clock.observe(event.event_ns, recv_ns):
                 expected.append(("absurd time", "T", event.event_ns))
             else:
-                p, q = (
-                    Fraction(event.price, 10**event.price_decimals),
-                    Fraction(event.quantity, 10**event.quantity_decimals),
-                )
-                right.append(
-                    (event.symbol, TRADE, event.event_ns, event.trade_id, recv_ns, int(event.taker_buy), p, q, event.matches)
-                )  # fmt: skip
+                price = Fraction(event.price, 10**event.price_decimals)
+                quantity = Fraction(event.quantity, 10**event.quantity_decimals)
+                taken = (event.symbol, TRADE, event.event_ns, event.trade_id, recv_ns, int(event.taker_buy))
+                right.append((*taken, price, quantity, event.matches))
         assert [(e.reason, e.field, e.value) if isinstance(e, ParseError) else e for e in left] == expected
         assert ticks.clock.at(recv_ns) == clock.at(recv_ns)
         if flush:
