@@ -14,7 +14,16 @@ from wick.market.trades import DepthUpdate, Quote, Trade
 from wick.ops.settings import load
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack
-from wick.wire.messages import Closes, TickHeader, closes_topic, depth_frames, pack_quote, pack_trade, stats_topic
+from wick.wire.messages import (
+    Closes,
+    TickHeader,
+    closes_topic,
+    depth_frames,
+    pack_quote,
+    pack_trade,
+    stats_topic,
+    ticks_topic,
+)
 
 __all__ = ["data_dir"]
 
@@ -23,8 +32,8 @@ QUOTE = Quote("ETH-USDT", 8, 250001, 15, 250002, 3, 2, 1)
 
 
 def ticks(_="feed-0"):
-    header = TickHeader(1, "binance", 7, 5, 0, 0, False, [["BTC-USDT", 1], ["ETH-USDT", 1]])
-    return [[header.topic, header.pack(), pack_trade(TRADE, 11) + pack_quote(QUOTE, 12)]]
+    header = TickHeader(1, "binance", 0, 0, [[7, 5, False, ["BTC-USDT", "ETH-USDT"], [1, 1]]])
+    return [[ticks_topic("binance", 7), header.pack(), pack_trade(TRADE, 11) + pack_quote(QUOTE, 12)]]
 
 
 def closes(_="aggregator-0"):

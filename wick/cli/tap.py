@@ -215,9 +215,9 @@ def _ticks(frames: list[bytes]) -> Iterator[Item]:
     header = TickHeader.unpack(frames[1])
     rows = records(frames[2], header).tolist()
     at = 0
-    for symbol, count in header.runs:
+    for seq, symbol, count in [(part[1], *pair) for part in header.parts for pair in zip(*part[3:], strict=True)]:
         for event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, taker_buy, _ in rows[at : at + count]:
-            where = {"seq": header.seq, "recv_ns": recv_ns}
+            where = {"seq": seq, "recv_ns": recv_ns}
             if kind == TRADE:
                 yield f"trades.{header.venue}.{symbol}", {
                     "event_ns": event_ns, "trade_id": number, "price": format_decimal(a, prices),

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import numpy as np
 from gevent.event import Event
 
 from wick import exchanges
 from wick.errors import WireError
+from wick.market.trades import RECORD
 from wick.net import bus
 from wick.net.clock import now_ns
 from wick.net.reader import Reader
@@ -108,8 +110,8 @@ class Aggregator(Role):
     def _receive(self, frames: list[bytes]) -> None:
         try:
             header = TickHeader.unpack(frames[0])
-            if len(frames) != 2 or header.shard not in self.shards:
-                raise WireError(f"{len(frames)} frames for shard {header.shard}, which is not this worker's")
+            if len(frames) != 2 or not all(part[0] in self.shards for part in header.parts):
+                raise WireError(f"{len(frames)} frames with shards that are not this worker's")
             batch = records(frames[1], header)
         except WireError as error:
             self.stats.add("bad_batches")
@@ -118,33 +120,39 @@ class Aggregator(Role):
         self.stats.state = "running"
         self.stats.newest_ns = now_ns()
         self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
-        stream = (header.shard, header.venue)
-        epoch, seq = self.positions.get(stream, (0, 0))
-        if (header.epoch, header.seq) <= (epoch, seq):
-            self.stats.add("repeated_batches")
-            return
-        expected = seq + 1 if header.epoch == epoch else 1
-        if header.seq > expected:
-            self._mend(stream, (header.epoch, expected), (header.epoch, header.seq))
-        self._take(header, batch)
+        at = 0
+        for part in header.parts:
+            shard, seq, _, _, counts = part
+            count = sum(counts)
+            stream = (shard, header.venue)
+            epoch, taken = self.positions.get(stream, (0, 0))
+            if (header.epoch, seq) <= (epoch, taken):
+                self.stats.add("repeated_batches")
+            else:
+                expected = taken + 1 if header.epoch == epoch else 1
+                if seq > expected:
+                    self._mend(stream, (header.epoch, expected), (header.epoch, seq))
+                self._take(header, part, batch[at : at + count])
+            at += count
 
-    def _take(self, header: TickHeader, batch: Records) -> None:
-        """Hand a batch to the actors of its pairs; the next of its stream."""
-        stream = (header.shard, header.venue)
-        self.positions[stream] = (header.epoch, header.seq)
+    def _take(self, header: TickHeader, part: list[Any], batch: Records) -> None:
+        """Hand a part to the actors of its pairs; the next of its stream."""
+        shard, seq, outage, symbols, counts = part
+        stream = (shard, header.venue)
+        self.positions[stream] = (header.epoch, seq)
         self.stats.add("batches")
         self.stats.add("ticks", len(batch))
         actors = self.actors.setdefault(stream, {})
-        if header.outage:
+        if outage:
             self._tell_outage(stream)
         clock_ms = header.clock_ns // MS
         at = 0
-        for symbol, count in header.runs:
+        for symbol, count in zip(symbols, counts, strict=True):
             run = batch[at : at + count]
             at += count
             if symbol not in actors:
                 since_ms = clock_ms or int(run[0]["event_ns"]) // MS
-                actors[symbol] = Actor(self.shards[header.shard].pair(header.venue, symbol, since_ms))
+                actors[symbol] = Actor(self.shards[shard].pair(header.venue, symbol, since_ms))
                 self.spawn(actors[symbol].run)
             actor = actors[symbol]
             actor.inbox.append(run)
@@ -175,14 +183,15 @@ class Aggregator(Role):
         self.stats.state = "replaying"
         started = now_ns()
         for header, data in ticklog.read(self.log_dir, self.owned):
-            self._take_logged(header, data)
+            for part, some in header.pieces(data):
+                self._take_logged(header, part, some)
         ticks, took_ms = self.stats.counters.get("ticks", 0), (now_ns() - started) // MS
         log.info("replayed %d ticks from the log in %d ms", ticks, took_ms)
 
-    def _take_logged(self, header: TickHeader, data: bytes) -> None:
+    def _take_logged(self, header: TickHeader, part: list[Any], data: memoryview) -> None:
         if header.venue not in exchanges.ids():
             return
-        self._take(header, records(data, header))
+        self._take(header, part, np.frombuffer(data, dtype=RECORD))
         for actor in self._woken:
             actor.drain()
         self._woken.clear()
@@ -194,9 +203,9 @@ class Aggregator(Role):
         expected = first[1]
         if self.log_dir is not None:
             for header, data in ticklog.read(self.log_dir, frozenset([shard])):
-                wanted = header.seq < end[1] and (header.epoch, header.seq) == (end[0], expected)
-                if wanted and header.venue == venue:
-                    self._take_logged(header, data)
+                [(part, some)] = header.pieces(data)
+                if header.venue == venue and part[1] < end[1] and (header.epoch, part[1]) == (end[0], expected):
+                    self._take_logged(header, part, some)
                     expected += 1
         if expected < end[1]:
             self.stats.add("lost_batches", end[1] - expected)
