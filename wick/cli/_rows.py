@@ -16,8 +16,8 @@ import orjson
 
 from wick.market.candles import CLOSED, Row
 from wick.market.intervals import Interval
-from wick.market.rows import COLUMNS, readable
-from wick.market.schema import CANDLE_FIELDS, Flag
+from wick.market.rows import COLUMNS, flag_names, readable
+from wick.market.schema import CANDLE_FIELDS
 
 IN_MEMORY = 10_000  # rows of an interval that wait in memory: some 3 MB
 SHOWN_FIRST = 200  # rows by which a table measures its columns
@@ -29,13 +29,9 @@ SHOWN = ("open", "high", "low", "close", "volume", "trade_count", "vwap", "delta
 _FLAGS, _PRICE_DECIMALS = CANDLE_FIELDS.index("flags"), CANDLE_FIELDS.index("price_decimals")
 
 
-def _flag_names(row: Row) -> list[str]:
-    return [str(flag.name).lower() for flag in Flag if row[_FLAGS] & flag]
-
-
 def csv_text(venue: str, symbol: str, interval: str, row: Row) -> str:
     """A line of `HEADER`: decimals to the venue's last digit, flags by name, nothing where a value is not known."""
-    values = readable(row) | {"flags": " ".join(_flag_names(row))}
+    values = readable(row) | {"flags": " ".join(flag_names(row[_FLAGS]))}
     texts = ["" if (value := values[name]) is None else str(value) for name in COLUMNS]
     return ",".join((venue, symbol, interval, *texts, str(row[_FLAGS] & CLOSED)))
 
@@ -45,7 +41,7 @@ def json_text(venue: str, symbol: str, interval: str, row: Row) -> str:
     values = readable(row)
     named: dict[str, Any] = {"venue": venue, "symbol": symbol, "interval": interval}
     named |= {name: values[name] for name in COLUMNS}
-    return orjson.dumps(named | {"flags": _flag_names(row), "closed": bool(row[_FLAGS] & CLOSED)}).decode()
+    return orjson.dumps(named | {"flags": flag_names(row[_FLAGS]), "closed": bool(row[_FLAGS] & CLOSED)}).decode()
 
 
 def table_text(_: str, symbol: str, interval: str, row: Row) -> str:

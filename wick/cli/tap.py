@@ -28,8 +28,8 @@ from wick.cli.status import expected, settings_of
 from wick.errors import SettingError, WireError
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
-from wick.market.rows import decimals_of, readable, readable_value
-from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE, Flag
+from wick.market.rows import decimals_of, flag_names, readable, readable_value
+from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE
 from wick.market.trades import TRADE
 from wick.net import bus
 from wick.ops.logs import escape
@@ -200,8 +200,7 @@ PRICE_AT, QUANTITY_AT = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("
 
 
 def _candle(row: list[Any]) -> dict[str, Any]:
-    flags = ",".join(str(flag.name).lower() for flag in Flag if row[FLAGS_AT] & flag)
-    return readable(row) | {"flags": flags}
+    return readable(row) | {"flags": ",".join(flag_names(row[FLAGS_AT]))}
 
 
 def _ticks(frames: list[bytes]) -> Iterator[Item]:

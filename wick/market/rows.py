@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from wick.market.numbers import format_decimal
-from wick.market.schema import CANDLE, CANDLE_FIELDS, PLAIN, PRICE, REAL, TURNOVER, VOLUME
+from wick.market.schema import CANDLE, CANDLE_FIELDS, PLAIN, PRICE, REAL, TURNOVER, VOLUME, Flag
 
 Readable = int | float | str | None
 
@@ -13,6 +13,7 @@ Readable = int | float | str | None
 _LAST = ("revision", "flags")
 COLUMNS = (*[name for name in CANDLE_FIELDS if name not in (*_LAST, "price_decimals", "quantity_decimals")], *_LAST)
 
+_FLAGS = [(int(flag), str(flag.name).lower()) for flag in Flag]
 _PRICE_AT, _QUANTITY_AT = CANDLE_FIELDS.index("price_decimals"), CANDLE_FIELDS.index("quantity_decimals")
 
 
@@ -34,3 +35,7 @@ def readable(row: Sequence[Any]) -> dict[str, Readable]:
     """All fields of a row by name."""
     decimals = decimals_of(row[_PRICE_AT], row[_QUANTITY_AT])
     return {name: readable_value(value, kind, decimals) for (name, kind), value in zip(CANDLE, row, strict=True)}
+
+
+def flag_names(flags: int) -> list[str]:
+    return [name for flag, name in _FLAGS if flags & flag]
