@@ -171,7 +171,7 @@ def test_the_legend_tells_the_candle_under_the_crosshair(open_page: OpenPage, ru
         assert f"{label}{float(candle[field]):,.2f}" in shown
     assert "Taker buy40%" in shown
     assert "Trades40" in shown
-    assert f"VWAP{candle['vwap']:,.2f}Delta\u22121.000CVD\u2212123.5Max1.235" in shown
+    assert f"VWAP{candle['vwap']:,.2f}Delta\u22121.000CVD\u2212123.5Max trade1.235" in shown
 
 
 def test_the_legend_shows_of_the_live_candle_what_is_known_and_no_more(open_page: OpenPage) -> None:
@@ -179,7 +179,7 @@ def test_the_legend_shows_of_the_live_candle_what_is_known_and_no_more(open_page
     page.wait_for("wick.loaded && wick.candles.at(-1)?.tradeCount > 0 && !(wick.candles.at(-1).flags & 1)")
     page.wait_for(f"{SHOWN_PAIRS}.some((text) => /^VWAP[0-9,]+[.][0-9]{{2}}$/.test(text))")
     shown = page.evaluate(SHOWN_PAIRS)
-    labels = ("Taker buy", "VWAP", "Delta", "CVD", "Max")
+    labels = ("Taker buy", "VWAP", "Delta", "CVD", "Max trade")
     assert [label for label in labels if any(text.startswith(label) for text in shown)] == ["Taker buy", "VWAP", "Delta"]
 
 

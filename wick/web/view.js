@@ -120,10 +120,11 @@ export class Legend {
     this.#change = part("span", "pair");
     this.#values.volume = part("span", "", pair("Vol", "Volume in the base currency"));
     this.#values.tradeCount = part("span", "", pair("Trades"));
+    part("span", "turn"); // the order flow begins a line of its own, where there is room
     const buy = pair("Taker buy", "The share of the volume where the taker bought");
     this.#share = part("span", "", buy);
     this.#bar = part("b", "", part("span", "share", buy));
-    for (const [field, label] of [["vwap", "VWAP"], ["delta", "Delta"], ["cvd", "CVD"], ["maxTradeSize", "Max"]]) {
+    for (const [field, label] of [["vwap", "VWAP"], ["delta", "Delta"], ["cvd", "CVD"], ["maxTradeSize", "Max trade"]]) {
       this.#values[field] = part("span", "", pair(label));
     }
     this.#flags = part("span", "pair");
