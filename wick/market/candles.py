@@ -98,7 +98,7 @@ class PairCandles:
         self._large_from = 0
         self._day = 0  # days since 1970 of the live candles, and the delta of all trades before it
         self._day_delta = 0
-        self._moved = True  # whether live candles may have changed in more than their totals
+        self.moved = True  # whether live candles may have changed in more than their totals
         self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
         self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> parts of a held candle around holes
         self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of held candles that late trades changed
@@ -201,7 +201,7 @@ class PairCandles:
         if from_ns < to_ns:
             segment = self._segment
             if high != segment[flow.HIGH] or low != segment[flow.LOW]:
-                self._moved = True
+                self.moved = True
             ids.next, self._last_ns = next_id, last_ns
             self._segment = [
                 first, next_id - 1, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
@@ -275,7 +275,7 @@ class PairCandles:
             return False
         segment = self._segment
         if part[flow.HIGH] > segment[flow.HIGH] or part[flow.LOW] < segment[flow.LOW]:
-            self._moved = True
+            self.moved = True
         self._segment = flow.merge(segment, part)
         self.ids.next = part[flow.LAST_ID] + 1
         self._last_ns = int(table[0, -1])
@@ -350,8 +350,8 @@ class PairCandles:
             head[TOTALS] = self._before
         head[LAST_ID] = max(self.ids.next - 1, 0)
         head[LAST_TIME] = self._last_ns // MS
-        if self._moved:
-            self._moved = False
+        if self.moved:
+            self.moved = False
             self._derive()
         return [head, *self._published_live]
 
@@ -456,7 +456,7 @@ class PairCandles:
         if newest:
             head[LAST_PRICE] = price
             self._last_ns = event_ns
-        self._moved = True
+        self.moved = True
         open_ns = self._opens[0] * MS
         if not newest or event_ns < open_ns:
             self._place(event_ns, part, newest)
@@ -620,7 +620,7 @@ class PairCandles:
             self._opens[index], closes[index], self._openings[index] = open_ms, interval.close_ms(open_ms), totals
         self._segment = []
         self._from_ns = self._to_ns = 0
-        self._moved = True
+        self.moved = True
         if now_ms // DAY != self._day:
             self._day, self._day_delta = now_ms // DAY, delta
 
@@ -732,7 +732,7 @@ class PairCandles:
         self._before = [total * factor for total, factor in zip(self._before, of_totals, strict=True)]
         self._openings = [[t * factor for t, factor in zip(one, of_totals, strict=True)] for one in self._openings]
         self._day_delta *= size
-        self._moved = True
+        self.moved = True
         for index in range(len(INTERVALS)):
             for at in self.held.indices(self.number, index):
                 values = self.held.read(at)
@@ -750,7 +750,7 @@ class Lockstep:
         self.held = Held(history + grace_ms // 15_000 + 3)
         self.pairs: list[PairCandles] = []
         self.clock_ms = 0
-        self._closed: list[tuple[int, int, Row]] = []
+        self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
 
     def add(self, pair: PairCandles) -> int:
         self.pairs.append(pair)
@@ -793,11 +793,11 @@ class Lockstep:
         self.publish(indices)
 
     def publish(self, indices: list[int]) -> None:
-        self._closed += self.held.published(indices)
+        self.closed += self.held.published(indices)
 
     def drain(self) -> list[tuple[int, int, Row]]:
         """(pair number, interval number, row) of what closed or was revised since the last call, in that order."""
-        closed, self._closed = self._closed, []
+        closed, self.closed = self.closed, []
         return closed
 
 
