@@ -123,9 +123,9 @@ def test_the_error_of_a_bad_diff_leaves_even_its_good_part_unapplied(changes):
 def test_a_pick_changes_the_picked_groups_as_the_whole_diff_does(pair, data):
     old, new = pair
     kept = data.draw(st.lists(st.sampled_from(range(len(old))), unique=True))
-    picked = diffs.pick(diffs.make(old, new), {group: place for place, group in enumerate(kept)})
+    picked = diffs.pick(diffs.split(diffs.make(old, new)), {group: place for place, group in enumerate(kept)})
     assert applied([old[group] for group in kept], picked) == [new[group] for group in kept]
 
 
 def test_a_pick_of_untouched_groups_is_empty():
-    assert diffs.pick(diffs.make(([1], [2]), ([1], [3])), {0: 0}) == []
+    assert diffs.pick(diffs.split(diffs.make(([1], [2]), ([1], [3]))), {0: 0}) == []

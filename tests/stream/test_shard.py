@@ -27,7 +27,7 @@ def joined(market):
 
 def tell(mirror, message):
     if isinstance(message, Diffs):
-        mirror.apply(message)
+        list(mirror.apply(message))
     else:
         for venue, symbol, interval, *row in message.rows:
             mirror.close(venue, symbol, interval, row)
@@ -209,7 +209,7 @@ def test_a_diff_of_what_the_mirror_does_not_have_is_a_wire_error(entries):
     market.flush()
     mirror = joined(market)
     with pytest.raises(WireError):
-        mirror.apply(Diffs(1, 2, 0, [], entries))
+        list(mirror.apply(Diffs(1, 2, 0, [], entries)))
 
 
 def test_the_symbols_of_the_market_are_distinct_pairs():

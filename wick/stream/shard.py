@@ -5,6 +5,7 @@ reader sees the finished candle before the new one. What was published last is t
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,10 +155,9 @@ class ShardMirror:
         for venue, symbol, interval, *row in snapshot.recent:
             self.close(venue, symbol, interval, row)
 
-    def apply(self, message: Diffs) -> list[tuple[int, list[int]]]:
-        """Apply a message; the (pair number, changes) that it made, in order."""
+    def apply(self, message: Diffs) -> Iterator[tuple[int, list[int]]]:
+        """Apply a message, one change at a time, as it is iterated: gives the (pair number, changes) just made."""
         self._introduce(message.pairs)
-        made = []
         for number, *changes in message.entries:
             if number not in self.groups:
                 raise WireError(f"a diff of shard pair {number}, which no message has introduced")
@@ -170,8 +170,7 @@ class ShardMirror:
                     row = live_row(groups[0], live, INTERVALS[index].close_ms(live[0]))
                     self._keep(self.recent[self.names[number]][index], row)
             diffs.apply(groups, changes)
-            made.append((number, changes))
-        return made
+            yield number, changes
 
     def close(self, venue: str, symbol: str, interval: str, row: Row) -> None:
         """Take a closed or revised candle."""
