@@ -5,11 +5,12 @@ server are unmasked, so the bytes are the same for everybody.
 
 | queue | bound | on full |
 |---|---|---|
-| outbox of a client | `max_outbox_bytes` | conflate: it is emptied of all but answers, and `lagged` is told |
-| the answers in it | KEPT_BYTES | the connection ends |
+| outbox of a client | `max_outbox_bytes`, and one message | it is `full`: its owner keeps back what can wait |
+| answers beyond that | KEPT_BYTES | the connection ends |
 
-What a lagging client needs then is made piece by piece, by `state`, when its socket takes data again: a state is as new
-as the moment in which it is sent, and waits in no queue. A client that takes nothing for `stall_s` is closed with 3008.
+It is `full` also while its socket takes nothing. What was kept back then is asked for piece by piece, by `more`, when
+the socket takes data again: it is as new as the moment in which it is sent. A client that takes nothing for `stall_s`
+is closed with 3008.
 """
 
 import logging
@@ -74,17 +75,16 @@ class Connection:
         self._socket, self._rfile = sock, rfile
         self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
         self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
-        self._outbox: deque[tuple[bytes, bool]] = deque()  # a frame, and whether it outlives a conflation
+        self._outbox: deque[bytes] = deque()  # frames
         self._outbox_bytes = 0
         self._parts: list[bytes] = []
         self._text = False  # whether the parts are of a text message
         self._wake = Event()
+        self._writing = False
         self._closing: bytes | None = None
         self._over = False  # nothing more will be read
         self._cut = False  # the last frame was written in part
-        self._lagged: Callable[[], None] = lambda: None
-        self._state: Callable[[], bytes | None] = lambda: None
-        self.lags = 0
+        self._more: Callable[[], bytes | None] = lambda: None
         self.sent_bytes = 0
 
     # ------------------------------------------------------------------ handshake
@@ -110,24 +110,25 @@ class Connection:
 
     # ------------------------------------------------------------------ out
 
-    def send(self, data: bytes, keep: bool = False) -> None:
-        """Queue one framed message. A slow client's queue is conflated, never waited for; `keep` outlives that."""
+    @property
+    def full(self) -> bool:
+        """Whether the client takes less than it is sent. Who sees it writing is another greenlet: the write waits."""
+        return self._writing or self._outbox_bytes >= self._max_outbox_bytes
+
+    def send(self, data: bytes) -> None:
+        """Queue one framed message; where it is `full`, only what cannot wait."""
         if self._closing is not None or self._over:
             return
-        if self._outbox_bytes + len(data) > self._max_outbox_bytes:
-            self._conflate()
-            if not keep:
-                return
-            if self._outbox_bytes + len(data) > KEPT_BYTES:
-                log.warning("a client asks and does not read the answers: its connection is closed")
-                self._abort()
-                return
-        self._outbox.append((data, keep))
+        if self._outbox_bytes > self._max_outbox_bytes + KEPT_BYTES:
+            log.warning("a client asks and does not read the answers: its connection is closed")
+            self._abort()
+            return
+        self._outbox.append(data)
         self._outbox_bytes += len(data)
         self._wake.set()
 
     def wake(self) -> None:
-        """`state` has something to give."""
+        """`more` has something to give."""
         self._wake.set()
 
     def ping(self) -> None:
@@ -142,34 +143,29 @@ class Connection:
             self._closing = _close_frame(code, reason[:120])
             self._wake.set()
 
-    def _conflate(self) -> None:
-        self.lags += 1
-        self._outbox = deque(item for item in self._outbox if item[1])
-        self._outbox_bytes = sum(len(data) for data, _ in self._outbox)
-        self._lagged()
-        self._wake.set()
-
     def _next(self) -> list[bytes]:
-        """What to write in one call: the protocol's own frames (pongs, its close), the queue, then states."""
+        """What to write in one call: the protocol's own frames (pongs, its close), the queue, then what was kept back."""
         parts = [data for data in self._protocol.data_to_send() if data]
         if self._over or self._protocol.state is not State.OPEN:
             return parts
         size = sum(map(len, parts))
         while self._outbox and size < BATCH_BYTES:
-            data, _ = self._outbox.popleft()
+            data = self._outbox.popleft()
             self._outbox_bytes -= len(data)
             parts.append(data)
             size += len(data)
-        while self._closing is None and size < BATCH_BYTES and (state := self._state()) is not None:
-            parts.append(state)
-            size += len(state)
+        while self._closing is None and size < BATCH_BYTES and (more := self._more()) is not None:
+            parts.append(more)
+            size += len(more)
         return parts
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
+            self._writing = True
             with gevent.Timeout(self._stall_s, TimeoutError):
                 sent = self._socket.send(view)
+            self._writing = False
             view = view[sent:]
             self._cut = bool(view)
             self.sent_bytes += sent
@@ -223,18 +219,9 @@ class Connection:
 
     # ------------------------------------------------------------------ in
 
-    def messages(
-        self,
-        take: Callable[[bytes], None],
-        lagged: Callable[[], None] = lambda: None,
-        state: Callable[[], bytes | None] = lambda: None,
-    ) -> None:
-        """Hand each whole message to `take`, until the connection ends.
-
-        `lagged` is called when the queue was conflated; `state` gives the next framed state that the client lacks, or
-        None where it lacks none.
-        """
-        self._lagged, self._state = lagged, state
+    def messages(self, take: Callable[[bytes], None], more: Callable[[], bytes | None] = lambda: None) -> None:
+        """Hand each whole message to `take`, until the connection ends. `more` gives what was kept back, or None."""
+        self._more = more
         writer = gevent.spawn(self._write)
         try:
             while self._protocol.state is State.OPEN and not self._over:

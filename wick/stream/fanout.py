@@ -196,12 +196,14 @@ class Fanout:
         channels = [channel for channel in self._channels.values() if channel.shard == snapshot.shard]
         for channel in channels:
             channel.seq = snapshot.diffs_seq
-        self._introduce(snapshot.pairs)
+        self._number(snapshot.pairs)
+        self._announce(snapshot.pairs)
         for channel in channels:
             self._send(channel, self.snapshot(channel))
 
     def diffs(self, shard: int, message: Diffs) -> None:
         mirror = self.mirrors[shard]
+        self._number(message.pairs)
         epoch, seq = self.positions[shard] = (message.epoch, message.seq)
         for number, changes in mirror.apply(message):
             channels = self._by_pair.get(mirror.names[number])
@@ -213,7 +215,7 @@ class Fanout:
                     fields = (Kind.DIFF, channel.handle, epoch, prev_seq, seq, picked)
                     self._send(channel, Message(*fields, channel=channel))
         # Only now: who hears of a new pair starts from a state that these changes are part of.
-        self._introduce(message.pairs)
+        self._announce(message.pairs)
 
     def closes(self, shard: int, message: Closes) -> None:
         mirror = self.mirrors[shard]
@@ -223,9 +225,13 @@ class Fanout:
             if channel is not None:
                 self._send(channel, Message(Kind.CLOSE, channel.handle, row, channel=channel))
 
-    def _introduce(self, pairs: list[list[Any]]) -> None:
+    def _number(self, pairs: list[list[Any]]) -> None:
         for number, venue, symbol in pairs:
             self._numbers[venue, symbol] = number
+
+    def _announce(self, pairs: list[list[Any]]) -> None:
+        """Tell who follows all tickers of the new ones."""
+        for _, venue, symbol in pairs:
             topic = Topic("ticker", venue, symbol, -1)
             for client in self._wild.get(venue, ()):
                 known = self._channels.get(topic)
