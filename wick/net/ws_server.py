@@ -35,6 +35,7 @@ from wick.wire.session import SUBPROTOCOLS, CloseCode
 READ_BYTES = 64 * 1024
 IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
 BATCH_BYTES = 64 * 1024  # frames written in one call
+UNSENT_BYTES = 64 * 1024  # what the kernel takes beyond what is on its way: no hidden queue of what has become old
 KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what is unsent
 LINGER_S = 2.0  # how long a closing client has for the close handshake
@@ -73,6 +74,7 @@ class Connection:
         stall_s: float,
     ) -> None:
         self._socket, self._rfile = sock, rfile
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
         self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
         self._outbox: deque[bytes] = deque()  # frames
@@ -112,7 +114,8 @@ class Connection:
 
     @property
     def full(self) -> bool:
-        """Whether the client takes less than it is sent. Who sees it writing is another greenlet: the write waits."""
+        """Whether the client takes less than it is sent."""
+        # A write that another greenlet sees going on is one that waits for the socket.
         return self._writing or self._outbox_bytes >= self._max_outbox_bytes
 
     def send(self, data: bytes) -> None:
@@ -144,7 +147,7 @@ class Connection:
             self._wake.set()
 
     def _next(self) -> list[bytes]:
-        """What to write in one call: the protocol's own frames (pongs, its close), the queue, then what was kept back."""
+        """What to write in one call: the protocol's own frames (pongs, its close), the queue, what was kept back."""
         parts = [data for data in self._protocol.data_to_send() if data]
         if self._over or self._protocol.state is not State.OPEN:
             return parts

@@ -23,7 +23,7 @@ from wick.wire.session import Kind, Topic, parse_topic
 class Message:
     """A session message, encoded at most once for each form that a client asked for; `channel`: whose state it tells.
 
-    For who misses it: `after`, the channel's groups right after it, and `merged`, one message for it and all later ones.
+    For who misses a DIFF: `after` is the channel's state right after it, `merged` one DIFF for it and all later ones.
     """
 
     __slots__ = ("_encoded", "after", "channel", "fields", "merged")
