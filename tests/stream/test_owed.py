@@ -28,7 +28,7 @@ class SlowClient(Client):
 
     def offer(self, message):
         channel = message.channel
-        if channel is None or not (self.full or channel in self.owed):
+        if channel is None or not (self.full or channel in self.owed.channels):
             self.queue.append(message)
             return
         self.owed.miss(message, channel)
@@ -108,7 +108,7 @@ def test_slow_clients_end_with_the_state_whenever_they_stall_and_read(plan):
             if item[0] != "stall":
                 client.read(1 if item[0] == "read one" else 1_000_000)
         for client in clients:
-            assert len(client.owed) <= len(client.topics)
+            assert len(client.owed.channels) <= len(client.topics)
     for client in clients:
         client.read()
         client.check()
@@ -121,7 +121,7 @@ def test_all_that_was_missed_is_one_diff_a_channel_from_what_is_held_to_what_is(
     for price in range(5, 25):
         trade(world, price, "BTC-USDT")
         trade(world, price, "ETH-USDT")
-    assert not client.queue and len(client.owed) == len(topics)
+    assert not client.queue and len(client.owed.channels) == len(topics)
     client.read()
     client.check()
     assert [kind for kind, _ in client.heard] == [Kind.DIFF] * len(topics)
@@ -180,7 +180,7 @@ def test_a_close_that_was_missed_is_among_the_rows_of_the_state():
     client.heard.clear()
     world.take(Step("clock", "BTC-USDT", 2_000, 0, 0, 0, 0))
     world.flush()
-    assert len(client.owed) == 1 and client.heard == []
+    assert len(client.owed.channels) == 1 and client.heard == []
     client.read()
     client.check()
     ((kind, (_, _, _, _, rows)),) = client.heard

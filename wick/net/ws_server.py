@@ -35,6 +35,7 @@ from wick.wire.session import SUBPROTOCOLS, CloseCode
 READ_BYTES = 64 * 1024
 IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
 BATCH_BYTES = 64 * 1024  # frames written in one call
+BATCH_FRAMES = 64  # and how many of them are made for it: 30 us each, while all others wait
 UNSENT_BYTES = 64 * 1024  # what the kernel takes beyond what is on its way: no hidden queue of what has become old
 KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what is unsent
@@ -82,7 +83,7 @@ class Connection:
         self._parts: list[bytes] = []
         self._text = False  # whether the parts are of a text message
         self._wake = Event()
-        self._writing = False
+        self.full = False  # whether the client takes less than it is sent
         self._closing: bytes | None = None
         self._over = False  # nothing more will be read
         self._cut = False  # the last frame was written in part
@@ -112,12 +113,6 @@ class Connection:
 
     # ------------------------------------------------------------------ out
 
-    @property
-    def full(self) -> bool:
-        """Whether the client takes less than it is sent."""
-        # A write that another greenlet sees going on is one that waits for the socket.
-        return self._writing or self._outbox_bytes >= self._max_outbox_bytes
-
     def send(self, data: bytes) -> None:
         """Queue one framed message; where it is `full`, only what cannot wait."""
         if self._closing is not None or self._over:
@@ -128,6 +123,8 @@ class Connection:
             return
         self._outbox.append(data)
         self._outbox_bytes += len(data)
+        if self._outbox_bytes >= self._max_outbox_bytes:
+            self.full = True
         self._wake.set()
 
     def wake(self) -> None:
@@ -157,18 +154,20 @@ class Connection:
             self._outbox_bytes -= len(data)
             parts.append(data)
             size += len(data)
-        while self._closing is None and size < BATCH_BYTES and (more := self._more()) is not None:
+        room = BATCH_FRAMES
+        while self._closing is None and size < BATCH_BYTES and room and (more := self._more()) is not None:
             parts.append(more)
             size += len(more)
+            room -= 1
         return parts
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            self._writing = True
+            self.full = True  # for who comes to see it: another greenlet runs only while this one waits for the socket
             with gevent.Timeout(self._stall_s, TimeoutError):
                 sent = self._socket.send(view)
-            self._writing = False
+            self.full = self._outbox_bytes >= self._max_outbox_bytes
             view = view[sent:]
             self._cut = bool(view)
             self.sent_bytes += sent
@@ -181,7 +180,7 @@ class Connection:
             while parts := self._next():
                 data = b"".join(parts)
                 self._write_all(data)
-                if len(data) >= BATCH_BYTES:
+                if len(data) >= BATCH_BYTES or len(parts) >= BATCH_FRAMES:
                     gevent.sleep(0)  # a socket that takes everything at once must not keep the others waiting
             if self._over or self._protocol.state is not State.OPEN:
                 return

@@ -60,13 +60,17 @@ class Client:
         return frame(pack_json(message), binary=False) if self._json else frame(pack(message), binary=True)
 
     def offer(self, message: Message) -> None:
-        channel = message.channel
-        if channel is not None and (self.connection.full or channel in self.owed):
-            if not self.owed:
-                self._front.stats.add("lags")
-            self.owed.miss(message, channel)
-        elif message.fields[0] != Kind.HEARTBEAT or not self.connection.full:
-            self.connection.send(message.encoded(self._form, self._frame))
+        connection, owed = self.connection, self.owed
+        if connection.full or owed.channels:
+            channel = message.channel
+            if channel is not None and (connection.full or channel in owed.channels):
+                if not owed.channels:
+                    self._front.stats.add("lags")
+                owed.miss(message, channel)
+                return
+            if connection.full and message.fields[0] == Kind.HEARTBEAT:
+                return
+        connection.send(message.encoded(self._form, self._frame))
 
     def say(self, *fields: Any) -> None:
         self.offer(Message(*fields))
@@ -193,7 +197,7 @@ class Front(Role):
             "clients": len(self.clients),
             "subscriptions": self.fanout.subscriptions,
             "pairs": len(self.fanout.pairs()),
-            "lagging": sum(bool(client.owed) for client in self.clients),
+            "lagging": sum(bool(client.owed.channels) for client in self.clients),
             "resyncs": sum(f.resyncs for followers in self.followers for f in followers.values()),
         }
 

@@ -9,38 +9,34 @@ from wick.wire.session import Kind
 
 
 class Owed:
-    """The channels of which a client has yet to be told, oldest first."""
+    """The channels of which a client has yet to be told, oldest first.
+
+    `channels` says since which DIFF the client has missed all; None: it needs the whole state.
+    """
 
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout
-        # Since which DIFF the client has missed all; None: what it holds, if anything, is of no use.
-        self._channels: dict[Channel, Message | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._channels)
-
-    def __contains__(self, channel: Channel) -> bool:
-        return channel in self._channels
+        self.channels: dict[Channel, Message | None] = {}
 
     def state(self, channel: Channel) -> None:
         """The channel's whole state is owed."""
-        self._channels[channel] = None
+        self.channels[channel] = None
 
     def miss(self, message: Message, channel: Channel) -> None:
         """A message of the channel is not sent to the client: later something else tells what it does."""
         if message.fields[0] != Kind.DIFF:
-            self._channels[channel] = None  # a row, or a new epoch: a state has both
-        elif channel not in self._channels:
+            self.channels[channel] = None  # a row, or a new epoch: a state has both
+        elif channel not in self.channels:
             self._fanout.missed(message, channel)
-            self._channels[channel] = message
+            self.channels[channel] = message
 
     def forget(self, channel: Channel) -> None:
-        self._channels.pop(channel, None)
+        self.channels.pop(channel, None)
 
     def next(self) -> Message | None:
         """What to send now: a SNAPSHOT, or one DIFF for all that were missed; None where nothing is owed."""
-        if not self._channels:
+        if not self.channels:
             return None
-        channel = next(iter(self._channels))
-        first = self._channels.pop(channel)
+        channel = next(iter(self.channels))
+        first = self.channels.pop(channel)
         return self._fanout.snapshot(channel) if first is None else self._fanout.merged(first, channel)
