@@ -20,6 +20,8 @@ ROW = {
     "tick_rv": 1e-05, "kyle_lambda": -2.5,
 }  # fmt: skip
 
+REALS = {name for name, kind in CANDLE if kind == REAL}
+
 
 def test_every_field_is_told_in_its_unit():
     assert readable(list(ROW.values())) == {
@@ -38,9 +40,7 @@ def test_what_is_not_known_and_what_is_no_number_is_none():
     assert [name for name, value in told.items() if value is None] == list(FLOW_FIELDS)
     for odd in (math.nan, math.inf, -math.inf):
         told = readable([odd if kind == REAL else ROW[name] for name, kind in CANDLE])
-        assert [name for name, kind in CANDLE if kind == REAL] == [
-            name for name, value in told.items() if value is None
-        ]
+        assert {name for name, value in told.items() if value is None} == REALS
 
 
 def test_the_columns_are_the_fields_but_for_the_decimals_which_the_texts_show():

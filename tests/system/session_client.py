@@ -27,8 +27,8 @@ class SessionClient:
 
     def __init__(self, port: int, topics: list[str], form: str = "msgpack") -> None:
         self.form, self.topics, self.port = form, topics, port
-        self.rows: dict[str, dict[int, list[int]]] = {topic: {} for topic in topics}
-        self.closed: dict[str, dict[int, list[int]]] = {topic: {} for topic in topics}
+        self.rows: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
+        self.closed: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
         self.kinds: dict[int, int] = {}
         self.errors: list[list[Any]] = []
         self.epochs: set[int] = set()
@@ -99,7 +99,8 @@ class SessionClient:
         elif kind == CLOSE:
             self._row(self.handles[fields[0]], fields[1])
 
-    def _row(self, topic: str, row: list[int]) -> None:
+    def _row(self, topic: str, row: list[Any]) -> None:
+        row = [None if value != value else value for value in row]  # NaN, which JSON and the store do not have
         self.rows.setdefault(topic, {})[row[0]] = row
         if row[3] & 1:
             self.closed.setdefault(topic, {})[row[0]] = row
