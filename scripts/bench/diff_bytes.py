@@ -5,9 +5,10 @@
 
 Trades and best quotes go the way that the feed and the worker make them go: parsed, batched every 10 ms (a quote
 replaces the one before it), packed as records, taken by a shard, which flushes every 50 ms of receive time; the venue's
-clock advances it, so boundaries are in it. Every flush in which a pair changed counts once. `diff` is the pair's entries
-(two where a boundary lies between), `message` all that is sent for them: topic, header, names. The recordings have two
-pairs, each in a shard of its own, so that each message carries one diff; `shared` is the mean if a shard had ten.
+clock advances it, so boundaries are in it. Every flush in which a pair changed counts once. `diff` is the pair's
+entries (two where a boundary lies between); `with a trade` are those that are not a quote alone. `message` is all that
+is sent: topic, header, names. The recordings have two pairs, each in a shard of its own, so each message carries one
+diff; `shared` is the mean if a shard had ten, as where 300 are spread over 32.
 
 Baseline: the pair's whole state, as a msgpack map with a map an interval, sent at the same flushes.
 """
@@ -39,6 +40,7 @@ TARGET = 40.0
 BATCH_NS, FLUSH_NS = 10 * MS, 50 * MS
 SHARED = 10  # pairs of a shard, where 300 are spread over 32
 QUICK_LINES = 4_000
+COUNT = HEAD_FIELDS.index("trade_count")
 
 
 def frames(path: Path, most: int | None) -> Iterator[tuple[int, bytes]]:
@@ -60,6 +62,8 @@ class Pipeline:
         self.trades: dict[str, list[bytes]] = {}
         self.quotes: dict[str, bytes] = {}
         self.sizes: list[tuple[int, int, int]] = []  # of each pair and flush: diff, message, whole state
+        self.with_a_trade: list[int] = []
+        self.counts: dict[int, int] = {}  # trades of each shard's only pair
 
     def play(self, path: Path, most: int | None) -> None:
         batch_at = flush_at = 0
@@ -114,6 +118,10 @@ class Pipeline:
         for number, size in diffs.items():
             # The only pair of its shard: the whole message is for it.
             self.sizes.append((size, len(topic) + len(body), len(msgpack.packb(full(states[number])))))
+            count = int(states[number][0][COUNT])
+            if count != self.counts.get(shard.number):
+                self.with_a_trade.append(size)
+            self.counts[shard.number] = count
 
 
 def full(groups: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -130,11 +138,14 @@ def main() -> None:
     if not args.files:
         raise SystemExit(f"no recordings in {common.RECORDINGS}: name some files")
     sizes: list[tuple[int, int, int]] = []
+    with_a_trade: list[int] = []
     for path in args.files:
         pipeline = Pipeline()
         pipeline.play(path, QUICK_LINES if args.quick else None)
         sizes += pipeline.sizes
-    kinds = dict(zip(("diff", "message", "whole state (map)"), zip(*sizes, strict=True), strict=True))
+        with_a_trade += pipeline.with_a_trade
+    diff, message, state = zip(*sizes, strict=True)
+    kinds = {"diff": diff, "with a trade": with_a_trade, "message": message, "whole state (map)": state}
     steps = (50, 90, 99, 100)
     spread = {name: [float(one) for one in np.percentile(some, steps)] for name, some in kinds.items()}
     mean = {name: fmean(some) for name, some in kinds.items()}
