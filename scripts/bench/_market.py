@@ -35,8 +35,8 @@ class Market:
 
     def __init__(self, pairs: int = 300, seed: int = 1, zipf: float = 1.0) -> None:
         self.random = np.random.default_rng(seed)
-        symbol = load(VENUE).symbol
-        ranks = {symbol(native): rank for rank, native in enumerate(natives(pairs), 1)}  # 1 is the most active
+        self.symbol = load(VENUE).symbol
+        ranks = {self.symbol(native): rank for rank, native in enumerate(natives(pairs), 1)}  # 1 is the most active
         self.names = sorted(ranks, key=lambda name: shard_of(VENUE, name))
         self.shards = [shard_of(VENUE, name) for name in self.names]
         weights = np.array([ranks[name] ** -zipf for name in self.names])
