@@ -4,7 +4,7 @@ It is modelled on our recordings: two of three trades repeat the price, a sevent
 side stays for ten trades, two of three quantities have been seen before. Times are whole milliseconds, as Binance's.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,24 +95,35 @@ class Wire:
     def messages(self, ticks: Ticks | None, send_ns: int, clock_ns: int | None = None) -> list[list[bytes]]:
         """One flush of the feed: the ticks, and the clock for the shards that have not heard it for long."""
         clock_ns = send_ns if clock_ns is None else clock_ns
-        runs: list[list[list[object]]] = [[] for _ in range(SHARDS)]
+        runs: list[tuple[list[str], list[int]]] = [([], []) for _ in range(SHARDS)]
         if ticks is not None:
             starts = np.flatnonzero(np.diff(ticks.pairs, prepend=-1))
             counts = np.diff(starts, append=len(ticks.pairs))
             for pair, count in zip(ticks.pairs[starts].tolist(), counts.tolist(), strict=True):
-                runs[self.market.shards[pair]].append([self.market.names[pair], count])
-        told = [shard for shard in range(SHARDS) if runs[shard] or clock_ns - self._heard_ns[shard] >= CLOCK_NS]
+                symbols, sizes = runs[self.market.shards[pair]]
+                symbols.append(self.market.names[pair])
+                sizes.append(count)
         records = ticks.records.tobytes() if ticks is not None else b""
+        parts = []
+        for shard, (symbols, sizes) in enumerate(runs):
+            if symbols or clock_ns - self._heard_ns[shard] >= CLOCK_NS:
+                self._sequences[shard] += 1
+                self._heard_ns[shard] = clock_ns
+                parts.append([shard, self._sequences[shard], False, symbols, sizes])
+        if not parts:
+            return []
+        if "parts" not in TickHeader._fields:  # until the new wire is merged
+            return self._one_a_shard(parts, records, send_ns, clock_ns)
+        return [[TickHeader(self.epoch, VENUE, send_ns, clock_ns, parts).pack(), records]]
+
+    def _one_a_shard(self, parts: list[Any], records: bytes, send_ns: int, clock_ns: int) -> list[list[bytes]]:
         messages, at = [], 0
-        for shard in told:
-            self._sequences[shard] += 1
-            self._heard_ns[shard] = clock_ns
-            size = RECORD.itemsize * sum(count for _, count in runs[shard])  # type: ignore[misc]
-            header = TickHeader(
-                self.epoch, VENUE, shard, self._sequences[shard], send_ns, clock_ns, False, runs[shard]
-            )  # fmt: skip
-            messages.append([header.pack(), records[at : at + size]])
-            at += size
+        for shard, seq, outage, symbols, sizes in parts:
+            end = at + RECORD.itemsize * sum(sizes)
+            runs = [list(run) for run in zip(symbols, sizes, strict=True)]
+            header = TickHeader(self.epoch, VENUE, shard, seq, send_ns, clock_ns, outage, runs)
+            messages.append([header.pack(), records[at:end]])
+            at = end
         return messages
 
 
