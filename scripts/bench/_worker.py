@@ -34,7 +34,9 @@ class Worker(Aggregator):
 
     def totals(self) -> int:
         """Trades in the candles: what must be equal to what was handed over."""
-        return sum(int(state.groups[0][COUNT]) for shard in self.shards.values() for state in shard.pairs.values())
+        return sum(
+            int(state.candles.groups[0][COUNT]) for shard in self.shards.values() for state in shard.pairs.values()
+        )
 
     def close(self) -> None:
         self._greenlets.kill()

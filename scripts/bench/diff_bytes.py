@@ -114,7 +114,7 @@ class Pipeline:
         diffs: dict[int, int] = defaultdict(int)
         for entry in Diffs.unpack(body).entries:
             diffs[entry[0]] += len(pack(entry))
-        states = {state.number: state.groups for state in shard.pairs.values()}
+        states = {state.number: state.candles.groups for state in shard.pairs.values()}
         for number, size in diffs.items():
             # The only pair of its shard: the whole message is for it.
             self.sizes.append((size, len(topic) + len(body), len(msgpack.packb(full(states[number])))))

@@ -17,7 +17,8 @@ One core, processor time, best of the rounds, and their median.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import _common as common
@@ -25,6 +26,7 @@ from _market import MS, SECOND, VENUE, Market, Ticks, Wire, decoded
 from _naive import Engine
 from _worker import Worker, worker
 
+from wick.market import candles
 from wick.stream.shards import shard_of
 from wick.wire.messages import Records
 
@@ -34,6 +36,7 @@ SATURATED, WAITING = 256, (1, 5, 32)  # flushes
 PUBLISH_S = 0.050  # aggregator.flush_ms
 BORDER_NS, BORDERS_NS = 1_719_792_000 * SECOND, 15 * SECOND  # 2024-07-01 00:00, a Monday; the shortest interval
 LEAD_NS = 300 * MS  # a section begins so long before a border
+PATHS = {"the engine's choice": None, "one by one": 10**9, "in columns": 1}  # COLUMNS_FROM of each
 RUNS = [2**power for power in range(13)]
 
 
@@ -92,9 +95,15 @@ class Bench:
         self.handed += len(ticks.pairs)
 
 
-def paths() -> dict[str, Callable[[], None]]:
-    """The engine's ways through a run, each with what makes it take that way whatever the run's length."""
-    return {"the engine's choice": lambda: None}
+@contextmanager
+def path(columns_from: int | None) -> Iterator[None]:
+    """Runs of so many ticks, or more, take the columns."""
+    chosen = getattr(candles, "COLUMNS_FROM", None)  # the engine before this one has one path only
+    if columns_from is not None and chosen is not None:
+        candles.COLUMNS_FROM = columns_from
+    yield
+    if chosen is not None:
+        candles.COLUMNS_FROM = chosen
 
 
 def sweep(engine: Worker, rounds: int, each: int) -> dict[str, dict[int, float]]:
@@ -103,20 +112,19 @@ def sweep(engine: Worker, rounds: int, each: int) -> dict[str, dict[int, float]]
     symbol, at = market.names[0], BORDER_NS + 86_400 * SECOND
     state = engine.shards[shard_of(VENUE, symbol)].pair(VENUE, symbol, 0)
     found: dict[str, dict[int, float]] = {}
-    for path, choose in paths().items():
-        choose()
-        found[path] = {}
-        for length in RUNS:
-            best = float("inf")
-            for _ in range(rounds):
+    for name in PATHS:
+        found[name] = dict.fromkeys(RUNS, float("inf"))
+    for length in RUNS:
+        for _ in range(rounds):
+            for name, columns_from in PATHS.items():
                 runs: list[Records] = []
                 for _ in range(max(2, each // length)):
                     runs.append(market.ticks(length, at, at + MS).records)
                     at += MS
-                state.ticks(runs[0])  # rolls, after a pause
-                took = measured(lambda runs=runs: [state.ticks(run) for run in runs[1:]])
-                best = min(best, took / (length * (len(runs) - 1)))
-            found[path][length] = best * 1e6
+                with path(columns_from):
+                    state.ticks(runs[0])  # rolls, after a pause
+                    took = measured(lambda runs=runs: [state.ticks(run) for run in runs[1:]])
+                found[name][length] = min(found[name][length], took / (length * (len(runs) - 1)) * 1e6)
         at += 60 * SECOND
     return found
 
@@ -156,9 +164,9 @@ def main() -> None:
             ("twelve naive candles", f"{min(baseline):.3f}", f"{median(baseline):.3f}", "", ""),
         ],
     )  # fmt: skip
-    for path, some in runs.items():
+    for name, by_length in runs.items():
         print()
-        common.bars(f"one actor by ticks a wake-up, {path}", some.items(), "us a tick")
+        common.bars(f"one actor by ticks a wake-up, {name}", by_length.items(), "us a tick")
     print()
     saturated = min(ticks[flushes])
     common.finish(
