@@ -36,7 +36,7 @@ SATURATED, WAITING = 256, (1, 5, 32)  # flushes
 PUBLISH_S = 0.050  # aggregator.flush_ms
 BORDER_NS, BORDERS_NS = 1_719_792_000 * SECOND, 15 * SECOND  # 2024-07-01 00:00, a Monday; the shortest interval
 LEAD_NS = 300 * MS  # a section begins so long before a border
-PATHS = {"the engine's choice": None, "one by one": 10**9, "in columns": 1}  # COLUMNS_FROM of each
+PATHS = {"the engine's choice": None, "one by one": 10**9, "in columns": 2}  # COLUMNS_FROM of each
 RUNS = [2**power for power in range(13)]
 
 
