@@ -8,7 +8,7 @@ import pytest
 from wick.cli import commands
 from wick.market import schema
 from wick.market.intervals import NAMES
-from wick.net.api import COLUMNS
+from wick.market.rows import COLUMNS
 from wick.ops.settings import SETTINGS
 from wick.wire.session import CloseCode, Kind
 
@@ -36,6 +36,10 @@ def test_the_protocol_document_has_every_column_of_the_api(column):
 
 def test_the_units_document_is_the_schema():
     assert schema.units_document() == UNITS
+
+
+def test_every_order_flow_field_is_defined_in_the_place_where_a_row_has_it():
+    assert schema.CANDLE_FIELDS[-len(schema.FLOW_FIELDS) :] == schema.FLOW_FIELDS
 
 
 @pytest.mark.parametrize("interval", NAMES)

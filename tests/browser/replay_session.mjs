@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import vm from "node:vm";
 
 const web = new URL("../../wick/web/", import.meta.url);
-const { SessionState, decimal, jsonCodec, liveCandle, msgpackCodec, quoteFromHead } = await import(new URL("protocol.js", web));
+const { CANDLE, SessionState, decimal, jsonCodec, liveCandle, msgpackCodec, quoteFromHead } = await import(new URL("protocol.js", web));
 
 // A classic script, as on the page: it defines globalThis.MessagePack.
 vm.runInThisContext(readFileSync(new URL("vendor/msgpack/msgpack.min.js", web), "utf8"));
@@ -42,4 +42,4 @@ const encoded = requests.map((request) => {
 });
 const decimals = (given.decimals ?? []).map(([mantissa, places]) => decimal(BigInt(mantissa), places));
 const plain = (_, value) => (typeof value === "bigint" ? String(value) : value);
-process.stdout.write(JSON.stringify({ events, requests: encoded, decimals }, plain));
+process.stdout.write(JSON.stringify({ events, requests: encoded, decimals, fields: Object.entries(CANDLE) }, plain));

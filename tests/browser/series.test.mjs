@@ -105,8 +105,9 @@ test("holes are counted among the newest candles", () => {
   assert.equal(series.holes((open) => open + 30, 5), 0);
 });
 
-test("history's columns may stand in any order", () => {
-  const columns = ["flags", "open_time_ms", "close", "open"];
-  const [one] = candlesFromHistory({ columns, rows: [[1, 10, "5.5", "4"]] });
-  assert.deepEqual([one.openTimeMs, one.flags, one.open, one.close], [10, 1, "4", "5.5"]);
+test("history's columns may stand in any order, and what is not known stays so", () => {
+  const columns = ["flags", "open_time_ms", "close", "taker_buy_quote_volume", "cvd", "vwap"];
+  const [one, other] = candlesFromHistory({ columns, rows: [[1, 10, "5.5", "4", "-2", 0.5], [1, 20, "5", "3", null, null]] });
+  assert.deepEqual(one, { flags: 1, openTimeMs: 10, close: "5.5", takerBuyQuoteVolume: "4", cvd: "-2", vwap: 0.5 });
+  assert.deepEqual([other.openTimeMs, other.cvd, other.vwap], [20, null, null]);
 });

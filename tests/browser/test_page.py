@@ -11,7 +11,9 @@ import pytest
 from tests.browser.chromium import Page, until
 from tests.browser.stored_history import ROWS
 from tests.browser.system import SYMBOLS, RunningWick, free_port
+from tests.browser.test_protocol_js import camel
 from wick.market.intervals import NAMES
+from wick.market.rows import COLUMNS
 
 pytestmark = pytest.mark.browser
 
@@ -46,11 +48,10 @@ STATUS = "document.body.dataset.status"
 BANNER = "document.querySelector('#banner')"
 OPERATED = ("button", "searchbox", "link", "listbox", "option")
 OPEN_TIMES = "wick.candles.map((candle) => candle.openTimeMs)"
-FIELDS = {
-    "openTimeMs": "open_time_ms", "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume",
-    "quoteVolume": "quote_volume", "tradeCount": "trade_count", "takerBuyVolume": "taker_buy_volume",
-    "takerBuyQuoteVolume": "taker_buy_quote_volume", "revision": "revision",
-}  # fmt: skip
+FIELDS = {camel(name): name for name in COLUMNS if name not in ("close_time_ms", "flags")}
+
+
+SHOWN_PAIRS = "[...document.querySelectorAll('.legend .pair:not([hidden])')].map((pair) => pair.textContent)"
 
 
 def text(page: Page, selector: str) -> str:
@@ -170,6 +171,17 @@ def test_the_legend_tells_the_candle_under_the_crosshair(open_page: OpenPage, ru
         assert f"{label}{float(candle[field]):,.2f}" in shown
     assert "Taker buy40%" in shown
     assert "Trades40" in shown
+    assert f"VWAP{candle['vwap']:,.2f}Delta\u22121.000CVD\u2212123.5Max trade1.235" in shown
+
+
+def test_the_legend_shows_of_the_live_candle_what_is_known_and_no_more(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:1M")
+    page.wait_for("wick.loaded && wick.candles.at(-1)?.tradeCount > 0 && !(wick.candles.at(-1).flags & 1)")
+    page.wait_for(f"{SHOWN_PAIRS}.some((text) => /^VWAP[0-9,]+[.][0-9]{{2}}$/.test(text))")
+    shown = page.evaluate(SHOWN_PAIRS)
+    labels = ("Taker buy", "VWAP", "Delta", "CVD", "Max trade")
+    told = [label for label in labels if any(text.startswith(label) for text in shown)]
+    assert told == ["Taker buy", "VWAP", "Delta"]
 
 
 def test_nothing_sticks_out_of_a_phone_and_the_list_is_a_drawer(open_page: OpenPage) -> None:

@@ -1,6 +1,7 @@
 """The page's session client in node against the engine's codec, diffs and candles: one set of vectors for both."""
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 
 from wick.market.intervals import by_name
 from wick.market.numbers import format_decimal
-from wick.market.schema import CANDLE_FIELDS, HEAD_FIELDS, LIVE_FIELDS, Flag
-from wick.net.api import readable
+from wick.market.rows import COLUMNS, readable
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, HEAD_FIELDS, LIVE_FIELDS, Flag
 from wick.stream import diffs
 from wick.stream.shard import live_row
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
@@ -26,12 +27,6 @@ EPOCH = 1_795_384_128_465_000_000  # nanoseconds: beyond what a double holds
 OPEN_MS, MINUTE_MS = 1_795_384_080_000, 60_000
 PRICE_DECIMALS, QUANTITY_DECIMALS = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
 EDGES = [sign * (2**bits + step) for bits in (31, 52, 53, 63, 64, 80, 127) for step in (-1, 0, 1) for sign in (1, -1)]
-CANDLE = {
-    "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume", "quoteVolume": "quote_volume",
-    "tradeCount": "trade_count", "takerBuyVolume": "taker_buy_volume", "takerBuyQuoteVolume": "taker_buy_quote_volume",
-    "openTimeMs": "open_time_ms", "flags": "flags", "revision": "revision",
-}  # fmt: skip
-
 node = shutil.which("node")
 pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
 both_codecs = pytest.mark.parametrize("codec", ["msgpack", "json"])
@@ -59,14 +54,20 @@ def texts(groups: list[list[int]]) -> list[list[str]]:
     return [[str(value) for value in group] for group in groups]
 
 
-def as_candle(row: list[int]) -> dict[str, Any]:
+def camel(name: str) -> str:
+    """A field's name as the page writes it."""
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def as_candle(row: list[Any], but: tuple[str, ...] = ()) -> dict[str, Any]:
     """A candle's row as the HTTP API writes it, under the page's names."""
-    columns = (
-        "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
-        "taker_buy_volume", "taker_buy_quote_volume", "flags", "revision",
-    )  # fmt: skip
-    named = dict(zip(columns, readable(row), strict=True))
-    return {ours: named[theirs] for ours, theirs in CANDLE.items()}
+    values = json.loads(json.dumps(readable(row)))
+    return {camel(name): values[name] for name in COLUMNS if name not in but}
+
+
+def same_fields(candle: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    return {name: candle[name] for name in expected}
 
 
 def some_state(rng: random.Random) -> list[list[int]]:
@@ -87,16 +88,25 @@ def some_state(rng: random.Random) -> list[list[int]]:
     return [list(head.values()), list(live.values())]
 
 
-def some_row(rng: random.Random, open_ms: int, flags: int = Flag.CLOSED) -> list[int]:
+def some_row(rng: random.Random, open_ms: int, flags: int = Flag.CLOSED) -> list[Any]:
     price, volume = rng.randrange(1, 10**6), rng.randrange(1, 10**18)
-    values = {
+    values = dict.fromkeys(CANDLE_FIELDS) | {
         "open_time_ms": open_ms, "close_time_ms": open_ms + MINUTE_MS, "revision": 2, "flags": flags,
         "price_decimals": 5, "quantity_decimals": 8, "open": price, "high": price + 10, "low": price - 1,
         "close": price + 2, "volume": volume, "quote_volume": volume * price, "trade_count": 99,
         "taker_buy_volume": volume // 2,
         "taker_buy_quote_volume": volume * price // 2, "first_trade_id": 1, "last_trade_id": 99,
     }  # fmt: skip
+    exact = ("delta", "delta_max", "delta_min", "cvd", "max_trade_size", "large_trade_volume", "large_trade_delta")
+    flow = {name: rng.choice([0, None, rng.choice(EDGES), rng.randrange(-(10**12), 10**12)]) for name in exact}
+    ratios = [rng.uniform(-1, 1), 0.0, -0.5, 1e-300, 1e300, math.nan, None]
+    real = {name: rng.choice(ratios) for name in ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")}
+    values |= {**flow, **real, "cvd_anchor_ms": rng.choice([open_ms, None])}
     return [values[field] for field in CANDLE_FIELDS]
+
+
+def test_the_page_has_the_fields_of_a_row_that_the_engine_has() -> None:
+    assert replay("json", [], [TICKER])["fields"] == [list(field) for field in CANDLE]
 
 
 @both_codecs
@@ -137,20 +147,41 @@ def test_the_live_candle_is_the_engines_to_the_last_digit(codec: str) -> None:
     states = [some_state(rng) for _ in range(20)]
     messages = [ack(CANDLES)] + [[Kind.SNAPSHOT, 7, EPOCH, seq, state, []] for seq, state in enumerate(states)]
     for event, (head, live) in zip(replay(codec, messages, [CANDLES])["events"][1:], states, strict=True):
-        expected = as_candle(live_row(head, live, by_name("1m").close_ms(live[0])))
-        assert {field: event["live"][field] for field in CANDLE} == expected
+        row = live_row(head, live, by_name("1m").close_ms(live[0]))
+        expected = as_candle(row, ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS))
+        assert same_fields(event["live"], expected) == expected
+
+
+def test_of_the_live_candles_order_flow_the_page_knows_what_the_totals_tell_and_nothing_else() -> None:
+    state = some_state(random.Random(21))
+    head, live = dict(zip(HEAD_FIELDS, state[0], strict=True)), dict(zip(LIVE_FIELDS, state[1], strict=True))
+    volume, bought = (head[name] - live[f"{name}0"] for name in ("volume", "taker_buy_volume"))
+    turnover, count = (head[name] - live[f"{name}0"] for name in ("quote_volume", "trade_count"))
+    quiet = deepcopy(state)
+    for index, name in enumerate(LIVE_FIELDS):
+        if name.endswith("0"):
+            quiet[1][index] = head[name.removesuffix("0")]
+    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, state, []], [Kind.SNAPSHOT, 7, EPOCH, 2, quiet, []]]
+    traded, untraded = (event["live"] for event in replay("msgpack", messages, [CANDLES])["events"][1:])
+    assert traded["delta"] == format_decimal(2 * bought - volume, 8)
+    assert traded["vwap"] == pytest.approx(turnover / volume / 100, rel=1e-14)
+    assert traded["deltaRatio"] == pytest.approx((2 * bought - volume) / volume, rel=1e-14)
+    assert traded["avgTradeSize"] == pytest.approx(volume / 10**8 / count, rel=1e-14)
+    known = ("delta", "vwap", "delta_ratio", "avg_trade_size")
+    assert [untraded[camel(name)] for name in known] == ["0", None, 0, 0]
+    unknown = [camel(name) for name in FLOW_FIELDS if name not in known]
+    assert {one[name] for one in (traded, untraded) for name in unknown} == {None}
 
 
 @both_codecs
 def test_rows_become_the_candles_that_the_api_gives(codec: str) -> None:
     rng = random.Random(8)
-    rows = [some_row(rng, OPEN_MS - step * MINUTE_MS) for step in (3, 2, 1)]
+    rows = [some_row(rng, OPEN_MS - step * MINUTE_MS) for step in range(30, 0, -1)]
     closed = some_row(rng, OPEN_MS, Flag.CLOSED | Flag.SUSPECT)
     messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, some_state(rng), rows], [Kind.CLOSE, 7, closed]]
     _, snapshot, close = replay(codec, messages, [CANDLES])["events"]
-    told = [{field: candle[field] for field in CANDLE} for candle in snapshot["candles"]]
-    assert told == [as_candle(row) for row in rows]
-    assert {field: close["candle"][field] for field in CANDLE} == as_candle(closed)
+    for told, row in zip([*snapshot["candles"], close["candle"]], [*rows, closed], strict=True):
+        assert same_fields(told, as_candle(row)) == as_candle(row)
     assert close["candle"]["closeTimeMs"] == OPEN_MS + MINUTE_MS
 
 
@@ -166,7 +197,9 @@ def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None
         [Kind.DIFF, 7, EPOCH, 2, 2, [0, 1, 1]],
     ]
     _, _, rolled, ordinary = replay("msgpack", messages, [CANDLES])["events"]
-    assert {field: rolled["rolled"][field] for field in CANDLE} == as_candle(live_row(*before, OPEN_MS + MINUTE_MS))
+    row = live_row(*before, OPEN_MS + MINUTE_MS)
+    expected = as_candle(row, ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS))
+    assert same_fields(rolled["rolled"], expected) == expected
     assert rolled["live"]["openTimeMs"] == OPEN_MS + MINUTE_MS
     assert ordinary["rolled"] is None
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.making import BASE_MS, capture, depth, packed, trade
-from wick.cli import _report, _rows, main
+from wick.cli import _offline, _report, _rows, main
 
-HEADER = (
-    "venue,symbol,interval,open_time_ms,close_time_ms,open,high,low,close,volume,quote_volume,trade_count,"
-    "taker_buy_volume,taker_buy_quote_volume,closed"
-)
+AGREED = (
+    "venue", "symbol", "interval", "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume",
+    "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -36,16 +36,22 @@ def candles(capsys):
 # ---------------------------------------------------------------------- what is written
 
 
-def test_csv_has_the_agreed_columns_and_plain_decimals_to_the_last_digit(tmp_path, capsys):
+def agreed(rows: list[dict[str, str]]) -> list[str]:
+    """Of each row the columns that every candle has, whatever else is known of it."""
+    return [",".join([*(row[name] for name in AGREED), row["closed"]]) for row in rows]
+
+
+def test_csv_has_the_agreed_columns_and_plain_decimals_to_the_last_digit(tmp_path, candles):
     path = capture(
         tmp_path / "a",
         trade(1, 1_000, "0.00000001", "123456789.00000001"),
         trade(2, 59_999, "3", "10", m=True),
         trade(3, 60_000, "2.50", "1"),
     )
-    assert main(["candles", str(path), "--interval", "1m"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        HEADER,
+    status, rows, _ = candles(path)
+    assert status == 0
+    assert [(*list(row)[: len(AGREED)], list(row)[-1]) for row in rows] == [(*AGREED, "closed")] * 2
+    assert agreed(rows) == [
         f"binance,BTC-USDT,1m,{BASE_MS},{BASE_MS + 60_000},0.00000001,3,0.00000001,3,123456799.00000001,"
         "31.2345678900000001,2,123456789.00000001,1.2345678900000001,1",
         f"binance,BTC-USDT,1m,{BASE_MS + 60_000},{BASE_MS + 120_000},2.5,2.5,2.5,2.5,1,2.5,1,1,2.5,0",
@@ -56,7 +62,6 @@ def test_json_has_an_object_a_line_with_flags_and_revision(tmp_path, capsys):
     path = capture(tmp_path / "a", trade(1, 1_000), trade(2, 90_000), trade(3, 150_000), trade(4, 100_000))
     assert main(["candles", str(path), "--interval", "1m", "--format", "json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [list(row) for row in rows] == [[*HEADER.split(","), "flags", "revision"]] * 3
     assert rows[0]["open_time_ms"] == BASE_MS
     assert rows[0]["open"] == "100.5"
     assert [row["trade_count"] for row in rows] == [1, 2, 1]
@@ -152,6 +157,31 @@ def test_a_trade_too_late_for_a_written_row_is_named(tmp_path, candles):
     assert status == 1
     assert f"{path}:4: trade comes too late" in err
     assert rows[0]["trade_count"] == "1"
+
+
+# ---------------------------------------------------------------------- what counts as large
+
+
+@pytest.mark.parametrize(("given", "taken"), [((), (100_000, 0)), (("--large-notional", "2500.50"), (25005, 1))])
+def test_what_counts_as_large_is_handed_to_the_engine_exactly(given, taken, tmp_path, monkeypatch):
+    seen = []
+
+    class Watched(_offline.OfflineCandles):
+        def __init__(self, *arguments, **options):
+            seen.append(options["large_notional"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(_offline, "OfflineCandles", Watched)
+    path = capture(tmp_path / "a", trade(1, 1_000))
+    assert main(["candles", str(path), "--interval", "1m", *given]) == 0
+    assert seen == [taken]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e5", "nan", "much", ""])
+def test_what_cannot_count_as_large_is_refused_by_name(text, tmp_path, capsys):
+    path = capture(tmp_path / "a", trade(1, 1_000))
+    assert main(["candles", str(path), "--interval", "1m", f"--large-notional={text}"]) == 2
+    assert f"--large-notional: {text!r} is wrong: valid is a plain decimal number above 0" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------- what cannot be used
@@ -307,9 +337,10 @@ def dump(
 def test_every_kind_of_dump_gives_the_same_candles(kind, header, unit, packing, tmp_path, candles):
     status, rows, err = candles(packed(dump(tmp_path, kind, header=header, unit=unit), packing))
     assert (status, err) == (0, "")
-    assert [list(row.values())[3:] for row in rows] == [
-        f"{BASE_MS} {BASE_MS + 60_000} 10.5 11 10.5 11 1.5 16 {2 if kind == 'trades' else 4} 0.5 5.5 1".split(),
-        f"{BASE_MS + 60_000} {BASE_MS + 120_000} 12.25 12.25 12.25 12.25 2 24.5 1 2 24.5 0".split(),
+    count = 2 if kind == "trades" else 4
+    assert agreed(rows) == [
+        f"binance,BTC-USDT,1m,{BASE_MS},{BASE_MS + 60_000},10.5,11,10.5,11,1.5,16,{count},0.5,5.5,1",
+        f"binance,BTC-USDT,1m,{BASE_MS + 60_000},{BASE_MS + 120_000},12.25,12.25,12.25,12.25,2,24.5,1,2,24.5,0",
     ]
 
 
@@ -483,7 +514,7 @@ def _wick(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
     path = capture(tmp_path / "a", trade(1, 0), trade(2, 86_400_000), trade(3, 86_400_001))
     process = _wick("candles", path, "--interval", "15s")
-    assert process.stdout.readline().decode().strip() == HEADER
+    assert process.stdout.readline().decode().strip() == ",".join(_rows.HEADER)
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(20) == 128 + signal.SIGPIPE

@@ -1,19 +1,24 @@
-"""The order in which rows leave, with revisions, and with more of them than memory is given."""
+"""The order in which rows leave, with revisions and more of them than memory is given; and what is written of each."""
 
+import csv
+import io
+import json
+import math
 import random
 
 import pytest
 
 from wick.cli import _rows
-from wick.cli._rows import Rows, Spool
+from wick.cli._rows import HEADER, OUTS, Rows, Spool
 from wick.market.intervals import by_name
+from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS, Flag
 
 HOUR = 3_600_000
 INTERVALS = [by_name(name) for name in ("15s", "1m", "1h")]
 
 
 def row(interval: str, open_ms: int, revision: int = 0) -> list[int]:
-    return [open_ms, by_name(interval).close_ms(open_ms), revision, 1, *[0] * 13]
+    return [open_ms, by_name(interval).close_ms(open_ms), revision, 1, *[0] * (len(CANDLE_FIELDS) - 4)]
 
 
 @pytest.fixture
@@ -81,3 +86,83 @@ def test_a_spool_gives_back_what_it_got_whatever_the_turns(monkeypatch):
     while spool:
         popped.append(spool.pop())
     assert popped == pushed
+
+
+# ---------------------------------------------------------------------- what is written
+
+MINUTE = {
+    "open_time_ms": 1_723_161_600_000, "close_time_ms": 1_723_161_660_000, "revision": 1,
+    "flags": Flag.CLOSED | Flag.REVISED, "price_decimals": 2, "quantity_decimals": 5, "open": 6183763,
+    "high": 6183764, "low": 6183700, "close": 6183700, "volume": 300_000, "quote_volume": 18550000000001,
+    "trade_count": 3, "taker_buy_volume": 100_000, "taker_buy_quote_volume": 6183763, "first_trade_id": 7,
+    "last_trade_id": 9, "delta": -100_000, "delta_max": 0, "delta_min": -200_001, "cvd": -(10**25),
+    "cvd_anchor_ms": 1_723_161_600_000, "max_trade_size": 150_000, "large_trade_volume": 0, "large_trade_delta": 0,
+    "vwap": 61833.33333333667, "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63,
+}  # fmt: skip
+UNKNOWN = MINUTE | dict.fromkeys(FLOW_FIELDS) | {"flags": 0}
+QUIET = MINUTE | {"vwap": math.nan, "delta": 0, "flags": Flag.CLOSED | Flag.EMPTY}
+
+
+def out(form: str, *candles: dict[str, object]) -> str:
+    """What is written of these candles."""
+    text = io.StringIO()
+    writer = OUTS[form](text)
+    for candle in candles:
+        assert tuple(candle) == CANDLE_FIELDS
+        writer.write(writer.text("binance", "BTC-USDT", "1m", list(candle.values())))
+    writer.finish()
+    return text.getvalue()
+
+
+def test_csv_has_every_field_of_a_candle_to_the_last_digit():
+    first, *lines = csv.reader(io.StringIO(out("csv", MINUTE)))
+    assert tuple(first) == HEADER
+    assert {*CANDLE_FIELDS} - {*first} == {"price_decimals", "quantity_decimals"}
+    assert [" ".join(line) for line in lines] == [
+        "binance BTC-USDT 1m 1723161600000 1723161660000 61837.63 61837.64 61837 61837 3 1855000.0000001 3 1 0.6183763"
+        " 7 9 -1 0 -2.00001 -100000000000000000000 1723161600000 1.5 0 0 61833.33333333667 -0.3333333333333333 1.0"
+        " 1.5e-05 -0.63 1 closed revised 1"
+    ]  # fmt: skip
+
+
+def test_ratios_in_csv_read_back_as_the_very_same_floats():
+    chance = random.Random(3)
+    for _ in range(200):
+        value = chance.uniform(-1, 1) * 10.0 ** chance.randrange(-300, 300)
+        (line,) = csv.DictReader(io.StringIO(out("csv", MINUTE | {"kyle_lambda": value})))
+        assert float(line["kyle_lambda"]) == value
+
+
+def test_what_is_not_known_is_an_empty_cell_in_csv_and_null_in_json():
+    (line,) = csv.DictReader(io.StringIO(out("csv", UNKNOWN)))
+    assert {name for name, text in line.items() if text == ""} == {*FLOW_FIELDS, "flags"}
+    item = json.loads(out("json", UNKNOWN))
+    assert {name for name, value in item.items() if value is None} == {*FLOW_FIELDS}
+    (line,) = csv.DictReader(io.StringIO(out("csv", QUIET)))
+    assert (line["vwap"], line["delta"]) == ("", "0")
+    assert json.loads(out("json", QUIET))["vwap"] is None
+
+
+def test_json_has_decimals_as_texts_and_the_rest_as_numbers():
+    item = json.loads(out("json", MINUTE))
+    assert tuple(item) == HEADER
+    assert item == {
+        "venue": "binance", "symbol": "BTC-USDT", "interval": "1m", "open_time_ms": 1_723_161_600_000,
+        "close_time_ms": 1_723_161_660_000, "open": "61837.63", "high": "61837.64", "low": "61837", "close": "61837",
+        "volume": "3", "quote_volume": "1855000.0000001", "trade_count": 3, "taker_buy_volume": "1",
+        "taker_buy_quote_volume": "0.6183763", "first_trade_id": 7, "last_trade_id": 9, "delta": "-1",
+        "delta_max": "0", "delta_min": "-2.00001", "cvd": "-100000000000000000000", "cvd_anchor_ms": 1_723_161_600_000,
+        "max_trade_size": "1.5", "large_trade_volume": "0", "large_trade_delta": "0", "vwap": 61833.33333333667,
+        "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63, "revision": 1,
+        "flags": ["closed", "revised"], "closed": True,
+    }  # fmt: skip
+
+
+def test_a_table_shows_what_a_person_looks_for_and_a_dash_where_nothing_is_known():
+    title, *lines = out("table", MINUTE, QUIET, UNKNOWN).splitlines()
+    for name in ("high", "volume", "trades", "vwap", "delta", "cvd", "max trade"):
+        end = title.index(f" {name}") + 1 + len(name)
+        assert all(line[end - 1] != " " and line[end : end + 1] in (" ", "") for line in lines), name
+    assert lines[0].split()[8:] == ["3", "3", "61833.33", "-1", "-100000000000000000000", "1.5"]
+    assert lines[1].split()[8:] == ["3", "3", "-", "0", "-100000000000000000000", "1.5"]
+    assert lines[2].split()[8:] == ["3", "3", "-", "-", "-", "-", "live"]

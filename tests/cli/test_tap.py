@@ -1,6 +1,7 @@
 """wick tap: any stream, decoded, a line a message, and nothing that a terminal would act upon."""
 
 import json
+import math
 from contextlib import closing, contextmanager
 
 import pytest
@@ -14,7 +15,16 @@ from wick.market.trades import DepthUpdate, Quote, Trade
 from wick.ops.settings import load
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack
-from wick.wire.messages import Closes, TickHeader, closes_topic, depth_frames, pack_quote, pack_trade, stats_topic
+from wick.wire.messages import (
+    Closes,
+    TickHeader,
+    closes_topic,
+    depth_frames,
+    pack_quote,
+    pack_trade,
+    stats_topic,
+    ticks_topic,
+)
 
 __all__ = ["data_dir"]
 
@@ -23,14 +33,15 @@ QUOTE = Quote("ETH-USDT", 8, 250001, 15, 250002, 3, 2, 1)
 
 
 def ticks(_="feed-0"):
-    header = TickHeader(1, "binance", 7, 5, 0, 0, False, [["BTC-USDT", 1], ["ETH-USDT", 1]])
-    return [[header.topic, header.pack(), pack_trade(TRADE, 11) + pack_quote(QUOTE, 12)]]
+    header = TickHeader(1, "binance", 0, 0, [[7, 5, False, ["BTC-USDT", "ETH-USDT"], [1, 1]]])
+    return [[ticks_topic("binance", 7), header.pack(), pack_trade(TRADE, 11) + pack_quote(QUOTE, 12)]]
 
 
 def closes(_="aggregator-0"):
-    values = dict(zip(CANDLE_FIELDS, range(100, 117), strict=True))
-    values |= {"flags": Flag.CLOSED | Flag.SUSPECT, "price_decimals": 2, "quantity_decimals": 1, "close": 6183763}
-    rows = [["binance", "BTC-USDT", name, *map(int, values.values())] for name in ("1m", "5m")]
+    values = {name: number for number, name in enumerate(CANDLE_FIELDS, 100)}
+    values |= {"flags": int(Flag.CLOSED | Flag.SUSPECT), "price_decimals": 2, "quantity_decimals": 1, "close": 6183763}
+    values |= {"delta": -117, "cvd": None, "vwap": math.nan, "kyle_lambda": -0.25}
+    rows = [["binance", "BTC-USDT", name, *values.values()] for name in ("1m", "5m")]
     return [[closes_topic(3), Closes(1, 4, 0, rows).pack()]]
 
 
@@ -82,6 +93,13 @@ def test_a_closed_candle_is_told_with_its_flags_by_name(data_dir, capsys):
     assert item["topic"] == "closes.binance.BTC-USDT.5m"
     assert (item["flags"], item["close"], item["seq"]) == ("closed,suspect", "61837.63", 4)
     assert (item["volume"], item["quote_volume"], item["trade_count"]) == ("11", "0.111", 112)
+    assert (item["delta"], item["kyle_lambda"], item["cvd"], item["vwap"]) == ("-11.7", -0.25, None, None)
+
+
+def test_what_is_not_known_of_a_candle_is_a_dash_in_a_line(data_dir, capsys):
+    with publishing(data_dir, closes, "aggregator-0"):
+        (line,) = said(capsys, "closes.*.BTC-USDT.5m", "--count", "1")
+    assert {"delta=-11.7", "cvd=-", "vwap=-", "kyle_lambda=-0.25"} <= set(line.split())
 
 
 def test_stats_are_told_in_braces(data_dir, capsys):
@@ -176,5 +194,5 @@ def test_only_the_shards_that_a_glob_can_concern_are_followed(data_dir):
 
 def test_values_within_values_stay_on_one_line():
     assert tap._text({"a": {"b": 1}, "c": [1, 2]}) == "{a={b=1} c=[1, 2]}"
-    assert tap._text(None) == "None"
+    assert tap._text(None) == "-"
     assert NAMES[2] == "1m", "the name that the diff above is told by"

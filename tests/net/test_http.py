@@ -1,12 +1,17 @@
 """HTTP on a real front: who is answered, with what, and what is refused."""
 
 import json
+import math
 import socket
 
 import pytest
 
 from tests.net.front_process import PAGE_ORIGIN, ROOT, wait_for
 from wick.market.intervals import NAMES
+from wick.market.numbers import format_decimal
+from wick.market.rows import COLUMNS
+from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS, Flag
+from wick.net.api import join
 
 WEB = ROOT / "wick" / "web"
 
@@ -181,12 +186,57 @@ def test_the_live_candle_is_served_in_plain_decimals(front, worker):
     answer = wait_for(served, "the candle")
     (row,) = answer["rows"]
     candle = dict(zip(answer["columns"], row, strict=True))
-    assert candle == {
+    assert list(candle) == list(COLUMNS)
+    assert {name for name, value in candle.items() if value is None} == {*FLOW_FIELDS}, "diffs do not tell them"
+    assert {name: value for name, value in candle.items() if value is not None} == {
         "open_time_ms": opened, "close_time_ms": opened + 60_000, "open": "61837", "high": "61838", "low": "61836",
         "close": "61837.63", "volume": "0.4", "quote_volume": "247.35052", "trade_count": 2, "taker_buy_volume": "0.2",
-        "taker_buy_quote_volume": "123.67526", "flags": 0, "revision": 0,
+        "taker_buy_quote_volume": "123.67526", "flags": 0, "revision": 0, "first_trade_id": 0, "last_trade_id": 0,
     }  # fmt: skip
     assert front.ask(f"/api/v1/candles?venue=binance&symbol=LIVE-USDT&interval=1m&to={opened}")["rows"] == []
+
+
+def test_a_closed_candle_is_served_with_its_order_flow_and_null_where_there_is_no_number(front, worker):
+    opened = 1_723_161_600_000
+    row = dict.fromkeys(CANDLE_FIELDS, 0) | {
+        "open_time_ms": opened, "close_time_ms": opened + 60_000, "flags": 1, "price_decimals": 2,
+        "quantity_decimals": 3, "volume": 5000, "delta": -1500, "delta_min": -2**70, "cvd": 2**70, "vwap": math.nan,
+        "cvd_anchor_ms": opened, "delta_ratio": -0.3, "tick_rv": 1e-05, "kyle_lambda": -2.5,
+    }  # fmt: skip
+
+    def served():
+        worker.publish("FLOW-USDT", head=[1, 1])
+        worker.close_candle("FLOW-USDT", "1m", list(row.values()))
+        answer = front.ask("/api/v1/candles?venue=binance&symbol=FLOW-USDT&interval=1m")
+        return answer if answer.get("rows") else None
+
+    answer = wait_for(served, "the candle")
+    candle = dict(zip(answer["columns"], answer["rows"][0], strict=True))
+    assert {name: candle[name] for name in FLOW_FIELDS} == {
+        "delta": "-1.5", "delta_max": "0", "delta_min": format_decimal(-2**70, 3), "cvd": format_decimal(2**70, 3),
+        "cvd_anchor_ms": opened, "max_trade_size": "0", "large_trade_volume": "0", "large_trade_delta": "0",
+        "vwap": None, "delta_ratio": -0.3, "avg_trade_size": 0, "tick_rv": 1e-05, "kyle_lambda": -2.5,
+    }  # fmt: skip
+
+
+CLOSED, PARTIAL = int(Flag.CLOSED), int(Flag.PARTIAL)
+
+
+@pytest.mark.parametrize(
+    ("stored", "recent", "joined"),
+    [
+        ((CLOSED, 0), (CLOSED, 1), (CLOSED, 1)),
+        ((CLOSED, 1), (CLOSED, 0), (CLOSED, 1)),
+        ((CLOSED, 0), (CLOSED | PARTIAL, 2), (CLOSED, 0)),
+        ((CLOSED, 0), (0, 0), (CLOSED, 0)),  # made of diffs: it knows less than what has closed
+        ((CLOSED | PARTIAL, 0), (0, 0), (CLOSED | PARTIAL, 0)),
+    ],
+)
+def test_of_two_rows_of_a_candle_the_better_one_is_served(stored, recent, joined):
+    def row(flags, revision):
+        return [60_000, 120_000, revision, flags]
+
+    assert join([row(*stored)], [row(*recent)], None) == [row(*joined)]
 
 
 def test_the_page_of_a_named_origin_is_no_reason_to_answer_another_host(front):

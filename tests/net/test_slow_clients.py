@@ -5,6 +5,7 @@ import pytest
 from tests.net.front_process import wait_for
 from tests.net.raw_client import DIFF, ROUNDS, SNAPSHOT, big, flood, introduce, raw
 from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE
 from wick.wire.session import Kind
 
 
@@ -100,7 +101,7 @@ def test_what_is_published_while_a_snapshot_is_on_its_way_is_not_taken_back_by_i
         asked = worker.asked
         worker.answering.clear()
         worker.lose_closes("RACE-USDT")
-        worker.close_candle("RACE-USDT", "1m", [0] * 17)
+        worker.close_candle("RACE-USDT", "1m", [0] * len(CANDLE))
         wait_for(lambda: worker.asked > asked, "the question")
         worker.publish("RACE-USDT", head=[4242])
         worker.publish("PACE-USDT", head=[4242])

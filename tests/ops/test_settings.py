@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wick.errors import SettingError
 from wick.ops import settings as table
-from wick.ops.setting import BOOLEAN, INTEGER, LIST, NUMBER, SPEED, TEXT, as_text
+from wick.ops.setting import BOOLEAN, DECIMAL, INTEGER, LIST, NUMBER, SPEED, TEXT, as_text
 from wick.ops.settings import SETTINGS, docs_table, load, role_settings, split_options, to_environment
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +163,24 @@ def test_a_speed_is_above_zero_or_max(text: str) -> None:
         assert load(["--exchange-speed", good], {})["exchange.speed"] == good
 
 
+@pytest.mark.parametrize("text", ["0", "0.00", "-1", "+1", "nan", "inf", "1e5", "much", "", "1.", "9" * 40])
+def test_a_decimal_is_plain_and_above_zero(text: str) -> None:
+    assert refusal([f"--aggregator-large-notional={text}"]) == (
+        f"aggregator.large_notional = {text!r} (from option --aggregator-large-notional) is wrong: "
+        "valid is a plain decimal number above 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("2500.5", "2500.5"), ("'0.25'", "0.25"), ("100000", "100000"), ("1e-5", "0.00001")]
+)
+def test_a_decimal_may_be_a_number_or_a_text_in_toml_and_stays_exact(text: str, value: str) -> None:
+    toml(f"[aggregator]\nlarge_notional = {text}\n")
+    assert load([], {})["aggregator.large_notional"] == value
+    toml("[aggregator]\nlarge_notional = inf\n")
+    assert refusal().startswith("aggregator.large_notional = inf (from wick.toml) is wrong: valid is a plain decimal")
+
+
 def test_a_boolean_is_spelt_in_the_usual_ways_and_no_other() -> None:
     for text, value in (("true", True), ("Yes", True), ("1", True), ("OFF", False), ("no", False), ("0", False)):
         assert load([], {"WICK_FRONT_OPEN": text})["front.open"] is value
@@ -252,4 +270,4 @@ def test_the_docs_are_the_table() -> None:
 def test_every_setting_is_read_somewhere() -> None:
     source = "\n".join(path.read_text() for path in (ROOT / "wick").rglob("*.py"))
     assert [setting.name for setting in SETTINGS if f'["{setting.name}"]' not in source] == []
-    assert {setting.type for setting in SETTINGS} == {TEXT, INTEGER, NUMBER, BOOLEAN, LIST, SPEED}
+    assert {setting.type for setting in SETTINGS} == {TEXT, INTEGER, NUMBER, BOOLEAN, LIST, SPEED, DECIMAL}

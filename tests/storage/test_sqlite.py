@@ -1,5 +1,6 @@
 """The SQLite store: the same table whatever order rows come in, exact integers, all or nothing."""
 
+import math
 import sqlite3
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from wick.errors import StoreError
 from wick.market.candles import PARTIAL
-from wick.market.schema import CANDLE_FIELDS
-from wick.storage.sqlite import SqliteStore
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PLAIN, REAL
+from wick.storage.sqlite import VERSION, SqliteStore
 
 F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
 
@@ -67,16 +68,48 @@ def test_a_partial_candle_of_a_higher_revision_does_not_replace_a_complete_one(s
     assert candles(store) == [complete[3:]]
 
 
+EXACT = [name for name, kind in CANDLE if kind not in (PLAIN, REAL)]
+REALS = [name for name, kind in CANDLE if kind == REAL]
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(st.integers(), st.integers(-(2**200), 2**200)), min_size=11, max_size=11))
+@given(st.lists(st.one_of(st.integers(), st.integers(-(2**200), 2**200)), min_size=len(EXACT), max_size=len(EXACT)))
 def test_integers_of_any_size_come_back_exactly(numbers):
     store = SqliteStore(":memory:")
-    fields = [name for name in CANDLE_FIELDS if name not in ("open_time_ms", "close_time_ms", "revision", "flags",
-                                                             "price_decimals", "quantity_decimals")]  # fmt: skip
-    written = row(**dict(zip(fields, numbers, strict=True)))
+    written = row(**dict(zip(EXACT, numbers, strict=True)))
     store.write([written], {})
     assert candles(store) == [written[3:]]
     store.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=len(REALS), max_size=len(REALS)))
+def test_ratios_come_back_as_the_very_same_floats(numbers):
+    store = SqliteStore(":memory:")
+    store.write([row(**dict(zip(REALS, numbers, strict=True)))], {})
+    given_back = [candles(store)[0][F[name]] for name in REALS]
+    assert [(value.hex(), type(value)) for value in given_back] == [(value.hex(), float) for value in numbers]
+    store.close()
+
+
+def test_what_is_not_known_and_what_is_no_number_comes_back_as_none(store):
+    store.write([row(**dict.fromkeys(FLOW_FIELDS)), row(60_000, **dict.fromkeys(REALS, math.nan), delta=-3)], {})
+    unknown, odd = candles(store)
+    assert [name for name in CANDLE_FIELDS if unknown[F[name]] is None] == list(FLOW_FIELDS)
+    assert [name for name in CANDLE_FIELDS if odd[F[name]] is None] == REALS
+    assert odd[F["delta"]] == -3
+
+
+@pytest.mark.parametrize("name", [name for name in CANDLE_FIELDS if name not in FLOW_FIELDS])
+def test_what_every_candle_has_cannot_be_missing(store, name):
+    with pytest.raises(StoreError, match=name):
+        store.write([row(**{name: None})], {})
+
+
+def test_a_revision_replaces_the_order_flow_too_even_by_nothing(store):
+    store.write([row(delta=5, vwap=1.5, cvd=2**70)], {})
+    store.write([row(revision=1, delta=-6, vwap=None, cvd=-(2**70))], {})
+    assert [candles(store)[0][F[name]] for name in ("delta", "vwap", "cvd")] == [-6, None, -(2**70)]
 
 
 @pytest.mark.parametrize("edge", [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 10**30])
@@ -116,7 +149,8 @@ def test_a_failing_source_of_rows_leaves_nothing_behind_and_the_store_usable(sto
 def test_the_view_gives_the_numbers_that_the_integers_stand_for(tmp_path, store):
     store.write(
         [row(price_decimals=2, quantity_decimals=5, open=6183763, high=6183764, low=1, close=6183763, volume=378826,
-             quote_volume=10**25 + 1, trade_count=3, taker_buy_volume=1, taker_buy_quote_volume=12)],
+             quote_volume=10**25 + 1, trade_count=3, taker_buy_volume=1, taker_buy_quote_volume=12, delta=-378824,
+             cvd=-(10**25), cvd_anchor_ms=7, delta_max=None, vwap=61837.634, kyle_lambda=-0.5, tick_rv=math.nan)],
         {},
     )  # fmt: skip
     with sqlite3.connect(tmp_path / "candles.sqlite") as db:
@@ -124,9 +158,11 @@ def test_the_view_gives_the_numbers_that_the_integers_stand_for(tmp_path, store)
         shown = dict(db.execute("SELECT * FROM candles_float").fetchone())
     db.close()
     exact = {"open": 61837.63, "high": 61837.64, "low": 0.01, "close": 61837.63, "volume": 3.78826,
-             "quote_volume": 1e18, "taker_buy_volume": 1e-5, "taker_buy_quote_volume": 1.2e-6}  # fmt: skip
+             "quote_volume": 1e18, "taker_buy_volume": 1e-5, "taker_buy_quote_volume": 1.2e-6, "delta": -3.78824,
+             "cvd": -1e20, "vwap": 61837.634, "kyle_lambda": -0.5}  # fmt: skip
     assert {name: shown[name] for name in exact} == pytest.approx(exact, rel=1e-15)
     assert (shown["trade_count"], shown["symbol"], shown["close_time_ms"]) == (3, "BTC-USDT", 60_000)
+    assert (shown["cvd_anchor_ms"], shown["delta_max"], shown["tick_rv"]) == (7, None, None)
 
 
 def test_the_newest_candles_before_a_time_are_given_oldest_first(store):
@@ -168,16 +204,18 @@ def test_what_was_written_is_there_after_a_restart(tmp_path, store):
     again.close()
 
 
+@pytest.mark.parametrize("other", [VERSION - 1, VERSION + 1])
 @pytest.mark.parametrize("read_only", [True, False])
-def test_a_file_of_another_version_is_an_error_and_stays_as_it_is(tmp_path, store, read_only):
+def test_a_file_of_another_version_is_an_error_and_stays_as_it_is(tmp_path, store, read_only, other):
     store.close()
     path = tmp_path / "candles.sqlite"
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {other}")
     db.close()
     before = path.read_bytes()
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"candles\.sqlite.*version 2, this wick writes version 1"):
+        said = rf"candles\.sqlite.*version {other}, this wick writes version {VERSION}; move the file away"
+        with pytest.raises(StoreError, match=said):
             SqliteStore(path, read_only=read_only)
     assert path.read_bytes() == before
 

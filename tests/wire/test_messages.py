@@ -17,9 +17,16 @@ NAMES = st.text(min_size=1, max_size=10)
 PAIRS = st.lists(st.tuples(st.integers(0, 99), NAMES, NAMES).map(list), max_size=3)
 ENTRIES = st.lists(st.lists(BIG, min_size=1, max_size=9), max_size=3)
 ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, *[BIG] * 17).map(list), max_size=3)
-RUNS = st.lists(st.tuples(NAMES, st.integers(0, 9)).map(list), max_size=3)
+RUNS = st.lists(st.tuples(NAMES, st.integers(1, 9)), max_size=3)
+PARTS = st.lists(
+    st.builds(
+        lambda shard, seq, outage, runs: [shard, seq, outage, [name for name, _ in runs], [count for _, count in runs]],
+        st.integers(0, 31), st.integers(1, 2**63 - 1), st.booleans(), RUNS,
+    ),
+    max_size=3,
+)  # fmt: skip
 
-HEADERS = st.builds(TickHeader, INT64, NAMES, st.integers(0, 31), INT64, INT64, INT64, st.booleans(), RUNS)
+HEADERS = st.builds(TickHeader, INT64, NAMES, INT64, INT64, PARTS)
 ALL = st.one_of(
     HEADERS,
     st.builds(Diffs, INT64, INT64, INT64, PAIRS, ENTRIES),
@@ -28,7 +35,8 @@ ALL = st.one_of(
     st.builds(Request, st.sampled_from(["snapshot", "closes"]), st.integers(0, 31), INT64, INT64),
 )
 KINDS = (TickHeader, Diffs, Closes, Snapshot, Request)
-HEADER = TickHeader(1, "binance", 3, 9, 5, 6, False, [["BTC-USDT", 2]])
+PART = [3, 9, False, ["BTC-USDT"], [2]]
+HEADER = TickHeader(1, "binance", 5, 6, [PART])
 
 
 @given(ALL)
@@ -82,10 +90,14 @@ TRADES = st.builds(
 QUOTES = st.builds(Quote, st.just("S"), INT64, INT64, INT64, INT64, INT64, st.integers(0, 30), st.integers(0, 30))
 
 
+def _header(count):
+    return HEADER._replace(parts=[[3, 9, False, ["S"] * bool(count), [count] * bool(count)]])
+
+
 @given(st.lists(st.one_of(TRADES, QUOTES), max_size=6), INT64)
 def test_trades_and_quotes_come_back_from_their_records_digit_for_digit(events, recv_ns):
     frame = b"".join(pack_trade(e, recv_ns) if isinstance(e, Trade) else pack_quote(e, recv_ns) for e in events)
-    rows = records(frame, HEADER._replace(runs=[["S", len(events)]])).tolist()
+    rows = records(frame, _header(len(events))).tolist()
     assert messages.trade_rows(rows) == [tuple(event[1:]) for event in events if isinstance(event, Trade)]
     quotes = [event for event in events if isinstance(event, Quote)]
     assert messages.quote_row(rows) == (tuple(quotes[-1][2:]) if quotes else None)
@@ -114,23 +126,40 @@ def test_records_are_read_where_they_lie():
 
 @pytest.mark.parametrize("size", [0, 1, 64, 127, 129, 192])
 def test_a_frame_that_does_not_hold_what_its_header_says_is_a_wire_error(size):
-    with pytest.raises(WireError, match=f"a batch of {size} bytes"):
+    with pytest.raises(WireError, match=f"a frame of {size} bytes"):
         records(bytes(size), HEADER)
 
 
 @pytest.mark.parametrize(
-    "runs", [[["A", -1], ["B", 3]], [["A", 2.0]], [["A"]], [["A", 1, 1]], ["AB"], [[1, 2]], {"A": 2}], ids=repr
-)
-def test_a_header_with_impossible_runs_is_a_wire_error(runs):
-    with pytest.raises(WireError):
-        TickHeader.unpack(HEADER._replace(runs=runs).pack())
+    "part",
+    [
+        PART[:-1], [*PART, 0], "parts", 7, [-1, *PART[1:]], [True, *PART[1:]], [3, 0, *PART[2:]], [3, 1.0, *PART[2:]],
+        [3, 9, 0, ["A"], [2]], [3, 9, False, ["A"], []], [3, 9, False, ["A", "B"], [2]], [3, 9, False, ["A"], [0]],
+        [3, 9, False, ["A"], [-2]], [3, 9, False, ["A"], [2.0]], [3, 9, False, ["A"], [True]], [3, 9, False, [7], [2]],
+        [3, 9, False, [None], [2]], [3, 9, False, "A", [2]], [3, 9, False, ["A"], 2], {"A": 2},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_header_with_an_impossible_part_is_a_wire_error(part):
+    for parts in ([part], [PART, part]):
+        with pytest.raises(WireError, match="impossible part"):
+            TickHeader.unpack(HEADER._replace(parts=parts).pack())
+
+
+@given(HEADERS)
+def test_each_part_of_a_header_has_its_own_records(header):
+    frame = b"".join(n.to_bytes(2, "big") * 32 for n in range(header.total))
+    pieces = list(header.pieces(frame))
+    assert [part for part, _ in pieces] == header.parts
+    assert [len(some) for _, some in pieces] == [64 * sum(part[4]) for part in header.parts]
+    assert b"".join(some for _, some in pieces) == frame
 
 
 def test_topics_of_one_stream_sort_by_shard_and_are_no_prefixes_of_each_other():
     topics = [messages.diffs_topic(shard) for shard in range(32)] + [messages.closes_topic(s) for s in range(32)]
     assert len(set(topics)) == 64
     assert not [(a, b) for a in topics for b in topics if a != b and b.startswith(a)]
-    assert HEADER.topic == b"ticks.binance.03"
+    assert messages.ticks_topic("binance", 3) == b"ticks.binance.03"
     assert messages.stats_topic("feed-0") == b"stats.feed-0"
 
 

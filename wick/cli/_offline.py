@@ -45,12 +45,14 @@ class OfflineCandles:
         empty: str,
         symbols: Collection[str],
         since_ms: Mapping[str, int],
+        large_notional: tuple[int, int],
         deliver: Callable[[str, str, list[int]], bool],
         settled: Callable[[int], None],
         fault: Fault,
     ) -> None:
         self.venue, self.intervals, self.empty = venue, intervals, empty
         self.symbols, self.since_ms = frozenset(symbols), since_ms
+        self.large_notional = large_notional
         self.deliver, self.settled, self.fault = deliver, settled, fault
         self.pairs: dict[str, PairCandles] = {}
         self.clock_ms = 0

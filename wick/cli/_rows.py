@@ -10,54 +10,49 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heapreplace
 from tempfile import TemporaryFile
-from typing import IO, ClassVar, TextIO
+from typing import IO, Any, TextIO
 
 import orjson
 
 from wick.market.candles import CLOSED, Row
 from wick.market.intervals import Interval
-from wick.market.numbers import format_decimal
-from wick.market.schema import CANDLE, CANDLE_FIELDS, PLAIN, PRICE, VOLUME, Flag
+from wick.market.rows import COLUMNS, flag_names, readable
+from wick.market.schema import CANDLE_FIELDS
 
 IN_MEMORY = 10_000  # rows of an interval that wait in memory: some 3 MB
 SHOWN_FIRST = 200  # rows by which a table measures its columns
 
-VALUES = (
-    "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume",
-    "trade_count", "taker_buy_volume", "taker_buy_quote_volume",
-)  # fmt: skip
-COLUMNS = ("venue", "symbol", "interval", *VALUES, "closed")
-FORMATS = ("csv", "json", "table")
+HEADER = ("venue", "symbol", "interval", *COLUMNS, "closed")
+# What a table shows.
+SHOWN = ("open", "high", "low", "close", "volume", "trade_count", "vwap", "delta", "cvd", "max_trade_size")
 
-_AT = {name: CANDLE_FIELDS.index(name) for name in CANDLE_FIELDS}
-_KIND = dict(CANDLE)
-
-
-def _decimals(row: Row, kind: str) -> int:
-    if kind == PLAIN:
-        return 0
-    price, quantity = row[_AT["price_decimals"]], row[_AT["quantity_decimals"]]
-    return {PRICE: price, VOLUME: quantity}.get(kind, price + quantity)
-
-
-def cells(venue: str, symbol: str, interval: str, row: Row) -> list[str]:
-    """A row as text, in the order of `COLUMNS`: plain decimals, to the venue's last digit."""
-    values = [format_decimal(row[_AT[name]], _decimals(row, _KIND[name])) for name in VALUES]
-    return [venue, symbol, interval, *values, str(row[_AT["flags"]] & CLOSED)]
+_FLAGS, _PRICE_DECIMALS = CANDLE_FIELDS.index("flags"), CANDLE_FIELDS.index("price_decimals")
 
 
 def csv_text(venue: str, symbol: str, interval: str, row: Row) -> str:
-    return ",".join(cells(venue, symbol, interval, row))
+    """A line of `HEADER`: decimals to the venue's last digit, flags by name, nothing where a value is not known."""
+    values = readable(row) | {"flags": " ".join(flag_names(row[_FLAGS]))}
+    texts = ["" if (value := values[name]) is None else str(value) for name in COLUMNS]
+    return ",".join((venue, symbol, interval, *texts, str(row[_FLAGS] & CLOSED)))
 
 
 def json_text(venue: str, symbol: str, interval: str, row: Row) -> str:
-    """One JSON object: decimals as strings, times and counts as numbers, `flags` by name."""
-    texts = dict(zip(COLUMNS, cells(venue, symbol, interval, row), strict=True))
-    flags = row[_AT["flags"]]
-    exact = {name: row[_AT[name]] for name in VALUES if _KIND[name] == PLAIN}
-    named = [str(flag.name).lower() for flag in Flag if flags & flag]
-    extra = {"closed": bool(flags & CLOSED), "flags": named, "revision": row[_AT["revision"]]}
-    return orjson.dumps(texts | exact | extra).decode()
+    """One JSON object: exact decimals as strings, times, counts and ratios as numbers, `flags` by name."""
+    values = readable(row)
+    named: dict[str, Any] = {"venue": venue, "symbol": symbol, "interval": interval}
+    named |= {name: values[name] for name in COLUMNS}
+    return orjson.dumps(named | {"flags": flag_names(row[_FLAGS]), "closed": bool(row[_FLAGS] & CLOSED)}).decode()
+
+
+def table_text(_: str, symbol: str, interval: str, row: Row) -> str:
+    """The cells of `TableOut`. An average price has as many decimals as prices have."""
+    values = readable(row)
+    shown = {name: "-" if value is None else str(value) for name, value in values.items()}
+    if isinstance(vwap := values["vwap"], float):
+        shown["vwap"] = f"{vwap:.{row[_PRICE_DECIMALS]}f}"
+    opened = f"{datetime.fromtimestamp(row[0] / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    state = "" if row[_FLAGS] & CLOSED else "live"
+    return ",".join((symbol, interval, opened, *[shown[name] for name in SHOWN], state))
 
 
 # ---------------------------------------------------------------------- order
@@ -176,7 +171,7 @@ class CsvOut:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self.write(",".join(COLUMNS))
+        self.write(",".join(HEADER))
 
     def write(self, line: str) -> None:
         self._out.write(line + "\n")
@@ -195,24 +190,21 @@ class JsonOut(CsvOut):
 
 
 class TableOut:
-    """Aligned columns for a reader: times in UTC, and no column that says the same in every row."""
+    """Aligned columns for a reader: what a person looks for first, and no column that says the same in every row."""
 
-    text = staticmethod(csv_text)
-    columns = ("symbol", "interval", "open_time_ms", *VALUES[2:-1], "closed")
-    titles: ClassVar = {"open_time_ms": "open (UTC)", "trade_count": "trades", "closed": ""}
+    text = staticmethod(table_text)
+    titles = (
+        "symbol", "interval", "open (UTC)", "open", "high", "low", "close", "volume", "trades", "vwap", "delta", "cvd",
+        "max trade", "",
+    )  # fmt: skip
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._at = [COLUMNS.index(name) for name in self.columns]
-        titles = [self.titles.get(name, name.replace("_", " ")) for name in self.columns]
-        self._first = [titles]  # rows that wait until the widths are known
+        self._first = [list(self.titles)]  # rows that wait until the widths are known
         self._widths: list[int] = []
 
     def write(self, line: str) -> None:
-        texts = line.split(",")
-        row = [texts[at] for at in self._at]
-        row[2] = f"{datetime.fromtimestamp(int(row[2]) / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-        row[-1] = "" if row[-1] == "1" else "live"
+        row = line.split(",")
         if self._widths:
             self._line(row)
             return

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, Progress
 from wick.market.intervals import INTERVALS, NAMES
+from wick.market.numbers import parse_decimal
+from wick.ops.settings import BY_NAME
 
 if TYPE_CHECKING:
     from wick.exchanges import Venue
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "candles"
 HELP = "build candles from raw captures and trade dumps"
+
+_LARGE = BY_NAME["aggregator.large_notional"]
 
 
 def _intervals(text: str) -> list[str]:
@@ -33,6 +37,13 @@ def _intervals(text: str) -> list[str]:
 
 def _symbols(text: str) -> list[str]:
     return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _large(text: str) -> str:
+    try:
+        return str(_LARGE.parse(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is wrong: valid is {_LARGE.valid}") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--empty", choices=("flat", "omit"),
         help="a period without a trade: a flat candle at the last close, or none (default: the venue's way)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--large-notional", type=_large, default=_LARGE.default, metavar="N",
+        help="trades with a turnover of at least this, in the quote currency, count as large (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=("csv", "json", "table"),
@@ -90,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     candles = OfflineCandles(
         venue, intervals,
         empty=args.empty or venue.empty, symbols=wanted, since_ms=_complete_since(found),
+        large_notional=parse_decimal(args.large_notional),
         deliver=rows.put, settled=rows.settle, fault=faults.add,
     )  # fmt: skip
 

@@ -28,7 +28,8 @@ from wick.cli.status import expected, settings_of
 from wick.errors import SettingError, WireError
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
-from wick.market.schema import CANDLE, HEAD, HEAD_FIELDS, LIVE, PLAIN, PRICE, VOLUME, Flag
+from wick.market.rows import decimals_of, flag_names, readable, readable_value
+from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE
 from wick.market.trades import TRADE
 from wick.net import bus
 from wick.ops.logs import escape
@@ -83,7 +84,7 @@ def _may_match(stream: str, glob: str) -> bool:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + " ".join(f"{key}={_text(item)}" for key, item in value.items()) + "}"
-    return str(value)
+    return "-" if value is None else str(value)
 
 
 class Tap:
@@ -183,41 +184,32 @@ class Tap:
         for number, changes in mirror.apply(message):
             venue, symbol = mirror.names[number]
             head, *lives = mirror.groups[number]
+            decimals = decimals_of(head[PRICE_AT], head[QUANTITY_AT])
             changed: dict[str, Any] = {}
             for group, mask, _ in diffs.split(changes):
                 fields, prefix = (HEAD, "") if group == 0 else (LIVE, NAMES[group - 1] + ".")
                 values = head if group == 0 else lives[group - 1]
                 for index, (name, kind) in enumerate(fields):
                     if mask >> index & 1:
-                        changed[prefix + name] = _number(values[index], kind, head[PRICE_AT], head[QUANTITY_AT])
+                        changed[prefix + name] = readable_value(values[index], kind, decimals)
             yield f"diffs.{venue}.{symbol}", {"epoch": message.epoch, "seq": message.seq, "now": changed}
 
 
+FLAGS_AT = CANDLE_FIELDS.index("flags")
 PRICE_AT, QUANTITY_AT = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
 
 
-def _number(value: int, kind: str, price_decimals: int, quantity_decimals: int) -> int | str:
-    if kind == PLAIN:
-        return value
-    decimals = price_decimals if kind == PRICE else quantity_decimals
-    return format_decimal(value, decimals if kind in (PRICE, VOLUME) else price_decimals + quantity_decimals)
-
-
-def _candle(row: list[int]) -> dict[str, Any]:
-    candle: dict[str, Any] = {}
-    for (name, kind), value in zip(CANDLE, row, strict=True):
-        candle[name] = _number(value, kind, row[4], row[5])
-    candle["flags"] = ",".join(flag.name.lower() for flag in Flag if row[3] & flag and flag.name)
-    return candle
+def _candle(row: list[Any]) -> dict[str, Any]:
+    return readable(row) | {"flags": ",".join(flag_names(row[FLAGS_AT]))}
 
 
 def _ticks(frames: list[bytes]) -> Iterator[Item]:
     header = TickHeader.unpack(frames[1])
     rows = records(frames[2], header).tolist()
     at = 0
-    for symbol, count in header.runs:
+    for seq, symbol, count in [(part[1], *pair) for part in header.parts for pair in zip(*part[3:], strict=True)]:
         for event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, taker_buy, _ in rows[at : at + count]:
-            where = {"seq": header.seq, "recv_ns": recv_ns}
+            where = {"seq": seq, "recv_ns": recv_ns}
             if kind == TRADE:
                 yield f"trades.{header.venue}.{symbol}", {
                     "event_ns": event_ns, "trade_id": number, "price": format_decimal(a, prices),

@@ -4,12 +4,20 @@ A venue module defines one `VENUE` object that follows `Venue`: addresses, subsc
 out. It has no sockets, no clock and no state; what is true of a venue stands in its file and nowhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from wick.errors import ParseError
 from wick.market.trades import Event
+
+
+class Refused(NamedTuple):
+    """A message that makes no sense: its place (from 0) among those taken together, and what is wrong."""
+
+    place: int
+    error: ParseError
 
 
 class Venue(Protocol):
@@ -35,6 +43,16 @@ class Venue(Protocol):
 
     def parse(self, raw: bytes) -> list[Event]:
         """One received message. Raises ParseError, and nothing else, for bytes that make no sense."""
+
+    def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
+        """Many messages: in order, what `parse` makes of each. A venue that can do this faster than one by one does."""
+        taken: list[Event | Refused] = []
+        for place, raw in enumerate(frames):
+            try:
+                taken += self.parse(raw)
+            except ParseError as error:
+                taken.append(Refused(place, error))
+        return taken
 
     def skim(self, raw: bytes) -> int | None:
         """For who wants trades only: the time (ns) of a flawless frame that has none, 0 where it tells no time.

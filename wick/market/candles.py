@@ -1,58 +1,54 @@
-"""The candles of one pair, all intervals at once. Pure: trades and a clock go in, closed rows come out.
+"""The candles of one pair, all intervals at once. Pure: packed trades and a clock go in, closed rows come out.
 
-How it stays cheap and exact. The pair keeps running totals; a candle remembers the totals at its opening, so a
-trade adds to the totals once and all twelve candles are current. High and low are compared upwards only when
-the shortest candle's are exceeded. Everything is an integer, so sums have no rounding, and order never matters.
+How it stays cheap. A trade changes one list of integers, the *segment*: what has been traded since the shortest candle
+opened (`flow`). When that candle ends its part is put into the next longer one, and so on up the intervals (a
+cascade); what a longer candle is now is derived from the pieces when somebody asks. Few trades at a time go through a
+loop, many through numpy's columns: the same integers come out.
 
-How it stays right. The order of trades is (event time, trade id), whatever order they arrive in. A boundary
-that trades or the clock have passed makes a candle *pending*; it closes when the clock is a grace period past
-its end. A trade that comes later still corrects the closed candle, with the next revision. A trade id counts
-once: ids that were skipped are remembered as holes, and only a hole lets an older id in.
+How it stays right. The order of trades is the venue's, by id, whatever order they arrive in. A boundary that trades
+or the clock have passed makes a candle *pending*; it closes when the clock is a grace period past its end (`held`). A
+trade that comes later corrects the closed candle, with the next revision at the next step of the clock. An id counts
+once: ids that were skipped are holes (`ids`), and only a hole lets an older id in. Around a hole a candle's trades
+stay in separate parts, so that what comes late is put exactly where it belongs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+
+from wick.market import flow, held
+from wick.market.flow import Chain, Part
+from wick.market.held import (
+    CLOSE_MS, CLOSED, CVD, EMPTY, FLAGS, OPEN_MS, PART, PARTIAL, REVISED, REVISION, SUSPECT, Held, Row,
+    Values,
+)  # fmt: skip
 from wick.market.ids import TradeIds
-from wick.market.intervals import INTERVALS, Interval
+from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
 from wick.market.numbers import POW10
-from wick.market.schema import CANDLE, CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE, Flag, rescale
-
-Row = list[int]
+from wick.market.schema import HEAD, HEAD_FIELDS, LIVE, rescale
+from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
 NEVER = 2**63
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
-
-CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)
+COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
 
 (
     LAST_PRICE, LAST_ID, LAST_TIME, VOLUME, QUOTE_VOLUME, COUNT, BUY_VOLUME, BUY_QUOTE_VOLUME,
     BID, BID_QUANTITY, ASK, ASK_QUANTITY, PRICE_DECIMALS, QUANTITY_DECIMALS, DAY_OPEN,
 ) = range(len(HEAD))  # fmt: skip
+TOTALS: Final = slice(VOLUME, BUY_QUOTE_VOLUME + 1)
 L_OPEN_TIME, L_OPEN, L_HIGH, L_LOW, L_VOLUME0 = range(5)
 L_FLAGS = len(LIVE) - 1
-(
-    C_OPEN_TIME, C_CLOSE_TIME, C_REVISION, C_FLAGS, C_PRICE_DECIMALS, C_QUANTITY_DECIMALS,
-    C_OPEN, C_HIGH, C_LOW, C_CLOSE, C_VOLUME, C_QUOTE_VOLUME, C_COUNT, C_BUY_VOLUME, C_BUY_QUOTE_VOLUME,
-    C_FIRST_ID, C_LAST_ID,
-) = range(17)  # fmt: skip
-NO_FLOW = [None] * (len(CANDLE) - 17)
-WIDTH: Final = len(CANDLE)
+# Of each interval, the number of that which it is put together from; those come before it.
+_PIECES: Final = tuple(NAMES.index(interval.parts) if interval.parts else -1 for interval in INTERVALS)
+_DAY: Final = NAMES.index("1d")
 
 assert HEAD_FIELDS[DAY_OPEN] == "day_open"
 
-Key = tuple[int, int]  # (event_ns, trade_id): the order of trades
-
-
-class Held:
-    """A candle that is pending or closed: its row, and the keys of its first and last trade."""
-
-    __slots__ = ("first", "last", "row")
-
-    def __init__(self, row: Row, first: Key | None, last: Key | None) -> None:
-        self.row, self.first, self.last = row, first, last
+Trade = tuple[int, int, int, int, int, int, bool, int]
+DEFAULT_LARGE: Final = (100_000, 0)
 
 
 class PairCandles:
@@ -60,7 +56,10 @@ class PairCandles:
 
     `history`: closed candles an interval that a late trade can still correct. `empty`: `flat` gives a quiet
     period a candle at the previous close, `omit` leaves it out. `since_ms`: candles that opened before it are
-    flagged partial. Feed it with `trades`, then `advance` it with the venue's clock; take rows with `drain_closed`.
+    flagged partial. `large_notional`: (mantissa, decimals) in the quote asset, from which a trade counts as large.
+    `intervals`: those whose candles are held and published. `lockstep`: the pairs that close together with this one.
+
+    Feed it with `take` (packed records) or `trades`, then `advance` the clock; take rows with `drain_closed`.
     """
 
     def __init__(
@@ -73,81 +72,218 @@ class PairCandles:
         history: int = 16,
         empty: str = "flat",
         since_ms: int = 0,
+        large_notional: tuple[int, int] = DEFAULT_LARGE,
+        lockstep: "Lockstep | None" = None,
     ) -> None:
         self.venue, self.symbol, self.intervals = venue, symbol, tuple(intervals)
-        self.grace_ms, self.history, self.flat, self.since_ms = grace_ms, history, empty == "flat", since_ms
-        self.head: list[int] = [0] * len(HEAD)
-        self.live_groups: list[list[int]] = [[0] * len(LIVE) for _ in self.intervals]
-        self.groups: list[list[int]] = [self.head, *self.live_groups]
-        self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
-        self.clock_ms = 0
+        self.lockstep = lockstep or Lockstep(grace_ms, history)
+        self.history = history
+        self.flat, self.since_ms, self.large_notional = empty == "flat", since_ms, large_notional
+        self.number = self.lockstep.add(self)
+        self.held = self.lockstep.held
         self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
-        self._closes: list[int] = [0] * len(self.intervals)  # close_ms of each live candle
-        self._first: list[Key | None] = [None] * len(self.intervals)  # key of each live candle's first trade
-        self._last: Key = (-1, -1)  # key of the newest trade
-        self._open_ns = self._close_ns = 0  # bounds of the shortest live candle
+        self.head: list[int] = [0] * len(HEAD)
         self.ids = TradeIds()
-        self._held: list[dict[int, Held]] = [{} for _ in self.intervals]  # pending and closed, by open_ms
-        self._forgotten = [-1] * len(self.intervals)  # open_ms of the newest candle that left the history
-        self._pending: list[tuple[int, int, int]] = []  # heap of (close_ms, interval index, open_ms)
-        self._closed: list[tuple[str, Row]] = []
+        self._published_live: list[list[int]] = [[0] * len(LIVE) for _ in INTERVALS]
+        self._wanted = [interval in self.intervals for interval in INTERVALS]
+        self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
+        self._segment: Part = []  # trades since the shortest candle opened, or since the last hole
+        self._chains: list[Chain] = [[] for _ in INTERVALS]  # of each candle what its pieces no longer have
+        self._opens = [0] * len(INTERVALS)  # of the live candles (ms)
+        self._closes = [0] * len(INTERVALS)
+        self._openings = [[0] * 5 for _ in INTERVALS]  # running totals at each opening
+        self._before = [0] * 5  # running totals before the segment
+        self._last_ns = 0
+        self._from_ns = self._to_ns = 0  # where a trade of the segment can be; nowhere while it is empty
+        self._large_from = 0
+        self._day = 0  # days since 1970 of the live candles, and the delta of all trades before it
+        self._day_delta = 0
+        self.moved = True  # whether live candles may have changed in more than their totals
+        self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
+        self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> parts of a held candle around holes
+        self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of held candles that late trades changed
+        self._recheck = False  # whether what is known to be missing has changed
         self._unseen = False  # an outage that the next boundary has to take into account
         self._blind_ns: int | None = None  # since when trades may have been missed
-        self._day = next((i for i, interval in enumerate(self.intervals) if interval.name == "1d"), None)
+        self._adopt(0, 0)
 
     # ------------------------------------------------------------------ in
 
-    def trades(self, batch: Iterable[tuple[int, int, int, int, int, int, bool, int]]) -> None:
+    def trades(self, batch: Iterable[Trade]) -> None:
         """Take trades: (event_ns, trade_id, price, price_decimals, quantity, quantity_decimals, taker_buy, count)."""
-        head = self.head
-        shortest = self.live_groups[0]
-        last_ns, last_id = self._last
-        ids = self.ids
-        taken, next_id = 0, ids.next
-        for event_ns, trade_id, price, price_decimals, quantity, quantity_decimals, taker_buy, count in batch:
-            if trade_id == ids.next:
-                ids.next = trade_id + 1
-            elif not ids.admit(trade_id, last_ns, event_ns):
+        pack = RECORD_STRUCT.pack
+        self.take(
+            b"".join([pack(ns, number, p, q, n, 0, 0, pd, qd, 0, buy, 0) for ns, number, p, pd, q, qd, buy, n in batch])
+        )
+
+    def take(self, buffer: Any) -> None:
+        """Take packed RECORDs of this pair: trades, and quotes of which the newest counts."""
+        if len(buffer) < COLUMNS_FROM * RECORD_STRUCT.size:
+            self._loop(RECORD_STRUCT.iter_unpack(buffer))
+        else:
+            self._columns(buffer)
+
+    def _loop(self, records: Iterable[tuple[Any, ...]]) -> None:
+        """Trade by trade."""
+        ids, next_id, quote = self.ids, self.ids.next, None
+        first_id = next_id
+        from_ns, to_ns, last_ns = self._from_ns, self._to_ns, self._last_ns
+        price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
+        large_from, taken = self._large_from, 0
+        (
+            first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought, bought_for,
+            delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
+        ) = self._segment or _NOTHING  # fmt: skip
+        delta = 2 * bought - volume
+        for event_ns, trade_id, price, size, count, d, _, p, q, kind, buy, _ in records:
+            if (
+                trade_id != next_id
+                or not from_ns <= event_ns < to_ns
+                or p != price_decimals
+                or q != quantity_decimals
+                or kind
+            ):
+                if kind == QUOTE:
+                    quote = (price, count, size, d, p, q)
+                    continue
+                # Not the next of this candle: everything is put back, for whoever knows what to do.
+                if from_ns < to_ns:
+                    ids.next, self._last_ns = next_id, last_ns
+                    self._segment = [
+                        first, next_id - 1, first_price, high, low, close, signed, volume, quote_volume, trades,
+                        bought, bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
+                    ]  # fmt: skip
+                taken += self._odd(event_ns, trade_id, price, p, size, q, buy, count)
+                next_id, from_ns, to_ns, last_ns = ids.next, self._from_ns, self._to_ns, self._last_ns
+                price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
+                large_from = self._large_from
+                (
+                    first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
+                    bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
+                ) = self._segment or _NOTHING  # fmt: skip
+                delta = 2 * bought - volume
                 continue
-            if price_decimals != head[PRICE_DECIMALS] or quantity_decimals != head[QUANTITY_DECIMALS]:
-                self._adopt(price_decimals, quantity_decimals)
-                price *= POW10[head[PRICE_DECIMALS] - price_decimals]
-                quantity *= POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
+            next_id += 1
+            last_ns = event_ns
             taken += 1
-            if event_ns >= self._close_ns:
-                self._roll(event_ns // MS)
-            turnover = price * quantity
-            head[VOLUME] += quantity
-            head[QUOTE_VOLUME] += turnover
-            head[COUNT] += count
-            if taker_buy:
-                head[BUY_VOLUME] += quantity
-                head[BUY_QUOTE_VOLUME] += turnover
-            if event_ns < self._open_ns or event_ns < last_ns or (event_ns == last_ns and trade_id < last_id):
-                buy = (quantity, turnover) if taker_buy else (0, 0)
-                self._place((event_ns, trade_id), price, (quantity, turnover, count, *buy))
-                last_ns, last_id = self._last
+            turnover = price * size
+            volume += size
+            quote_volume += turnover
+            trades += count
+            squares += size * size
+            if size > largest:
+                largest = size
+            if turnover >= large_from:
+                large += size
+                if buy:
+                    large_buy += size
+            if price != close:
+                change = price - close
+                r = change / (price + close)
+                s = r * r
+                rv += int(s * (4.0 + s * (_2 + s * _3)) * RV_UNIT) if s < SMALL else squared_return(close, price)
+                kyle += change * size if buy else -change * size
+                close = price
+                if price > high:
+                    high = price
+                elif price < low:
+                    low = price
+            if buy:
+                bought += size
+                bought_for += turnover
+                delta += size
+                if delta > delta_max:
+                    delta_max = delta
+            else:
+                delta -= size
+                if delta < delta_min:
+                    delta_min = delta
+        if from_ns < to_ns:
+            segment = self._segment
+            if high != segment[flow.HIGH] or low != segment[flow.LOW]:
+                self.moved = True
+            ids.next, self._last_ns = next_id, last_ns
+            self._segment = [
+                first, next_id - 1, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
+                bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
+            ]  # fmt: skip
+        self._counters["trades"] += taken
+        if self._blind_ns is not None and ids.next > first_id:
+            self._blind_ns = None
+            self._recheck = True
+        if quote:
+            self.quote(*quote)
+
+    def _columns(self, buffer: Any) -> None:
+        """Runs of trades that are alike in columns, the odd ones between them by the loop."""
+        table = flow.columns(buffer)
+        ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
+        if not ((table[7] & 0xFFFFFF) == ours).all():
+            table = self._made_alike(table, buffer)
+        at, n = 0, table.shape[1]
+        while at < n:
+            run = self._regular(table, at)
+            if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run]):
+                at += run
                 continue
-            last_ns, last_id = self._last = (event_ns, trade_id)
-            head[LAST_PRICE] = price
-            if shortest[L_FLAGS] & EMPTY:
-                self._fill_empty(price)
-            elif price > shortest[L_HIGH]:
-                for live in self.live_groups:
-                    if price > live[L_HIGH]:
-                        live[L_HIGH] = price
-            elif price < shortest[L_LOW]:
-                for live in self.live_groups:
-                    if price < live[L_LOW]:
-                        live[L_LOW] = price
-        if taken:
-            if self._blind_ns is not None and ids.next > next_id:
-                self._see_again()
-            self._counters["trades"] += taken
-            head[LAST_ID] = last_id
-            head[LAST_TIME] = last_ns // MS
-            if self._day is not None:
-                head[DAY_OPEN] = self.live_groups[self._day][L_OPEN]
+            end = min(n, at + max(run + 1, COLUMNS_FROM // 2))
+            self._loop(
+                (ns, number, p, q, count, 0, 0, tail & 0xFF, tail >> 8 & 0xFF, 0, tail >> 24 & 1, 0)
+                for ns, number, p, q, count, _, _, tail in table[:, at:end].T.tolist()
+            )
+            at = end
+
+    def _made_alike(self, table: flow.Column, buffer: Any) -> flow.Column:
+        """The trades of the table with the pair's decimals, where 64 bits can hold them all; else as they are.
+
+        The newest of the quotes between them is taken.
+        """
+        kinds = table[7] >> 16 & 0xFF
+        if kinds.any():
+            at = int((kinds == QUOTE).nonzero()[0][-1])
+            last_quote = buffer[at * RECORD_STRUCT.size : (at + 1) * RECORD_STRUCT.size]
+            self._loop(RECORD_STRUCT.iter_unpack(last_quote))
+            table = table[:, kinds == 0]
+        if not table.shape[1]:
+            return table
+        small = table[7]
+        p, q = small & 0xFF, small >> 8 & 0xFF
+        self._adopt(int(p.max()), int(q.max()))
+        prices, quantities = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
+        more_price, more_quantity = prices - int(p.min()), quantities - int(q.min())
+        if int(table[2].max()) * POW10[more_price] > flow.INT64 or int(table[3].max()) * POW10[more_quantity] > flow.INT64:
+            return table
+        table[2] *= _POW10[prices - p]
+        table[3] *= _POW10[quantities - q]
+        table[7] = (small & ~0xFFFF) | prices | quantities << 8
+        return table
+
+    def _regular(self, table: flow.Column, at: int) -> int:
+        """How many trades from `at` on are simply the next ones of the segment."""
+        n = table.shape[1] - at
+        times = table[0, at:]
+        fits = (table[1, at:] - _COUNTING.upto(n)) == self.ids.next
+        fits &= times >= self._from_ns
+        fits &= times < self._to_ns
+        fits &= (table[7, at:] & 0xFFFF) == (self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8)
+        return n if fits.all() else int(fits.argmin())
+
+    def _extend(self, table: flow.Column) -> bool:
+        """Put a run of next trades to the segment; false where its numbers are too large for columns."""
+        part = flow.of_columns(table[1], table[2], table[3], table[7] >> 24 & 1, table[4], self._large_from)
+        if part is None:
+            return False
+        segment = self._segment
+        if part[flow.HIGH] > segment[flow.HIGH] or part[flow.LOW] < segment[flow.LOW]:
+            self.moved = True
+        self._segment = flow.merge(segment, part)
+        self.ids.next = part[flow.LAST_ID] + 1
+        self._last_ns = int(table[0, -1])
+        self._counters["trades"] += table.shape[1]
+        if self._blind_ns is not None:
+            self._blind_ns = None
+            self._recheck = True
+        return True
 
     def quote(
         self, bid: int, bid_quantity: int, ask: int, ask_quantity: int, price_decimals: int, quantity_decimals: int
@@ -167,257 +303,401 @@ class PairCandles:
         """
         self._unseen = True
         if self._blind_ns is None and self.ids.next >= 0:
-            self._blind_ns = max(self._last[0], (self.clock_ms - self.grace_ms) * MS)
+            clock = self.lockstep
+            self._blind_ns = max(self._last_ns, (clock.clock_ms - clock.grace_ms) * MS)
 
     def advance(self, clock_ms: int) -> None:
-        """Move the venue's clock to `clock_ms`: boundaries that it passed roll, candles past their grace close."""
-        if clock_ms <= self.clock_ms:
-            return
-        self._reach(clock_ms)
-        self._close_pending(clock_ms - self.grace_ms)
+        """Move the clock of this pair, and of those that close with it (see `Lockstep.advance`)."""
+        self.lockstep.advance(clock_ms)
 
     def finish(self, clock_ms: int) -> None:
         """No more trades will come: what ends by `clock_ms` closes now, without grace."""
-        self._reach(clock_ms)
-        self._close_pending(clock_ms)
+        self.lockstep.finish(clock_ms)
+
+    @property
+    def clock_ms(self) -> int:
+        return self.lockstep.clock_ms
+
+    @property
+    def due_ms(self) -> int:
+        """When `advance` next has something to do."""
+        return self.lockstep.due_ms
+
+    @property
+    def boundary_ms(self) -> int:
+        """Where the shortest live candle ends."""
+        return self._closes[0] if self.ids.next >= 0 else NEVER
 
     @property
     def counters(self) -> dict[str, int]:
         """Trades taken, those late, and what they did; ids that came twice, and that are missing now."""
         return {**self._counters, "duplicates": self.ids.duplicates, "missing": self.ids.missing}
 
-    @property
-    def due_ms(self) -> int:
-        """When `advance` next has something to do: the next boundary, or the end of a grace period."""
-        if self.ids.next < 0:
-            return NEVER
-        boundary = self._closes[0]
-        return min(boundary, self._pending[0][0] + self.grace_ms) if self._pending else boundary
-
     # ------------------------------------------------------------------ out
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """The head and the twelve live candles (see schema) as they are now. Read them, do not keep them."""
+        head, segment = self.head, self._segment
+        if segment:
+            a, b, c, d, e = self._before
+            head[TOTALS] = (
+                a + segment[flow.VOLUME], b + segment[flow.QUOTE_VOLUME], c + segment[flow.COUNT],
+                d + segment[flow.BUY_VOLUME], e + segment[flow.BUY_QUOTE_VOLUME],
+            )  # fmt: skip
+            head[LAST_PRICE] = segment[flow.CLOSE]
+        else:
+            head[TOTALS] = self._before
+        head[LAST_ID] = max(self.ids.next - 1, 0)
+        head[LAST_TIME] = self._last_ns // MS
+        if self.moved:
+            self.moved = False
+            self._derive()
+        return [head, *self._published_live]
 
     def drain_closed(self) -> list[tuple[str, Row]]:
         """Rows closed or revised since the last call, in the order in which that happened."""
-        closed, self._closed = self._closed, []
-        return closed
+        return [(NAMES[interval], row) for _, interval, row in self.lockstep.drain()]
 
     def live(self) -> list[tuple[str, Row]]:
         """Rows that are not closed yet: pending ones, then the live one, interval by interval."""
         rows = []
-        for index, interval in enumerate(self.intervals):
-            held = sorted(self._held[index].items())
-            rows += [(interval.name, list(one.row)) for _, one in held if not one.row[C_FLAGS] & CLOSED]
+        for index, interval in enumerate(INTERVALS):
+            if not self._wanted[index]:
+                continue
+            for at in self.held.indices(self.number, index):
+                values = self.held.read(at)
+                if not values[FLAGS] & CLOSED:
+                    rows.append((interval.name, self._row(values)))
             if self.ids.next >= 0:
-                rows.append((interval.name, self._live_row(index)))
+                rows.append((interval.name, self._row(self._live_values(index))))
         return rows
 
     def recent(self, count: int) -> list[tuple[str, Row]]:
         """The newest `count` pending or closed rows of each interval, oldest first: what precedes the live candle."""
-        rows = []
-        for index, interval in enumerate(self.intervals):
-            held = sorted(self._held[index].items())[-count:]
-            rows += [(interval.name, list(one.row)) for _, one in held]
-        return rows
-
-    # ------------------------------------------------------------------ what may be missing
-
-    def _suspect(self, row: Row) -> bool:
-        """Whether trades are missing that belong, or may belong, into this candle."""
-        from_ns, to_ns = row[C_OPEN_TIME] * MS, row[C_CLOSE_TIME] * MS
-        if self._blind_ns is not None and to_ns > self._blind_ns:
-            return True
-        return self.ids.missing_within(from_ns, to_ns)
-
-    def _see_again(self) -> None:
-        """The first new trade after an outage: either its id has left a hole, or nothing was missed."""
-        self._blind_ns = None
-        for index, held in enumerate(self._held):
-            for one in held.values():
-                if one.row[C_FLAGS] & CLOSED and one.row[C_FLAGS] & SUSPECT and not self._suspect(one.row):
-                    self._revise(index, one.row)
-
-    # ------------------------------------------------------------------ boundaries
-
-    def _reach(self, clock_ms: int) -> None:
-        """The clock is at `clock_ms`, if it was not further: boundaries that it passed roll."""
-        self.clock_ms = max(self.clock_ms, clock_ms)
-        if self.ids.next >= 0 and clock_ms * MS >= self._close_ns:
-            self._roll(clock_ms)
-            if self._day is not None:
-                self.head[DAY_OPEN] = self.live_groups[self._day][L_OPEN]
-
-    def _roll(self, now_ms: int) -> None:
-        """Open the candles that hold `now_ms`; those that end before it become pending."""
-        if self.before_roll is not None:
-            self.before_roll()
-        head = self.head
-        flat = self.flat and not self._unseen
-        self._unseen = False
-        totals = head[VOLUME : BUY_QUOTE_VOLUME + 1]
-        for index, interval in enumerate(self.intervals):
-            close_ms = self._closes[index]
-            if now_ms < close_ms:
-                continue
-            live = self.live_groups[index]
-            open_ms = interval.open_ms(now_ms)
-            if close_ms:
-                if not live[L_FLAGS] & EMPTY or flat:
-                    self._hold(index, self._live_row(index), self._first[index], self._last)
-                if flat:
-                    self._hold_flat(index, close_ms, open_ms)
-            price = head[LAST_PRICE]
-            live[:] = [open_ms, price, price, price, *totals, EMPTY | (PARTIAL if open_ms < self.since_ms else 0)]
-            self._first[index] = None
-            self._closes[index] = interval.close_ms(open_ms)
-        self._open_ns = self.live_groups[0][L_OPEN_TIME] * MS
-        self._close_ns = self._closes[0] * MS
-
-    def _hold_flat(self, index: int, from_ms: int, to_ms: int) -> None:
-        """Flat candles for the quiet periods of `[from_ms, to_ms)`; none where it is absurdly long."""
-        interval = self.intervals[index]
-        if (to_ms - from_ms) // (interval.close_ms(from_ms) - from_ms) > MAX_FLAT_RUN:
-            return
-        while from_ms < to_ms:
-            self._hold(index, self._flat_row(index, from_ms, self.head[LAST_PRICE]), None, None)
-            from_ms = interval.close_ms(from_ms)
-
-    def _hold(self, index: int, row: Row, first: Key | None, last: Key | None) -> Held:
-        empty = row[C_FLAGS] & EMPTY
-        held = self._held[index][row[C_OPEN_TIME]] = Held(row, None if empty else first, None if empty else last)
-        heappush(self._pending, (row[C_CLOSE_TIME], index, row[C_OPEN_TIME]))
-        return held
-
-    def _close_pending(self, until_ms: int) -> None:
-        """Close the pending candles that end by `until_ms`."""
-        while self._pending and self._pending[0][0] <= until_ms:
-            _, index, open_ms = heappop(self._pending)
-            self._close(index, self._held[index][open_ms])
-
-    def _close(self, index: int, held: Held) -> None:
-        row = held.row
-        row[C_FLAGS] |= CLOSED | (SUSPECT if self._suspect(row) else 0)
-        self._closed.append((self.intervals[index].name, list(row)))
-        rows = self._held[index]
-        while len(rows) > self.history:
-            oldest = next(iter(rows))
-            if not rows[oldest].row[C_FLAGS] & CLOSED:
-                break
-            del rows[oldest]
-            self._forgotten[index] = max(self._forgotten[index], oldest)
-
-    # ------------------------------------------------------------------ rows
-
-    def _live_row(self, index: int) -> Row:
-        head, live = self.head, self.live_groups[index]
-        volumes = [total - opening for total, opening in zip(head[VOLUME:], live[L_VOLUME0:L_FLAGS], strict=False)]
-        first = self._first[index]
-        ids = [0, 0] if live[L_FLAGS] & EMPTY or first is None else [first[1], self._last[1]]
         return [
-            live[L_OPEN_TIME], self._closes[index], 0, live[L_FLAGS], head[PRICE_DECIMALS], head[QUANTITY_DECIMALS],
-            live[L_OPEN], live[L_HIGH], live[L_LOW], head[LAST_PRICE], *volumes, *ids, *NO_FLOW,
-        ]  # fmt: skip
+            (name, self._row(self.held.read(at)))
+            for index, name in enumerate(NAMES)
+            for at in self.held.indices(self.number, index)[-count:]
+        ]
 
-    def _flat_row(self, index: int, open_ms: int, price: int) -> Row:
-        flags = EMPTY | (PARTIAL if open_ms < self.since_ms else 0)
-        close_ms = self.intervals[index].close_ms(open_ms)
-        decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
-        return [open_ms, close_ms, 0, flags, *decimals, price, price, price, price, 0, 0, 0, 0, 0, 0, 0, *NO_FLOW]
+    def _row(self, values: Values) -> Row:
+        return held.published(values, self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS])
 
-    def _fill_empty(self, price: int) -> None:
-        """The newest trade is the first of the shortest candle, and of every longer one that was empty too."""
-        for index in range(len(self.live_groups)):
-            self._place_live(index, self._last, price)
+    def _chain(self, index: int) -> Chain:
+        """All of a live candle: what its pieces no longer have, then theirs, down to the segment."""
+        piece = _PIECES[index]
+        below = self._chain(piece) if piece >= 0 else [self._segment] if self._segment else []
+        return flow.join(self._chains[index], below, self.ids.is_open)
 
-    # ------------------------------------------------------------------ trades that are not the newest
+    def _live_values(self, index: int) -> Values:
+        return self._values(index, self._chain(index), self._delta())
 
-    def _place(self, key: Key, price: int, amounts: tuple[int, int, int, int, int]) -> None:
-        """Put a trade that is out of order, or older than the live candle, into every candle that contains it."""
-        self._counters["late"] += 1
-        event_ms = key[0] // MS
-        newest = key > self._last
+    def _values(self, index: int, chain: Chain, delta: int) -> Values:
+        """A candle that is live, as it is held. `delta`: of all trades so far."""
+        open_ms, price = self._opens[index], self.head[LAST_PRICE]
+        part = flow.whole(chain) if chain else held.flat(price)
+        flags = held.partial(open_ms, self.since_ms) | (0 if chain else EMPTY)
+        if index >= _DAY:
+            cvd, anchor_ms = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME], open_ms
+        else:
+            cvd, anchor_ms = delta - self._day_delta, open_ms // DAY * DAY
+        return [open_ms, self._closes[index], 0, flags, cvd, max(anchor_ms, self.since_ms), *part]
+
+    def _delta(self) -> int:
+        """Taker buys minus sells, of all trades so far."""
+        segment = self._segment
+        inside = 2 * segment[flow.BUY_VOLUME] - segment[flow.VOLUME] if segment else 0
+        return inside + 2 * self._before[3] - self._before[0]
+
+    def _derive(self) -> None:
+        """Bring the published live candles up to date."""
+        if self.ids.next < 0:
+            return
+        price = self.head[LAST_PRICE]
+        prices: list[tuple[int, int, int] | None] = []  # open, high, low; None while nothing was traded
+        for index, piece in enumerate(_PIECES):
+            segment = self._segment
+            if piece >= 0:
+                now = prices[piece]
+            else:
+                now = (segment[flow.OPEN], segment[flow.HIGH], segment[flow.LOW]) if segment else None
+            for part in self._chains[index][::-1]:
+                opened, high, low = part[flow.OPEN], part[flow.HIGH], part[flow.LOW]
+                now = (opened, max(high, now[1]), min(low, now[2])) if now else (opened, high, low)
+            prices.append(now)
+            opened, high, low = now or (price, price, price)
+            open_ms = self._opens[index]
+            flags = (0 if now else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0)
+            self._published_live[index][:] = (open_ms, opened, high, low, *self._openings[index], flags)
+        self.head[DAY_OPEN] = self._published_live[_DAY][L_OPEN]
+
+    # ------------------------------------------------------------------ trades that are not simply the next
+
+    def _odd(
+        self, event_ns: int, trade_id: int, price: int, price_decimals: int,
+        size: int, quantity_decimals: int, buy: int, count: int,
+    ) -> int:  # fmt: skip
+        """Any trade; 1 where it counts, 0 where it came before."""
+        ids, is_next = self.ids, trade_id == self.ids.next
+        newest = trade_id >= ids.next
+        if not is_next:
+            if not ids.admit(trade_id, self._last_ns, event_ns):
+                return 0
+            self._recheck = True
+        ids.next = max(ids.next, trade_id + 1)
+        self._adopt(price_decimals, quantity_decimals)
+        head = self.head
+        price *= POW10[head[PRICE_DECIMALS] - price_decimals]
+        size *= POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
+        if event_ns >= self._closes[0] * MS:
+            self._roll(event_ns // MS)
+        part = flow.of_trade(trade_id, price, size, buy, count, self._large_from)
         if newest:
-            self._last = key
-            self.head[LAST_PRICE] = price
+            head[LAST_PRICE] = price
+            self._last_ns = event_ns
+        self.moved = True
+        open_ns = self._opens[0] * MS
+        if not newest or event_ns < open_ns:
+            self._place(event_ns, part, newest)
+        elif not self._segment:
+            self._segment, self._from_ns, self._to_ns = part, open_ns, self._closes[0] * MS
+        elif is_next:
+            self._segment = flow.merge(self._segment, part)
+        else:
+            self._shift(self._segment)
+            self._chains[0] = [*self._chains[0], self._segment]
+            self._segment = part
+        return 1
+
+    def _shift(self, part: Part) -> None:
+        """A part leaves the segment: the running totals take it in."""
+        self._before = [total + more for total, more in zip(self._before, part[flow.SUMS], strict=True)]
+
+    def _place(self, event_ns: int, part: Part, newest: bool) -> None:
+        """Put a trade that is not the newest, or older than the live candle, into every candle that contains it."""
+        self._counters["late"] += 1
+        event_ms = event_ns // MS
+        sums, signed = part[flow.SUMS], part[flow.FIRST_SIGNED]
+        is_open = self.ids.is_open
+        if event_ms // DAY < self._day:
+            self._day_delta += signed
         revised = lost = False
-        for index, live in enumerate(self.live_groups):
-            if event_ms >= live[L_OPEN_TIME]:
-                self._place_live(index, key, price)
-                continue
-            for field, amount in enumerate(amounts, L_VOLUME0):
-                live[field] += amount
-            open_ms = self.intervals[index].open_ms(event_ms)
-            if open_ms <= self._forgotten[index]:
-                lost = True
-                continue
-            revised |= self._place_held(index, open_ms, key, price, amounts)
+        in_segment = False
+        for index, open_ms in enumerate(self._opens):
+            piece = _PIECES[index]
+            if event_ms < open_ms:
+                self._openings[index] = [total + more for total, more in zip(self._openings[index], sums, strict=True)]
+                if self._wanted[index]:
+                    outcome = self._place_held(index, event_ms, part)
+                    revised |= outcome == REVISED
+                    lost |= outcome == 0
+            elif piece < 0:
+                chain = flow.insert([*self._chains[0], *([self._segment] if self._segment else [])], part, is_open)
+                before = self._segment[flow.SUMS] if self._segment else [0] * 5
+                *self._chains[0], self._segment = chain
+                self._from_ns, self._to_ns = open_ms * MS, self._closes[0] * MS
+                inside = self._segment[flow.SUMS]
+                self._before = [
+                    total + was + more - now
+                    for total, was, more, now in zip(self._before, before, sums, inside, strict=True)
+                ]
+                in_segment = True
+            elif event_ms < self._opens[piece]:
+                self._chains[index] = flow.insert(self._chains[index], part, is_open)
+        if not in_segment:
+            self._shift(part)
+        self._shift_cvd(event_ms, signed)
         self._counters["revised"] += revised
         self._counters["too_late"] += lost
 
-    def _place_live(self, index: int, key: Key, price: int) -> None:
-        live, first = self.live_groups[index], self._first[index]
-        if live[L_FLAGS] & EMPTY or first is None:
-            live[L_FLAGS] &= ~EMPTY
-            live[L_OPEN] = live[L_HIGH] = live[L_LOW] = price
-            self._first[index] = key
-            return
-        if key < first:
-            live[L_OPEN] = price
-            self._first[index] = key
-        live[L_HIGH] = max(live[L_HIGH], price)
-        live[L_LOW] = min(live[L_LOW], price)
+    def _place_held(self, index: int, event_ms: int, part: Part) -> int:
+        """Add to a pending or closed candle. REVISED where it was closed, 0 where it is not held any more, else 1."""
+        interval = INTERVALS[index]
+        open_ms = interval.open_ms(event_ms)
+        at = self.held.find(self.number, index, open_ms)
+        if at is None:
+            if open_ms <= self._forgotten[index]:
+                return 0
+            flags = held.partial(open_ms, self.since_ms)
+            anchor_ms = max(open_ms if index >= _DAY else open_ms // DAY * DAY, self.since_ms)
+            cvd = part[flow.FIRST_SIGNED] if index >= _DAY else self._cvd_before(index, open_ms)
+            close_ms = interval.close_ms(open_ms)
+            self._hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
+            self._reflatten(index, open_ms, part[flow.CLOSE])
+            return 1
+        values = self.held.read(at)
+        was = values[PART + flow.CLOSE]
+        chain = self._apart.pop((index, open_ms), None) or ([] if values[FLAGS] & EMPTY else [values[PART:]])
+        chain = flow.insert(chain, part, self.ids.is_open)
+        if len(chain) > 1:
+            self._apart[index, open_ms] = chain
+        values[PART:] = flow.whole(chain)
+        if index >= _DAY:
+            values[CVD] += part[flow.FIRST_SIGNED]
+        fresh = values[FLAGS] & EMPTY
+        values[FLAGS] &= ~EMPTY
+        self.held.write(at, values)
+        if values[PART + flow.CLOSE] != was or fresh:
+            self._reflatten(index, open_ms, values[PART + flow.CLOSE])
+        if values[FLAGS] & CLOSED:
+            self._touched[index, open_ms] = None
+            return REVISED
+        return 1
 
-    def _place_held(self, index: int, open_ms: int, key: Key, price: int, amounts: tuple[int, ...]) -> bool:
-        """Add to a pending or closed candle; true where that corrects one that was published."""
-        held = self._held[index].get(open_ms)
-        fresh = held is None
-        if held is None:
-            held = self._hold(index, self._flat_row(index, open_ms, price), None, None)
-            # Keep the history in time order: its oldest leaves first.
-            self._held[index] = dict(sorted(self._held[index].items()))
-        row = held.row
-        if held.first is None or held.last is None:
-            row[C_FLAGS] &= ~EMPTY
-            row[C_OPEN : C_CLOSE + 1] = [price] * 4
-            row[C_FIRST_ID] = row[C_LAST_ID] = key[1]
-            held.first = held.last = key
-        else:
-            row[C_HIGH] = max(row[C_HIGH], price)
-            row[C_LOW] = min(row[C_LOW], price)
-            if key < held.first:
-                held.first, row[C_OPEN], row[C_FIRST_ID] = key, price, key[1]
-            if key > held.last:
-                held.last, row[C_CLOSE], row[C_LAST_ID] = key, price, key[1]
-        for field, amount in enumerate(amounts, C_VOLUME):
-            row[field] += amount
-        revised = bool(row[C_FLAGS] & CLOSED)
-        if revised:
-            self._revise(index, row)
-        elif fresh and row[C_CLOSE_TIME] + self.grace_ms <= self.clock_ms:
-            # It would have closed already: it does so on the next step of the clock, which may be far away.
-            self._pending.remove((row[C_CLOSE_TIME], index, open_ms))
-            self._pending.sort()
-            self._close(index, held)
-        if held.last == key:
-            self._reflatten(index, open_ms, price)
-        return revised
+    def _cvd_before(self, index: int, open_ms: int) -> int:
+        """The CVD with which a held candle that nothing was known of starts: its day's, at the candle before it."""
+        for at in reversed(self.held.indices(self.number, index)):
+            values = self.held.read(at)
+            if values[OPEN_MS] < open_ms:
+                return values[CVD] if values[OPEN_MS] // DAY == open_ms // DAY else 0
+        # None is held: what the day has traded, less what came after.
+        return 0
+
+    def _shift_cvd(self, event_ms: int, signed: int) -> None:
+        """A late trade moves the CVD of all candles of its day that end after it."""
+        for index in range(_DAY):
+            if not self._wanted[index]:
+                continue
+            for at in self.held.indices(self.number, index)[::-1]:
+                values = self.held.read(at)
+                if values[CLOSE_MS] <= event_ms:
+                    break
+                if values[OPEN_MS] // DAY == event_ms // DAY:
+                    values[CVD] += signed
+                    self.held.write(at, values)
+                    if values[FLAGS] & CLOSED:
+                        self._touched[index, values[OPEN_MS]] = None
 
     def _reflatten(self, index: int, open_ms: int, price: int) -> None:
         """A candle has a new close: the flat ones that follow it stand at that price."""
-        rows, live = self._held[index], self.live_groups[index]
-        for later in sorted(key for key in rows if key > open_ms):
-            row = rows[later].row
-            if not row[C_FLAGS] & EMPTY:
+        for at in self.held.indices(self.number, index):
+            values = self.held.read(at)
+            if values[OPEN_MS] <= open_ms:
+                continue
+            if not values[FLAGS] & EMPTY:
                 return
-            row[C_OPEN : C_CLOSE + 1] = [price] * 4
-            if row[C_FLAGS] & CLOSED:
-                self._revise(index, row)
-        if live[L_FLAGS] & EMPTY:
-            live[L_OPEN] = live[L_HIGH] = live[L_LOW] = price
+            values[PART + flow.OPEN : PART + flow.CLOSE + 1] = [price] * 4
+            self.held.write(at, values)
+            if values[FLAGS] & CLOSED:
+                self._touched[index, values[OPEN_MS]] = None
 
-    def _revise(self, index: int, row: Row) -> None:
-        row[C_REVISION] += 1
-        row[C_FLAGS] = (row[C_FLAGS] | REVISED) & ~SUSPECT | (SUSPECT if self._suspect(row) else 0)
-        self._closed.append((self.intervals[index].name, list(row)))
+    # ------------------------------------------------------------------ boundaries
+
+    def reach(self, clock_ms: int) -> None:
+        """The clock is at `clock_ms`: boundaries that it passed roll."""
+        if self.ids.next >= 0 and clock_ms >= self._closes[0]:
+            self._roll(clock_ms)
+
+    def _roll(self, now_ms: int) -> None:
+        """Open the candles that hold `now_ms`; those that end before it become pending, and part of longer ones."""
+        if self.before_roll is not None:
+            self.before_roll()
+        flat = self.flat and not self._unseen
+        self._unseen = False
+        delta, is_open = self._delta(), self.ids.is_open
+        segment, chains, closes = self._segment, self._chains, self._closes
+        if segment:
+            self._shift(segment)
+            self.head[LAST_PRICE] = segment[flow.CLOSE]
+        totals, ended = list(self._before), {-1: [segment] if segment else []}
+        for index, interval in enumerate(INTERVALS):
+            piece, close_ms = _PIECES[index], closes[index]
+            below = ended.get(piece)
+            if now_ms < close_ms:
+                if below:
+                    chains[index] = flow.join(chains[index], below, is_open)
+                continue
+            chain = flow.join(chains[index], below or [], is_open)
+            open_ms = interval.open_ms(now_ms)
+            if close_ms:
+                if (chain or flat) and self._wanted[index]:
+                    self._hold(index, self._values(index, chain, delta), chain)
+                if flat and self._wanted[index]:
+                    self._hold_flat(index, close_ms, open_ms, delta)
+            ended[index] = chain
+            chains[index] = []
+            self._opens[index], closes[index], self._openings[index] = open_ms, interval.close_ms(open_ms), totals
+        self._segment = []
+        self._from_ns = self._to_ns = 0
+        self.moved = True
+        if now_ms // DAY != self._day:
+            self._day, self._day_delta = now_ms // DAY, delta
+
+    def _hold_flat(self, index: int, from_ms: int, to_ms: int, delta: int) -> None:
+        """Flat candles for the quiet periods of `[from_ms, to_ms)`; none where it is absurdly long."""
+        interval = INTERVALS[index]
+        if (to_ms - from_ms) // (interval.close_ms(from_ms) - from_ms) > MAX_FLAT_RUN:
+            return
+        part = held.flat(self.head[LAST_PRICE])
+        while from_ms < to_ms:
+            close_ms = interval.close_ms(from_ms)
+            anchor_ms = from_ms if index >= _DAY else from_ms // DAY * DAY
+            cvd = delta - self._day_delta if index < _DAY and from_ms // DAY == self._day else 0
+            flags = EMPTY | held.partial(from_ms, self.since_ms)
+            self._hold(index, [from_ms, close_ms, 0, flags, cvd, max(anchor_ms, self.since_ms), *part], [])
+            from_ms = close_ms
+
+    def _hold(self, index: int, values: Values, chain: Chain) -> None:
+        """A candle becomes pending; the oldest of its interval leaves the history."""
+        columns, number = self.held, self.number
+        if columns.is_taken(number, index):
+            at = columns.next_index(number, index)
+            oldest = columns.read(at)
+            key = (index, oldest[OPEN_MS])
+            if columns.undo_pending(at, oldest[CLOSE_MS]):
+                self.lockstep.close([at])  # so many are pending that the ring is full: it closes before its time
+            self.revise([key])
+            self._apart.pop(key, None)
+            self._forgotten[index] = max(self._forgotten[index], oldest[OPEN_MS])
+        columns.put(number, index, values)
+        if len(chain) > 1:
+            self._apart[index, values[OPEN_MS]] = chain
+
+    # ------------------------------------------------------------------ what may be missing, and what is corrected
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether anything that closes has to be looked at: trades are, or may be, missing."""
+        return self.ids.missing > 0 or self._blind_ns is not None
+
+    def is_suspect(self, open_ms: int, close_ms: int) -> bool:
+        """Whether trades are missing that belong, or may belong, into this time."""
+        if self._blind_ns is not None and close_ms * MS > self._blind_ns:
+            return True
+        return self.ids.missing_within(open_ms * MS, close_ms * MS)
+
+    def correct(self) -> None:
+        """Issue what late trades, and news of missing ones, have changed in closed candles."""
+        if self._recheck:
+            self._recheck = False
+            rows = self.held.rows
+            for index in range(len(INTERVALS)):
+                for at in self.held.indices(self.number, index):
+                    open_ms, close_ms, _, flags = rows[at, :CVD].tolist()
+                    if flags & CLOSED and bool(flags & SUSPECT) != self.is_suspect(open_ms, close_ms):
+                        self._touched[index, open_ms] = None
+        if self._touched:
+            self.revise(list(self._touched))
+
+    def revise(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Publish the next revision of these held candles, as far as they were touched."""
+        indices = []
+        for key in keys:
+            if key not in self._touched:
+                continue
+            del self._touched[key]
+            at = self.held.find(self.number, *key)
+            if at is None:
+                continue
+            values = self.held.read(at)
+            values[REVISION] += 1
+            suspect = SUSPECT if self.is_suspect(values[OPEN_MS], values[CLOSE_MS]) else 0
+            values[FLAGS] = (values[FLAGS] | REVISED) & ~SUSPECT | suspect
+            self.held.write(at, values)
+            indices.append(at)
+        if indices:
+            self.lockstep.publish(indices)
 
     # ------------------------------------------------------------------ decimals
 
@@ -425,16 +705,115 @@ class PairCandles:
         """Restate everything when a price or a quantity comes with more decimals than any before it."""
         head = self.head
         more_price = max(0, price_decimals - head[PRICE_DECIMALS])
-        more_quantity = max(0, quantity_decimals - head[QUANTITY_DECIMALS])
-        if not more_price and not more_quantity:
+        more_size = max(0, quantity_decimals - head[QUANTITY_DECIMALS])
+        if more_price or more_size:
+            self._restate(more_price, more_size)
+        elif self._large_from:
             return
-        rescale(head, HEAD, more_price, more_quantity)
-        for live in self.live_groups:
-            rescale(live, LIVE, more_price, more_quantity)
+        mantissa, decimals = self.large_notional
+        power = head[PRICE_DECIMALS] + head[QUANTITY_DECIMALS] - decimals
+        self._large_from = max(1, mantissa * 10**power if power >= 0 else -(-mantissa // 10**-power))
+
+    def _restate(self, more_price: int, more_size: int) -> None:
+        head = self.head
+        both, size = 10 ** (more_price + more_size), 10**more_size
+        of_totals = (size, both, 1, size, both)
+
+        def restated(chain: Chain) -> Chain:
+            return [flow.rescale(part, flow.GAINS, more_price, more_size) for part in chain]
+
+        rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
-        head[QUANTITY_DECIMALS] += more_quantity
-        for held in self._held:
-            for one in held.values():
-                rescale(one.row, CANDLE, more_price, more_quantity)
-                one.row[C_PRICE_DECIMALS] += more_price
-                one.row[C_QUANTITY_DECIMALS] += more_quantity
+        head[QUANTITY_DECIMALS] += more_size
+        if self._segment:
+            self._segment = restated([self._segment])[0]
+        self._chains = [restated(chain) for chain in self._chains]
+        self._apart = {key: restated(chain) for key, chain in self._apart.items()}
+        self._before = [total * factor for total, factor in zip(self._before, of_totals, strict=True)]
+        self._openings = [[t * factor for t, factor in zip(one, of_totals, strict=True)] for one in self._openings]
+        self._day_delta *= size
+        self.moved = True
+        for index in range(len(INTERVALS)):
+            for at in self.held.indices(self.number, index):
+                values = self.held.read(at)
+                values[CVD] *= size
+                values[PART:] = restated([values[PART:]])[0]
+                self.held.write(at, values)
+        self.held.decimals[self.number] = (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS])
+
+
+class Lockstep:
+    """The pairs of one shard and venue: one clock, one set of columns; what ends together closes together."""
+
+    def __init__(self, grace_ms: int = 2_000, history: int = 16) -> None:
+        self.grace_ms = grace_ms
+        self.held = Held(history + grace_ms // 15_000 + 3)
+        self.pairs: list[PairCandles] = []
+        self.clock_ms = 0
+        self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
+
+    def add(self, pair: PairCandles) -> int:
+        self.pairs.append(pair)
+        return self.held.add_pair()
+
+    def advance(self, clock_ms: int) -> None:
+        """Move the venue's clock (never back): boundaries that it passed roll, corrections of closed candles are
+        issued, and what it has passed by the grace period closes."""
+        self._reach(clock_ms)
+        self.close(self.held.due(self.clock_ms - self.grace_ms))
+
+    def finish(self, clock_ms: int) -> None:
+        """No more trades will come: what ends by `clock_ms` closes now, without grace."""
+        self._reach(clock_ms)
+        self.close(self.held.due(clock_ms))
+
+    def _reach(self, clock_ms: int) -> None:
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        for pair in self.pairs:
+            pair.reach(clock_ms)
+            pair.correct()
+
+    @property
+    def due_ms(self) -> int:
+        """When `advance` next has something to do, unless late trades come: a boundary, or the end of a grace."""
+        boundary = min([pair.boundary_ms for pair in self.pairs], default=NEVER)
+        return min([boundary, *[end + self.grace_ms for end in self.held.pending]])
+
+    def close(self, indices: list[int]) -> None:
+        """These held candles are final."""
+        if not indices:
+            return
+        self.held.mark(indices, CLOSED)
+        doubtful = {pair.number: pair for pair in self.pairs if pair.is_doubtful}
+        if doubtful:
+            for index in indices:
+                pair = doubtful.get(index // self.held.block)
+                if pair is not None and pair.is_suspect(*self.held.rows[index, : CLOSE_MS + 1].tolist()):
+                    self.held.mark([index], SUSPECT)
+        self.publish(indices)
+
+    def publish(self, indices: list[int]) -> None:
+        self.closed += self.held.published(indices)
+
+    def drain(self) -> list[tuple[int, int, Row]]:
+        """(pair number, interval number, row) of what closed or was revised since the last call, in that order."""
+        closed, self.closed = self.closed, []
+        return closed
+
+
+class _Counting:
+    """0, 1, 2, ... as long as it was ever needed."""
+
+    def __init__(self) -> None:
+        self._numbers = np.arange(1024)
+
+    def upto(self, n: int) -> flow.Column:
+        if n > len(self._numbers):
+            self._numbers = np.arange(2 * n)
+        return self._numbers[:n]
+
+
+_COUNTING = _Counting()
+_POW10 = np.array([10**n for n in range(19)])
+_NOTHING = (0,) * flow.WIDTH
+_2, _3, SMALL, RV_UNIT, squared_return = flow.SECOND_TERM, flow.THIRD_TERM, flow.SMALL, flow.RV_UNIT, flow.squared_return

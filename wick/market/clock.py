@@ -37,6 +37,17 @@ class VenueClock:
             self._offset = offset
         return True
 
+    def plain(self, recv_ns: int) -> tuple[int, int]:
+        """The earliest and latest event time of which any number, in any order, are taken at `recv_ns`.
+
+        To observe the latest of them is then to observe them all. (Two offsets within half of SANE_NS of the best are
+        within SANE_NS of each other, whichever of them becomes the best.) None are before the first event.
+        """
+        best = max(self._offset, self._previous)
+        if best == UNKNOWN:
+            return 1, 0
+        return recv_ns + best - SANE_NS // 2, recv_ns + best + SANE_NS // 2
+
     def at(self, recv_ns: int) -> int:
         """The venue's time (ns) when ours is `recv_ns`; 0 before the first event."""
         best = max(self._offset, self._previous)

@@ -50,6 +50,11 @@ class TradeIds:
             self.missing -= 1
         return True
 
+    def is_open(self, after: int, before: int) -> bool:
+        """Whether an id between these two may still come."""
+        index = bisect_right(self._holes, before - 1, key=_first) - 1
+        return index >= 0 and self._holes[index][1] > after
+
     def missing_within(self, from_ns: int, to_ns: int) -> bool:
         """Whether ids are missing that were traded, at some time, in `[from_ns, to_ns)`."""
         # Newest first: holes stand in the order of ids, which is that of time.

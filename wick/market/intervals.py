@@ -17,15 +17,19 @@ FIRST_MONDAY_MS = 4 * DAY
 
 
 class Interval(NamedTuple):
-    """One row of the table: its name, and where the candle that holds an instant opens and closes (ms)."""
+    """One row of the table: its name, and where the candle that holds an instant opens and closes (ms).
+
+    `parts` names the shorter interval whose candles it is put together from: each of its boundaries is one of theirs.
+    """
 
     name: str
+    parts: str
     open_ms: Callable[[int], int]
     close_ms: Callable[[int], int]
 
 
-def _fixed(name: str, length_ms: int, origin_ms: int = 0) -> Interval:
-    return Interval(name, lambda t: t - (t - origin_ms) % length_ms, lambda open_ms: open_ms + length_ms)
+def _fixed(name: str, parts: str, length_ms: int, origin_ms: int = 0) -> Interval:
+    return Interval(name, parts, lambda t: t - (t - origin_ms) % length_ms, lambda open_ms: open_ms + length_ms)
 
 
 def _month_open(t_ms: int) -> int:
@@ -39,18 +43,18 @@ def _month_close(open_ms: int) -> int:
 
 
 INTERVALS: tuple[Interval, ...] = (
-    _fixed("15s", 15 * SECOND),
-    _fixed("30s", 30 * SECOND),
-    _fixed("1m", MINUTE),
-    _fixed("3m", 3 * MINUTE),
-    _fixed("5m", 5 * MINUTE),
-    _fixed("15m", 15 * MINUTE),
-    _fixed("30m", 30 * MINUTE),
-    _fixed("1h", HOUR),
-    _fixed("4h", 4 * HOUR),
-    _fixed("1d", DAY),
-    _fixed("1w", WEEK, FIRST_MONDAY_MS),
-    Interval("1M", _month_open, _month_close),
+    _fixed("15s", "", 15 * SECOND),
+    _fixed("30s", "15s", 30 * SECOND),
+    _fixed("1m", "30s", MINUTE),
+    _fixed("3m", "1m", 3 * MINUTE),
+    _fixed("5m", "1m", 5 * MINUTE),
+    _fixed("15m", "5m", 15 * MINUTE),
+    _fixed("30m", "15m", 30 * MINUTE),
+    _fixed("1h", "30m", HOUR),
+    _fixed("4h", "1h", 4 * HOUR),
+    _fixed("1d", "4h", DAY),
+    _fixed("1w", "1d", WEEK, FIRST_MONDAY_MS),
+    Interval("1M", "1d", _month_open, _month_close),
 )
 
 NAMES: tuple[str, ...] = tuple(interval.name for interval in INTERVALS)

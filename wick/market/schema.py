@@ -108,6 +108,40 @@ CANDLE: Final = (
     ("kyle_lambda", REAL),
 )
 
+# The order flow of a candle's trades, in the order of their ids: unit and definition of each of the last 13 fields.
+# None: not known here (a reader that derives a row from diffs). 0/0 is 0; NaN (vwap without a trade): there is none.
+FLOW: Final = {
+    "delta": ("base", "taker buy volume - taker sell volume"),
+    "delta_max": ("base", "highest value of the running delta, which is 0 at the open: never negative"),
+    "delta_min": ("base", "lowest value of the running delta: never positive"),
+    "cvd": ("base", "cumulative volume delta at the close: the running delta since `cvd_anchor_ms`"),
+    "cvd_anchor_ms": (
+        "ms",
+        "00:00 UTC of the day in which the candle opens, or the pair's first trade if that is later; for 1d, 1w and 1M "
+        "the candle's own open, so that `cvd` is `delta`",
+    ),
+    "max_trade_size": ("base", "largest quantity of a trade"),
+    "large_trade_volume": (
+        "base", "volume of the trades whose price * quantity is at least `aggregator.large_notional`"
+    ),
+    "large_trade_delta": ("base", "taker buy volume - taker sell volume of those trades"),
+    "vwap": ("quote per base", "volume-weighted average price: quote_volume / volume; NaN without a trade"),
+    "delta_ratio": ("1", "delta / volume, from -1 to 1"),
+    "avg_trade_size": ("base", "volume / trade_count"),
+    "tick_rv": (
+        "1",
+        "realised volatility: sqrt(sum((ln p_i - ln p_(i-1))^2)) over consecutive trades inside the candle "
+        "(Andersen, Bollerslev, Diebold, Labys 2003)",
+    ),
+    "kyle_lambda": (
+        "quote per base^2",
+        "price impact of signed volume: sum((p_i - p_(i-1)) * s_i q_i) / sum(q_i^2), s = 1 for taker buys, -1 for "
+        "taker sells; the numerator over consecutive trades inside the candle, the denominator over all of them "
+        "(after Kyle 1985)",
+    ),
+}  # fmt: skip
+FLOW_FIELDS: Final = tuple(FLOW)
+
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
 CANDLE_FIELDS: Final = tuple(name for name, _ in CANDLE)
@@ -141,6 +175,13 @@ _TERMS = """
 """  # noqa: E501
 
 
+_FLOW_TEXT = """
+Of the trades of this candle, in the order of their ids. 0/0 is 0. What is not known is null (in SQLite NULL, in CSV an
+empty cell): a row that was made from HEAD and LIVE, because its CLOSE has not come yet, has none of these. What is no
+number (`vwap` without a trade) is NaN on the wire, and null in JSON, SQLite and exports.
+""".rstrip().splitlines()
+
+
 def units_document() -> str:
     """docs/units.md: `python -c "from wick.market import schema; print(schema.units_document(), end='')"`."""
     lines = ["# Fields, units, terms", "", "Generated from `wick/market/schema.py`.", ""]
@@ -148,6 +189,8 @@ def units_document() -> str:
     for title, fields in (("HEAD", HEAD), ("LIVE", LIVE), ("CANDLE (a row)", CANDLE)):
         lines += ["", f"## {title}", "", "| # | field | kind |", "|---|---|---|"]
         lines += [f"| {number} | `{name}` | {kind} |" for number, (name, kind) in enumerate(fields)]
+    lines += ["", "## Order flow", *_FLOW_TEXT, "", "| field | unit | definition |", "|---|---|---|"]
+    lines += [f"| `{name}` | {unit} | {text} |" for name, (unit, text) in FLOW.items()]
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
     lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
     return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])

@@ -4,6 +4,7 @@ Prices and quantities are integers with their own count of decimals (see `number
 nanoseconds since the epoch. `event_ns` is the venue's time, `recv_ns` ours on arrival.
 """
 
+from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
@@ -90,3 +91,6 @@ RECORD = np.dtype(
         ("reserved", "<u4"),
     ]
 )
+RECORD_STRUCT = Struct("<7q4BI")
+
+assert RECORD_STRUCT.size == RECORD.itemsize

@@ -6,33 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from wick.market.candles import PARTIAL, Row
+from wick.market.candles import CLOSED, PARTIAL, Row
 from wick.market.intervals import NAMES
-from wick.market.numbers import format_decimal
-from wick.market.schema import CANDLE_FIELDS
+from wick.market.rows import COLUMNS, readable
 from wick.net.http_server import Reply, error_reply, json_reply
 
 DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
-COLUMNS = (
-    "open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
-    "taker_buy_volume", "taker_buy_quote_volume", "flags", "revision",
-)  # fmt: skip
-
 # (venue, symbol, interval, limit, before_ms or None) -> rows, oldest first
 Candles = Callable[[str, str, str, int, int | None], list[Row]]
-
-
-def readable(row: Row) -> list[Any]:
-    """A candle's row in the order of COLUMNS, prices and volumes as plain decimal texts."""
-    named: dict[str, Any] = dict(zip(CANDLE_FIELDS, row, strict=True))
-    price, quantity = named["price_decimals"], named["quantity_decimals"]
-    for field in ("open", "high", "low", "close"):
-        named[field] = format_decimal(named[field], price)
-    for field in ("volume", "taker_buy_volume"):
-        named[field] = format_decimal(named[field], quantity)
-    for field in ("quote_volume", "taker_buy_quote_volume"):
-        named[field] = format_decimal(named[field], price + quantity)
-    return [named[column] for column in COLUMNS]
 
 
 def join(stored: Iterable[Row], recent: Iterable[Row], live: Row | None) -> list[Row]:
@@ -40,12 +21,16 @@ def join(stored: Iterable[Row], recent: Iterable[Row], live: Row | None) -> list
     rows = {row[0]: row for row in stored}
     for row in recent:
         known = rows.get(row[0])
-        # The order of the store's own rule: complete beats partial, then the later revision.
-        if known is None or (~row[3] & PARTIAL, row[2]) >= (~known[3] & PARTIAL, known[2]):
+        if known is None or _rank(row) >= _rank(known):
             rows[row[0]] = row
     if live is not None and live[0]:
         rows[live[0]] = live
     return [rows[open_ms] for open_ms in sorted(rows)]
+
+
+def _rank(row: Row) -> tuple[int, int, int]:
+    """Closed beats what was made of diffs; then the store's own rule: complete beats partial, then revisions."""
+    return row[3] & CLOSED, ~row[3] & PARTIAL, row[2]
 
 
 class Api:
@@ -90,7 +75,7 @@ class Api:
                 "symbol": symbol,
                 "interval": interval,
                 "columns": COLUMNS,
-                "rows": [readable(row) for row in rows],
+                "rows": [[*map(readable(row).__getitem__, COLUMNS)] for row in rows],
             }
         )
 

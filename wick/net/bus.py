@@ -5,7 +5,7 @@ from another account or machine. Bounds, and what happens at them:
 
 | queue | bound | on full |
 |---|---|---|
-| PUSH, feed to a worker | feed.push_hwm batches | block up to feed.push_wait_ms, then drop |
+| PUSH, feed to a worker | feed.push_hwm messages, one a flush | block up to feed.push_wait_ms, then drop |
 | PUB, any process to a reader | PUB_HWM messages | drop |
 | ROUTER, DEALER | RPC_HWM messages | drop |
 
@@ -37,11 +37,37 @@ def _open(kind: int, hwm: int) -> zmq.Socket[bytes]:
     return socket
 
 
-def publisher(data_dir: str | Path, process: str) -> zmq.Socket[bytes]:
-    """The PUB socket of a process; anyone who may enter the directory can subscribe."""
-    socket = _open(zmq.PUB, PUB_HWM)
+def publisher(data_dir: str | Path, process: str, kind: int = zmq.PUB) -> zmq.Socket[bytes]:
+    """The PUB socket of a process; anyone who may enter the directory can subscribe. XPUB: see `Listeners`."""
+    socket = _open(kind, PUB_HWM)
     socket.bind(endpoints.pub(data_dir, process))
     return socket
+
+
+class Listeners:
+    """Who subscribes to an XPUB socket: so that nobody works for a stream that nobody hears."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._topics: set[bytes] = set()
+
+    def to(self, stream: bytes) -> bool:
+        """Whether someone hears topics that begin with `stream`."""
+        return any(topic.startswith(stream) or stream.startswith(topic) for topic in self._topics)
+
+    def update(self) -> bool:
+        """Take notice of who has come and gone; whether it was anyone.
+
+        The socket tells of a topic's first subscriber and of the departure of its last.
+        """
+        return bool(drain(self._socket, self._notice))
+
+    def _notice(self, frames: list[bytes]) -> None:
+        sign, topic = frames[0][:1], frames[0][1:]
+        if sign == b"\x01":
+            self._topics.add(topic)
+        elif sign == b"\x00":
+            self._topics.discard(topic)
 
 
 def subscriber(data_dir: str | Path, processes: Iterable[str], topics: Iterable[bytes]) -> zmq.Socket[bytes]:

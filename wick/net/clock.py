@@ -10,3 +10,8 @@ def now_ns() -> int:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def steady_ns() -> int:
+    """Nanoseconds that never jump, for how long something took."""
+    return time.perf_counter_ns()

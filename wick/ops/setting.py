@@ -3,9 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+from wick.errors import ParseError
+from wick.market.numbers import parse_decimal
+
 TEXT, INTEGER, NUMBER, BOOLEAN, LIST, SPEED = "text", "integer", "number", "boolean", "list", "speed"
+DECIMAL = "decimal"
 
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 # What TOML may give for each type. A boolean is an int to Python, and is turned away separately.
@@ -16,6 +21,7 @@ _TOML_TYPES: dict[str, tuple[type, ...]] = {
     BOOLEAN: (bool,),
     LIST: (str, list),
     SPEED: (str, int, float),
+    DECIMAL: (str, int, float),
 }
 
 
@@ -54,6 +60,8 @@ class Setting:
             return "true or false"
         if self.type == SPEED:
             return 'a number above 0, or "max"'
+        if self.type == DECIMAL:
+            return "a plain decimal number above 0"
         if self.type in (INTEGER, NUMBER):
             noun = "a whole number" if self.type == INTEGER else "a number"
             return f"{noun} from {self.least:g} to {self.most:.0f}"
@@ -82,6 +90,8 @@ class Setting:
             if text != "max" and not 0 < float(text) < math.inf:
                 raise ValueError
             return text
+        if self.type == DECIMAL:
+            return _above_zero(text)
         if self.type == LIST:
             return self._items(text.split(","))
         self._check(text)
@@ -95,6 +105,8 @@ class Setting:
             if not all(isinstance(item, str) for item in value):
                 raise ValueError
             return self._items(value)
+        if self.type == DECIMAL and isinstance(value, float):
+            value = f"{Decimal(str(value)):f}"  # TOML's 1e-5 is 0.00001
         return self.parse(str(value))
 
     def _items(self, words: Sequence[str]) -> tuple[str, ...]:
@@ -115,6 +127,16 @@ class Setting:
 
     def _choices(self) -> Sequence[str]:
         return self.choices() if callable(self.choices) else self.choices
+
+
+def _above_zero(text: str) -> str:
+    try:
+        mantissa, _ = parse_decimal(text)
+    except ParseError as error:
+        raise ValueError from error
+    if not mantissa:
+        raise ValueError
+    return text
 
 
 def as_text(value: Any) -> str:

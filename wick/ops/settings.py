@@ -5,7 +5,8 @@ the environment (`WICK_FRONT_PORT`), the command line (`--front-port`). A wrong 
 error that names the setting, the value, where it stands and what is valid; nothing is ignored or guessed.
 
 Values are `str`, `int`, `float`, `bool`, and `tuple[str, ...]` for lists (`feed.symbols`, `feed.channels`,
-`front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max".
+`front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max"; `aggregator.large_notional` is
+text that `parse_decimal` takes exactly.
 """
 
 import difflib
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wick.errors import SettingError
-from wick.ops.setting import BOOLEAN, BOOLEANS, INTEGER, LIST, NUMBER, SPEED, TEXT, Setting, as_text
+from wick.ops.setting import BOOLEAN, BOOLEANS, DECIMAL, INTEGER, LIST, NUMBER, SPEED, TEXT, Setting, as_text
 
 CONFIG_FILE = "wick.toml"
 CONFIG_VARIABLE = "WICK_CONFIG"
@@ -57,6 +58,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("aggregator.empty", TEXT, "venue",
             "An interval without a trade: `flat` repeats the last price, `omit` issues nothing, "
             "`venue` does what the venue does.", choices=("venue", "flat", "omit")),
+    Setting("aggregator.large_notional", DECIMAL, "100000",
+            "Trades with a turnover of at least this, in the quote currency, count as large."),
     Setting("aggregator.history", INTEGER, 16, "Closed candles of an interval in a snapshot.", 1, 1000),
     Setting("front.host", TEXT, "127.0.0.1", "The address to listen on; beyond loopback, with a token."),
     Setting("front.port", INTEGER, 8765, "The port of the page, the API and the WebSocket.", 1, 65_535),

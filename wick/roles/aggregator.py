@@ -5,59 +5,32 @@ log, where the feed wrote every batch before it sent it. Candle time is the cloc
 reads none of its own for it, so the same batches give the same candles.
 """
 
+import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent.event import Event
 
 from wick import exchanges
 from wick.errors import WireError
+from wick.market.numbers import parse_decimal
 from wick.net import bus
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader
 from wick.ops.settings import Settings
+from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
-from wick.stream.shard import CandleRules, PairState, Shard
+from wick.stream.shard import CandleRules, Shard
 from wick.stream.shards import shards_of
-from wick.wire.messages import Records, Request, TickHeader, records
+from wick.wire.messages import Request, TickHeader
 
 MS = 1_000_000
+BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
 
 log = logging.getLogger("wick")
-
-
-class Actor:
-    """One pair's greenlet: its inbox (runs of records, clock times, None for an outage), drained at each wake-up.
-
-    The inbox is bounded by the reader: it takes at most bus.DRAIN_BUDGET batches before the actors run.
-    """
-
-    __slots__ = ("inbox", "state", "wake")
-
-    def __init__(self, state: PairState) -> None:
-        self.state = state
-        self.inbox: list[Records | int | None] = []
-        self.wake = Event()
-
-    def run(self) -> None:
-        while True:
-            self.wake.wait()
-            self.wake.clear()
-            self.drain()
-
-    def drain(self) -> None:
-        inbox, self.inbox = self.inbox, []
-        for item in inbox:
-            if item is None:
-                self.state.candles.outage()
-            elif isinstance(item, int):
-                self.state.clock(item)
-            else:
-                self.state.ticks(item)
 
 
 class Aggregator(Role):
@@ -72,27 +45,31 @@ class Aggregator(Role):
         epoch = now_ns() // MS
         rules = {venue: _rules(settings, venue) for venue in exchanges.ids()}
         self.shards = {number: Shard(number, epoch, rules) for number in sorted(self.owned)}
-        self.actors: dict[tuple[int, str], dict[str, Actor]] = {}  # (shard, venue) -> symbol -> actor
-        self.positions: dict[tuple[int, str], tuple[int, int]] = {}  # (shard, venue) -> (epoch, sequence) taken
+        self.streams: dict[tuple[int, str], Stream] = {}  # by (shard, venue)
         self.log_dir = Path(self.data_dir) / "ticklog" if settings["ticklog.enabled"] else None
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
         self.router = bus.router(self.data_dir, index)
         self.lag_ms = 0
-        self._woken: list[Actor] = []
+        self._waiting = 0  # ticks in inboxes
+        self._breathed_ns = 0
 
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
         self._replay()
+        # What lives now lives long: the collector need not look at it, nor at all of the heap ever again. Actors leave
+        # no cycles behind, and what little does is young.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 1_000_000)
         self.stats.state = "waiting"
-        self.spawn(Reader(self.pull, self._receive, self._wake).run)
+        self.spawn(Reader(self.pull, self._receive).run)
         self.spawn(Reader(self.router, self._answer).run)
         self.spawn(self._flush_forever)
 
     def drain(self) -> None:
         bus.drain(self.pull, self._receive, budget=1_000_000)
-        for actor in self._woken:
-            actor.drain()
+        self._turn()
         self._flush()
 
     def gauges(self) -> dict[str, Any]:
@@ -101,16 +78,22 @@ class Aggregator(Role):
         for state in pairs:
             for name, value in state.candles.counters.items():
                 sums[name] = sums.get(name, 0) + value
-        return {"pairs": len(pairs), "lag_ms": self.lag_ms, **sums}
+        return {"pairs": len(pairs), "lag_ms": self.lag_ms, "waiting": self._waiting, **sums}
+
+    def _breathe(self) -> None:
+        """Let the hub's other greenlets run, where this one has run for a while."""
+        if steady_ns() - self._breathed_ns > BREATH_NS:
+            gevent.sleep(0)
+            self._breathed_ns = steady_ns()
 
     # ------------------------------------------------------------------ ticks
 
     def _receive(self, frames: list[bytes]) -> None:
         try:
             header = TickHeader.unpack(frames[0])
-            if len(frames) != 2 or header.shard not in self.shards:
-                raise WireError(f"{len(frames)} frames for shard {header.shard}, which is not this worker's")
-            batch = records(frames[1], header)
+            if len(frames) != 2 or not self.owned.issuperset([part[0] for part in header.parts]):
+                raise WireError(f"{len(frames)} frames with shards that are not this worker's")
+            pieces = header.pieces(frames[1])
         except WireError as error:
             self.stats.add("bad_batches")
             log.error("a batch is not what it should be, it is left out: %s", error)
@@ -118,53 +101,48 @@ class Aggregator(Role):
         self.stats.state = "running"
         self.stats.newest_ns = now_ns()
         self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
-        stream = (header.shard, header.venue)
-        epoch, seq = self.positions.get(stream, (0, 0))
-        if (header.epoch, header.seq) <= (epoch, seq):
-            self.stats.add("repeated_batches")
-            return
-        expected = seq + 1 if header.epoch == epoch else 1
-        if header.seq > expected:
-            self._mend(stream, (header.epoch, expected), (header.epoch, header.seq))
-        self._take(header, batch)
+        for part, records in pieces:
+            stream = self._stream(part[0], header.venue)
+            seq = part[1]
+            if (header.epoch, seq) <= (stream.epoch, stream.seq):
+                self.stats.add("repeated_batches")
+                continue
+            expected = stream.seq + 1 if header.epoch == stream.epoch else 1
+            if seq > expected:
+                self._mend(stream, header.epoch, expected, seq)
+            self._take(stream, header, part, records)
 
-    def _take(self, header: TickHeader, batch: Records) -> None:
-        """Hand a batch to the actors of its pairs; the next of its stream."""
-        stream = (header.shard, header.venue)
-        self.positions[stream] = (header.epoch, header.seq)
-        self.stats.add("batches")
-        self.stats.add("ticks", len(batch))
-        actors = self.actors.setdefault(stream, {})
-        if header.outage:
-            self._tell_outage(stream)
+    def _stream(self, shard: int, venue: str) -> Stream:
+        stream = self.streams.get((shard, venue))
+        if stream is None:
+            stream = self.streams[shard, venue] = Stream(self.shards[shard], venue)
+        return stream
+
+    def _take(self, stream: Stream, header: TickHeader, part: list[Any], records: memoryview) -> None:
+        """The next part of a stream: ticks into the inboxes, and the clock where it has come to a new beat."""
+        _, seq, outage, symbols, counts = part
+        stream.epoch, stream.seq = header.epoch, seq
         clock_ms = header.clock_ns // MS
-        at = 0
-        for symbol, count in header.runs:
-            run = batch[at : at + count]
-            at += count
-            if symbol not in actors:
-                since_ms = clock_ms or int(run[0]["event_ns"]) // MS
-                actors[symbol] = Actor(self.shards[header.shard].pair(header.venue, symbol, since_ms))
-                self.spawn(actors[symbol].run)
-            actor = actors[symbol]
-            actor.inbox.append(run)
-            self._woken.append(actor)
-        for actor in actors.values():
-            # Its candles may roll by what waits in its inbox, so a due time that has passed is enough to ask.
-            if clock_ms >= actor.state.candles.due_ms or (actor.inbox and clock_ms):
-                actor.inbox.append(clock_ms)
-                self._woken.append(actor)
+        if outage:
+            stream.outage()
+        if symbols:
+            ticks = sum(counts)
+            stream.deliver(symbols, counts, records, clock_ms)
+            self._waiting += ticks
+            self.stats.add("ticks", ticks)
+            if self._waiting > MOST_WAITING:
+                self._turn()
+        if stream.beats(clock_ms):
+            stream.turn(self._breathe)
+            stream.advance(clock_ms)
+            self._breathe()
 
-    def _tell_outage(self, stream: tuple[int, str]) -> None:
-        for actor in self.actors.get(stream, {}).values():
-            actor.inbox.append(None)
-            self._woken.append(actor)
-
-    def _wake(self) -> None:
-        for actor in self._woken:
-            actor.wake.set()
-        self._woken.clear()
-        gevent.sleep(0)
+    def _turn(self) -> None:
+        """Every actor that has something in its inbox empties it."""
+        self._waiting = 0
+        for stream in self.streams.values():
+            if stream.waiting:
+                stream.turn(self._breathe)
 
     # ------------------------------------------------------------------ the tick log
 
@@ -173,35 +151,29 @@ class Aggregator(Role):
         if self.log_dir is None or not self.log_dir.is_dir():
             return
         self.stats.state = "replaying"
-        started = now_ns()
-        for header, data in ticklog.read(self.log_dir, self.owned):
-            self._take_logged(header, data)
-        ticks, took_ms = self.stats.counters.get("ticks", 0), (now_ns() - started) // MS
+        started = steady_ns()
+        for header, records in ticklog.read(self.log_dir, self.owned):
+            if header.venue in exchanges.ids():
+                for part, some in header.pieces(records):
+                    self._take(self._stream(part[0], header.venue), header, part, some)
+        self._turn()
+        ticks, took_ms = self.stats.counters.get("ticks", 0), (steady_ns() - started) // MS
         log.info("replayed %d ticks from the log in %d ms", ticks, took_ms)
 
-    def _take_logged(self, header: TickHeader, data: bytes) -> None:
-        if header.venue not in exchanges.ids():
-            return
-        self._take(header, records(data, header))
-        for actor in self._woken:
-            actor.drain()
-        self._woken.clear()
-
-    def _mend(self, stream: tuple[int, str], first: tuple[int, int], end: tuple[int, int]) -> None:
-        """Read the batches of `[first, end)` from the log; what it does not have is lost, and is said so."""
+    def _mend(self, stream: Stream, epoch: int, expected: int, end: int) -> None:
+        """Read the parts from `expected` to before `end` from the log; what it does not have is lost, and is said."""
         self.stats.add("holes")
-        shard, venue = stream
-        expected = first[1]
+        shard = stream.shard.number
         if self.log_dir is not None:
-            for header, data in ticklog.read(self.log_dir, frozenset([shard])):
-                wanted = header.seq < end[1] and (header.epoch, header.seq) == (end[0], expected)
-                if wanted and header.venue == venue:
-                    self._take_logged(header, data)
+            for header, records in ticklog.read(self.log_dir, frozenset([shard])):
+                [(part, some)] = header.pieces(records)
+                if (header.venue, header.epoch, part[1]) == (stream.venue, epoch, expected) and expected < end:
+                    self._take(stream, header, part, some)
                     expected += 1
-        if expected < end[1]:
-            self.stats.add("lost_batches", end[1] - expected)
-            log.error("shard %d of %s lost batches %d to %d", shard, venue, expected, end[1] - 1)
-            self._tell_outage(stream)
+        if expected < end:
+            self.stats.add("lost_batches", end - expected)
+            log.error("shard %d of %s lost batches %d to %d", shard, stream.venue, expected, end - 1)
+            stream.outage()
 
     # ------------------------------------------------------------------ out
 
@@ -209,12 +181,15 @@ class Aggregator(Role):
         every_s = self.settings["aggregator.flush_ms"] / 1000
         while True:
             gevent.sleep(every_s)
+            self._breathed_ns = steady_ns()
+            self._turn()
             self._flush()
 
     def _flush(self) -> None:
         for shard in self.shards.values():
-            if shard.dirty or shard.entries:
+            if not shard.is_quiet:
                 self._publish(shard)
+                self._breathe()
 
     def _publish(self, shard: Shard) -> None:
         for message in shard.flush(now_ns()):
@@ -246,6 +221,7 @@ def _rules(settings: Settings, venue: str) -> CandleRules:
         settings["aggregator.grace_ms"],
         settings["aggregator.history"],
         exchanges.load(venue).empty if empty == "venue" else empty,
+        parse_decimal(settings["aggregator.large_notional"]),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
+import zmq
 from gevent.event import Event
 from gevent.hub import signal as gevent_signal
 from gevent.pool import Group
@@ -34,13 +35,14 @@ class Role:
 
     name = ""
     main_counter = ""
+    pub_kind: int = zmq.PUB
 
     def __init__(self, settings: Settings, index: int) -> None:
         self.settings, self.index = settings, index
         self.process = f"{self.name}-{index}"
         self.data_dir: str = settings["core.data_dir"]
         self.stats = Stats(self.process, now_ns())
-        self.pub = bus.publisher(self.data_dir, self.process)
+        self.pub = bus.publisher(self.data_dir, self.process, self.pub_kind)
         self._greenlets = Group()
         self._stopping = Event()
         self._code = 0

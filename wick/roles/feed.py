@@ -1,4 +1,4 @@
-"""The feed: one venue's WebSocket to batches of packed ticks, logged, then pushed to the workers.
+"""The feed: one venue's WebSocket to packed ticks, logged, then pushed to the workers: a flush is a message a worker.
 
 A trade is never dropped silently. When a worker's queue is full the feed stops reading (TCP holds the venue back);
 when that takes too long it goes on without that worker, which will find the batches in the tick log.
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import zmq
 from gevent.event import Event
 
 from wick import exchanges
 from wick.errors import ParseError
-from wick.market.clock import VenueClock
-from wick.market.trades import Ack, DepthUpdate, Quote, Shutdown, Trade
+from wick.exchanges import Refused
+from wick.market.trades import Ack, DepthUpdate, Shutdown
 from wick.net import bus
 from wick.net.clock import now_ns
 from wick.net.fetch import FetchError, get
@@ -24,8 +25,9 @@ from wick.net.ws_client import Disconnected, WebSocketClient
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
 from wick.storage.ticklog import TickLog
-from wick.stream.shards import SHARDS, shard_of, worker_of
-from wick.wire.messages import TickHeader, depth_frames, pack_quote, pack_trade
+from wick.stream.shards import shard_of
+from wick.stream.ticks import Portion, Ticks
+from wick.wire.messages import TickHeader, depth_frames, ticks_topic
 
 MS = 1_000_000
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.5, 30.0  # full jitter: the wait is random in [0, min(most, first * 2^n))
@@ -42,21 +44,18 @@ class Feed(Role):
 
     name = "feed"
     main_counter = "trades"
+    pub_kind = zmq.XPUB  # the mirror is for taps, and works while there is one
 
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
         self.venue = exchanges.load(settings["feed.venue"])
         self.ws_url = (settings["feed.ws_url"] or self.venue.ws_url).rstrip("/") + self.venue.ws_path
         self.rest_url = (settings["feed.rest_url"] or self.venue.rest_url).rstrip("/")
-        self.symbols: dict[str, int] = {}  # symbol -> shard
-        self.clock = VenueClock()
+        self.ticks = Ticks(self.venue.id, ())
         self.epoch = now_ns()
-        self.sequences = [0] * SHARDS
-        self.sent_ns = [0] * SHARDS
-        self.outages = set(range(SHARDS))  # shards whose next batch says that we did not listen before it
-        self.trades: list[dict[str, list[bytes]]] = [{} for _ in range(SHARDS)]
-        self.quotes: list[dict[str, bytes]] = [{} for _ in range(SHARDS)]
-        self.buffered = 0
+        self.flushed_ns = 0
+        self.listeners = bus.Listeners(self.pub)
+        self.ticks_tapped = self.depth_tapped = False
         self.room = Event()
         self.connected = False
         workers: int = settings["aggregator.workers"]
@@ -88,15 +87,15 @@ class Feed(Role):
     def gauges(self) -> dict[str, Any]:
         failed = self.log_file.failed if self.log_file is not None else 0
         return {
-            "symbols": len(self.symbols),
-            "buffered_bytes": self.buffered,
+            "symbols": len(self.ticks),
+            "buffered_bytes": self.ticks.unsent_bytes,
             "stalled_workers": len(self.stalled),
             "ticklog_failed": failed,
         }
 
     # ------------------------------------------------------------------ in
 
-    def _choose_symbols(self) -> None:
+    def _choose_symbols(self) -> list[str]:
         """The configured symbols that the venue lists; `*` is all of them. Keeps asking where it has to know."""
         wanted = self.settings["feed.symbols"]
         tries = 0
@@ -122,16 +121,16 @@ class Feed(Role):
             log.error("%d symbols are more than one connection carries: the first %d are read", len(names), most)
             self.stats.add("symbols_over_limit", len(names) - most)
             names = names[:most]
-        self.symbols = {self.venue.symbol(name): 0 for name in names}
-        self.symbols = {symbol: shard_of(self.venue.id, symbol) for symbol in self.symbols}
+        return list(dict.fromkeys(self.venue.symbol(name) for name in names))
 
     def _listen_forever(self) -> None:
         self.stats.state = "connecting"
-        self._choose_symbols()
-        if not self.symbols:
+        symbols = self._choose_symbols()
+        if not symbols:
             log.critical("there is no symbol to read: set feed.symbols to symbols that %s lists", self.venue.id)
             self.stop(2)
             return
+        self.ticks = Ticks(self.venue.id, symbols)
         failures = 0
         while True:
             try:
@@ -140,26 +139,27 @@ class Feed(Role):
             except Disconnected as error:
                 log.warning("cannot connect: %s", error)
             else:
-                log.info("connected url=%s symbols=%d", self.ws_url, len(self.symbols))
+                log.info("connected url=%s symbols=%d", self.ws_url, len(symbols))
                 self.stats.add("connections")
                 try:
-                    failures = self._listen(client, failures)
+                    failures = self._listen(client, symbols, failures)
                 except Disconnected as error:
                     log.warning("disconnected: %s", error)
                 finally:
                     client.close()
                     self.connected = False
-                    self.outages = set(range(SHARDS))
+                    self.ticks.outage()
             failures += 1
             wait_s = _backoff_s(failures)
             log.info("connecting again in %.2f s", wait_s)
             gevent.sleep(wait_s)
 
-    def _listen(self, client: WebSocketClient, failures: int) -> int:
+    def _listen(self, client: WebSocketClient, symbols: list[str], failures: int) -> int:
         """Read one connection until it ends; -1 where data came (the next backoff starts anew), else `failures`."""
-        asking = self.spawn(self._subscribe, client)
+        asking = self.spawn(self._subscribe, client, symbols)
         silence_s = self.settings["feed.silence_s"]
-        frame = 0
+        batch_ns = self.settings["feed.batch_ms"] * MS
+        before = 0  # messages of this connection
         try:
             while True:
                 try:
@@ -168,81 +168,67 @@ class Feed(Role):
                     log.warning("disconnected: %s", error)
                     return -1 if self.connected else failures
                 recv_ns = now_ns()
-                for raw in messages:
-                    frame += 1
-                    if self._message(raw, recv_ns, frame):
-                        return -1
-                while self.buffered > BUFFER_BYTES:
+                if self._take(messages, recv_ns, before):
+                    return -1
+                before += len(messages)
+                while self.ticks.unsent_bytes > BUFFER_BYTES:
                     self.stats.add("held_back")
                     self.room.clear()
                     self.room.wait(1.0)
+                if recv_ns - self.flushed_ns > batch_ns:
+                    gevent.sleep(0)  # in a flood the socket is never empty, and nobody else would have a turn
         finally:
             asking.kill()
 
-    def _subscribe(self, client: WebSocketClient) -> None:
-        for request in self.venue.subscribe(self.symbols, self.settings["feed.channels"]):
+    def _subscribe(self, client: WebSocketClient, symbols: list[str]) -> None:
+        for request in self.venue.subscribe(symbols, self.settings["feed.channels"]):
             try:
                 client.send(request)
             except Disconnected:
                 return  # the reader sees it too
             gevent.sleep(1 / REQUESTS_A_SECOND)
 
-    def _message(self, raw: bytes, recv_ns: int, frame: int) -> bool:
-        """Take one message; true where the venue asks us to connect again."""
-        self.stats.add("messages")
-        try:
-            events = self.venue.parse(raw)
-        except ParseError as error:
-            self._refuse(error, frame)
-            return False
-        for event in events:
-            if isinstance(event, Trade):
-                shard = self.symbols.get(event.symbol)
-                if shard is None:
-                    self._refuse(ParseError("unknown symbol", "s", event.symbol), frame)
-                elif not self.clock.observe(event.event_ns, recv_ns):
-                    self._refuse(ParseError("absurd time", "T", event.event_ns), frame)
-                else:
-                    record = pack_trade(event, recv_ns)
-                    self.trades[shard].setdefault(event.symbol, []).append(record)
-                    self.buffered += len(record)
-                    self.stats.add("trades")
-                    self._heard(recv_ns)
-            elif isinstance(event, Quote):
-                shard = self.symbols.get(event.symbol)
-                if shard is None:
-                    self._refuse(ParseError("unknown symbol", "s", event.symbol), frame)
-                else:
-                    self.quotes[shard][event.symbol] = pack_quote(event, recv_ns)
-                    self.stats.add("quotes")
-                    self._heard(recv_ns)
-            elif isinstance(event, DepthUpdate):
-                self.pub.send_multipart(depth_frames(self.venue.id, shard_of(self.venue.id, event.symbol), event))
-                self.stats.add("depth_updates")
-                self._heard(recv_ns)
-            elif isinstance(event, Ack):
-                if event.error is not None:
+    def _take(self, messages: list[bytes], recv_ns: int, before: int) -> bool:
+        """Take what has arrived, after `before` messages; true where the venue asks us to connect again."""
+        ticks = self.ticks
+        trades, quotes, depths, over = ticks.trades, ticks.quotes, 0, False
+        for other in ticks.take(self.venue.take(messages), recv_ns):
+            if isinstance(other, Refused):
+                self._refuse(other.error, f"frame {before + other.place + 1} of this connection")
+            elif isinstance(other, ParseError):
+                self._refuse(other, "an event")
+            elif isinstance(other, DepthUpdate):
+                depths += 1
+                if self.depth_tapped:
+                    self.pub.send_multipart(depth_frames(self.venue.id, shard_of(self.venue.id, other.symbol), other))
+            elif isinstance(other, Ack):
+                if other.error is not None:
                     self.stats.add("refused_requests")
-                    log.error("%s refused request %s: %s", self.venue.id, event.request_id, event.error)
-            elif isinstance(event, Shutdown):
+                    log.error("%s refused request %s: %s", self.venue.id, other.request_id, other.error)
+            elif isinstance(other, Shutdown):
                 log.warning("%s is about to close the connection", self.venue.id)
-                return True
-        return False
+                over = True
+        trades, quotes = ticks.trades - trades, ticks.quotes - quotes
+        for name, count in (
+            ("messages", len(messages)), ("trades", trades), ("quotes", quotes), ("depth_updates", depths)
+        ):  # fmt: skip
+            if count:
+                self.stats.add(name, count)
+        if trades or quotes or depths:
+            self.stats.newest_ns = recv_ns
+            if not self.connected:
+                self.connected = True
+                self.stats.state = "running"
+        return over
 
-    def _heard(self, recv_ns: int) -> None:
-        self.stats.newest_ns = recv_ns
-        if not self.connected:
-            self.connected = True
-            self.stats.state = "running"
-
-    def _refuse(self, error: ParseError, frame: int) -> None:
+    def _refuse(self, error: ParseError, what: str) -> None:
         self.stats.add("refused")
         self.stats.add("refused: " + error.reason)
         second = now_ns() // 10**9
         count = self._logged[1] + 1 if self._logged[0] == second else 1
         self._logged = (second, count)
         if count <= LOGGED_A_SECOND:
-            log.warning("frame %d of this connection is left out: %s", frame, error)
+            log.warning("%s is left out: %s", what, error)
 
     # ------------------------------------------------------------------ out
 
@@ -253,39 +239,31 @@ class Feed(Role):
             self._flush()
 
     def _flush(self) -> None:
-        """One batch for each shard that has ticks, or that has not heard the clock for `feed.clock_ms`."""
-        now = now_ns()
+        """One message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
+        if self.listeners.update():
+            self.ticks_tapped, self.depth_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"depth.")
+        self.flushed_ns = now = now_ns()
         # While nobody listens, the venue's time is not known to have brought nothing.
-        clock_ns = self.clock.at(now) if self.connected else 0
-        clock_due = now - self.settings["feed.clock_ms"] * MS
-        batches: list[tuple[int, bytes, bytes]] = []
-        topics: list[bytes] = []
-        for shard in range(SHARDS):
-            trades, quotes = self.trades[shard], self.quotes[shard]
-            if not trades and not quotes and not (clock_ns and self.sent_ns[shard] <= clock_due):
-                continue
-            for symbol, quote in quotes.items():
-                trades.setdefault(symbol, []).append(quote)
-            self.sequences[shard] += 1
-            self.sent_ns[shard] = now
-            header = TickHeader(
-                self.epoch, self.venue.id, shard, self.sequences[shard], now, clock_ns, shard in self.outages,
-                [[symbol, len(records)] for symbol, records in trades.items()],
-            )  # fmt: skip
-            batches.append((shard, header.pack(), b"".join([r for records in trades.values() for r in records])))
-            topics.append(header.topic)
-            self.outages.discard(shard)
-            self.trades[shard], self.quotes[shard] = {}, {}
-        if not batches:
+        clock_ns = self.ticks.clock.at(now) if self.connected else 0
+        clock_due_ns = now - self.settings["feed.clock_ms"] * MS if clock_ns else 0
+        portions = self.ticks.portions(len(self.pushes), now, clock_due_ns)
+        if not portions:
             return
-        self.buffered = 0
+        header = TickHeader(self.epoch, self.venue.id, now, clock_ns, [])
         if self.log_file is not None:
-            self.log_file.append(batches, now)
-        for topic, (shard, header_bytes, records) in zip(topics, batches, strict=True):
-            self.pub.send_multipart([topic, header_bytes, records])
-            self._push(worker_of(shard, len(self.pushes)), [header_bytes, records])
-        self.stats.add("batches", len(batches))
+            whole = header._replace(parts=[part for portion in portions for part in portion.parts])
+            self.log_file.append(whole.pack(), [portion.records for portion in portions], now)
+        for portion in portions:
+            self._send(header._replace(parts=portion.parts), portion)
+        self.stats.add("batches", len(portions))
         self.room.set()
+
+    def _send(self, header: TickHeader, portion: Portion) -> None:
+        if self.ticks_tapped:
+            for part, records in header.pieces(portion.records):
+                alone = header._replace(parts=[part])
+                self.pub.send_multipart([ticks_topic(header.venue, part[0]), alone.pack(), bytes(records)])
+        self._push(portion.worker, [header.pack(), portion.records])
 
     def _push(self, worker: int, frames: list[bytes]) -> None:
         socket = self.pushes[worker]

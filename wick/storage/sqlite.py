@@ -1,20 +1,22 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
-Values are the integers of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text. The view
-`candles_float` gives them as floating-point numbers. A row is replaced only by a better one: complete beats partial,
-then the higher revision wins; so writing the same rows again, in any order, changes nothing.
+Values are those of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text, and what is not
+known, or is no number, as NULL. The view `candles_float` gives floating-point numbers. A row is replaced only by a
+better one: complete beats partial, then the higher revision wins; so writing the same rows again, in any order, changes
+nothing.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from wick.errors import StoreError
 from wick.market.candles import PARTIAL
-from wick.market.schema import CANDLE, CANDLE_FIELDS, PRICE, TURNOVER, VOLUME
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PRICE, TURNOVER, VOLUME
 
-VERSION = 1
+VERSION = 2
 BUSY_MS = 5_000
 INT64 = 2**63
 
@@ -28,7 +30,7 @@ _FLOATS = ", ".join(
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS candles (
     venue TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
-    {", ".join(f"{name} NOT NULL" for name in CANDLE_FIELDS)},
+    {", ".join(name if name in FLOW_FIELDS else f"{name} NOT NULL" for name in CANDLE_FIELDS)},
     PRIMARY KEY (venue, symbol, interval, open_time_ms)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL);
@@ -78,7 +80,10 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         # Before anything is written: a file of another version stays as it is. A new file has version 0.
         if version != VERSION and (version or read_only):
-            raise StoreError(f"{self.path}: its schema has version {version}, this wick writes version {VERSION}")
+            raise StoreError(
+                f"{self.path}: its schema has version {version}, this wick writes version {VERSION}; "
+                "move the file away, and the sink begins a new one"
+            )
         if not read_only:
             self._db.execute("PRAGMA journal_mode = WAL")
             # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing.
@@ -108,13 +113,13 @@ class SqliteStore:
 
     def candles(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1
-    ) -> list[list[int]]:
+    ) -> list[list[Any]]:
         """The newest `limit` rows (CANDLE_FIELDS) that open before `before_ms`, oldest first."""
         try:
             rows = self._db.execute(_SELECT, (venue, symbol, interval, before_ms, limit)).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
-        return [[int(value) for value in row] for row in reversed(rows)]
+        return [[_given(value) for value in row] for row in reversed(rows)]
 
     def symbols(self) -> list[tuple[str, str]]:
         """(venue, symbol) of every pair that has a candle."""
@@ -128,4 +133,10 @@ class SqliteStore:
 
 
 def _keep(value: Any) -> Any:
+    if type(value) is float:
+        return value if isfinite(value) else None
     return str(value) if type(value) is int and not -INT64 <= value < INT64 else value
+
+
+def _given(value: Any) -> Any:
+    return int(value) if type(value) is str else value

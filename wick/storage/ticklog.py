@@ -1,13 +1,13 @@
 """The tick log in local files: what the feed received, appended before it is pushed to the workers.
 
-A block is one batch: magic, CRC32 of all that follows it, shard and lengths, the packed TickHeader, the packed
-records. Segments are named by the time of their first block, so that names sort; the oldest are deleted beyond
-the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can lose
-what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
+A block is one flush: magic, CRC32 of all that follows it, lengths, the packed TickHeader with the parts of all
+shards, the packed records. Segments are named by the time of their first block, so that names sort; the oldest are
+deleted beyond the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can
+lose what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from errno import ENOSPC
 from pathlib import Path
 from struct import Struct
@@ -15,14 +15,15 @@ from typing import BinaryIO
 from zlib import crc32
 
 from wick.errors import WireError
+from wick.market.trades import RECORD
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
 SEGMENTS = "[0-9]" * 20 + SUFFIX
-MAGIC = b"WTL1"
+MAGIC = b"WTL2"
 MAX_PART = 1 << 28  # a length beyond this is not one of ours
-_HEAD = Struct("<4sIIII")  # magic, crc, shard, header length, records length
-_CHECKED = Struct("<III")  # the part of it that the CRC covers
+_HEAD = Struct("<4sIII")  # magic, crc, header length, records length
+_LENGTHS = Struct("<II")  # the part of it that the CRC covers
 
 log = logging.getLogger("wick")
 
@@ -36,11 +37,11 @@ class TickLog:
         self._file: BinaryIO | None = None
         self._segment: Path | None = None
         self._size = 0
-        self.failed = 0  # batches that could not be written
+        self.failed = 0  # blocks that could not be written
 
-    def append(self, batches: list[tuple[int, bytes, bytes]], now_ns: int) -> None:
-        """Write (shard, header, records) batches in one call. A failing disk is counted and logged, it stops nobody."""
-        data = b"".join([block(shard, header, records) for shard, header, records in batches])
+    def append(self, header: bytes, records: Sequence[bytes], now_ns: int) -> None:
+        """Write a flush in one call. A failing disk is counted and logged, it stops nobody."""
+        data = block(header, records)
         try:
             if self._file is None or self._size >= self._segment_bytes:
                 self._rotate(now_ns)
@@ -51,7 +52,7 @@ class TickLog:
         except OSError as error:
             if not self.failed:
                 log.error("the tick log cannot be written, going on without it: %s", error)
-            self.failed += len(batches)
+            self.failed += 1
             # What was written of the block is torn: a new segment follows when the disk takes it.
             self.close()
             self._drop_empty()
@@ -84,13 +85,19 @@ class TickLog:
             self._file = None
 
 
-def block(shard: int, header: bytes, records: bytes) -> bytes:
-    checked = _CHECKED.pack(shard, len(header), len(records)) + header + records
-    return MAGIC + crc32(checked).to_bytes(4, "little") + checked
+def block(header: bytes, records: Sequence[bytes]) -> bytes:
+    lengths = _LENGTHS.pack(len(header), sum(map(len, records)))
+    crc = crc32(header, crc32(lengths))
+    for some in records:
+        crc = crc32(some, crc)
+    return b"".join([MAGIC, crc.to_bytes(4, "little"), lengths, header, *records])
 
 
-def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, bytes]]:
-    """The batches of these shards, oldest first, up to the end as it is now."""
+def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, memoryview]]:
+    """Of each flush that has something of these shards: their parts, and the records of these, in the same order.
+
+    Oldest first, up to the end as it is now.
+    """
     for segment in sorted(directory.glob(SEGMENTS)):
         try:
             data = segment.read_bytes()
@@ -98,25 +105,37 @@ def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, 
             continue  # it was the oldest, and the feed has just let go of it
         view, at = memoryview(data), 0
         while at + _HEAD.size <= len(data):
-            magic, crc, shard, header_length, records_length = _HEAD.unpack_from(data, at)
+            magic, crc, header_length, records_length = _HEAD.unpack_from(data, at)
             middle = at + _HEAD.size + header_length
             end = middle + records_length
             if magic != MAGIC or max(header_length, records_length) > MAX_PART or end > len(data):
                 log.info("tick log segment %s ends in a torn block at byte %d", segment.name, at)
                 break
-            # Of other shards too: a damaged block may be one of ours.
-            whole = crc32(view[at + _HEAD.size - _CHECKED.size : end]) == crc
-            header = _header(view[at + _HEAD.size : middle]) if whole and shard in shards else None
-            if not whole or (header is None and shard in shards):
+            whole = crc32(view[at + _HEAD.size - _LENGTHS.size : end]) == crc
+            header = _header(view[at + _HEAD.size : middle], records_length) if whole else None
+            if header is None:
                 log.error("tick log segment %s is damaged at byte %d: its rest is skipped", segment.name, at)
                 break
-            if header is not None:
-                yield header, data[middle:end]
+            ours = _only(header, view[middle:end], shards)
+            if ours is not None:
+                yield ours
             at = end
 
 
-def _header(data: memoryview) -> TickHeader | None:
+def _header(data: memoryview, records_length: int) -> TickHeader | None:
     try:
-        return TickHeader.unpack(data)
+        header = TickHeader.unpack(data)
     except WireError:
         return None
+    return header if header.total * RECORD.itemsize == records_length else None
+
+
+def _only(header: TickHeader, records: memoryview, shards: frozenset[int]) -> tuple[TickHeader, memoryview] | None:
+    """What a flush has of these shards, if anything."""
+    found = [(part, some) for part, some in header.pieces(records) if part[0] in shards]
+    if len(found) == len(header.parts):
+        return header, records
+    if not found:
+        return None
+    parts = [part for part, _ in found]
+    return header._replace(parts=parts), memoryview(b"".join([some for _, some in found]))

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wick.errors import WireError
-from wick.market.candles import EMPTY, PairCandles, Row
-from wick.market.intervals import INTERVALS
+from wick.market.candles import DEFAULT_LARGE, Lockstep, PairCandles
+from wick.market.held import EMPTY, Row
+from wick.market.intervals import INTERVALS, NAMES
 from wick.market.schema import STATE_WIDTHS
 from wick.stream import diffs
-from wick.wire.messages import Closes, Diffs, Records, Snapshot, closes_topic, diffs_topic, quote_row, trade_rows
+from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
 
 MS = 1_000_000
 CLOSES_KEPT = 512  # messages that a sink can ask for again: a shard closes about four times a minute, so two hours
@@ -27,39 +28,37 @@ class CandleRules:
     grace_ms: int = 2_000
     history: int = 16
     empty: str = "flat"
+    large_notional: tuple[int, int] = DEFAULT_LARGE
 
 
 class PairState:
     """One pair: its candles, its number in the shard's messages, and its state as last published."""
 
-    __slots__ = ("candles", "groups", "number", "published", "shard")
+    __slots__ = ("candles", "number", "published", "shard")
 
     def __init__(self, shard: "Shard", number: int, candles: PairCandles) -> None:
         self.shard, self.number, self.candles = shard, number, candles
-        self.groups = candles.groups
-        self.published = [[0] * len(group) for group in self.groups]
-        candles.before_roll = self.publish
+        self.published = [[0] * width for width in STATE_WIDTHS]
+        candles.before_roll = self._before_roll
 
-    def ticks(self, batch: Records) -> None:
-        """Take a run of records of this pair."""
-        rows = batch.tolist()
-        trades = trade_rows(rows)
-        if trades:
-            self.candles.trades(trades)
-        if len(trades) < len(rows) and (quote := quote_row(rows)):
-            self.candles.quote(*quote)
+    def ticks(self, records: Any) -> None:
+        """Take packed records of this pair."""
+        self.candles.take(records)
         self.shard.dirty[self.number] = self
 
-    def clock(self, clock_ms: int) -> None:
-        self.candles.advance(clock_ms)
+    def _before_roll(self) -> None:
+        self.publish()
         self.shard.dirty[self.number] = self
 
     def publish(self) -> None:
         """Put what has changed since the last time into the shard's next message."""
-        changes = diffs.make(self.published, self.groups)
+        candles, published = self.candles, self.published
+        moved = candles.moved
+        groups = candles.groups if moved else [candles.groups[0]]
+        changes = diffs.make(published if moved else published[:1], groups)
         if changes:
             self.shard.entries.append([self.number, *changes])
-            for before, after in zip(self.published, self.groups, strict=True):
+            for before, after in zip(published, groups, strict=False):
                 before[:] = after
 
 
@@ -69,6 +68,7 @@ class Shard:
     def __init__(self, number: int, epoch: int, rules: dict[str, CandleRules]) -> None:
         self.number, self.epoch, self.rules = number, epoch, rules
         self.pairs: dict[tuple[str, str], PairState] = {}
+        self.locksteps: dict[str, Lockstep] = {}  # by venue
         self.dirty: dict[int, PairState] = {}
         self.entries: list[list[int]] = []
         self.diffs_seq = self.closes_seq = 0
@@ -79,14 +79,31 @@ class Shard:
         """The pair's state; a pair that is seen first gets one, and what opened before `now_ms` is partial."""
         state = self.pairs.get((venue, symbol))
         if state is None:
-            rules = self.rules[venue]
-            candles = PairCandles(
-                venue, symbol, grace_ms=rules.grace_ms, history=rules.history, empty=rules.empty, since_ms=now_ms
-            )
-            number = len(self.pairs)
-            state = self.pairs[venue, symbol] = PairState(self, number, candles)
-            self._new.append([number, venue, symbol])
+            state = self._add(venue, symbol, now_ms)
+            self._new.append([state.number, venue, symbol])
         return state
+
+    def _add(self, venue: str, symbol: str, since_ms: int) -> PairState:
+        rules = self.rules[venue]
+        if venue not in self.locksteps:
+            self.locksteps[venue] = Lockstep(rules.grace_ms, rules.history)
+        candles = PairCandles(
+            venue, symbol, empty=rules.empty, since_ms=since_ms, large_notional=rules.large_notional,
+            lockstep=self.locksteps[venue],
+        )  # fmt: skip
+        state = self.pairs[venue, symbol] = PairState(self, len(self.pairs), candles)
+        return state
+
+    def advance(self, venue: str, clock_ms: int) -> None:
+        """Move the clock of a venue: boundaries roll, candles close."""
+        lockstep = self.locksteps.get(venue)
+        if lockstep is not None:
+            lockstep.advance(clock_ms)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to publish."""
+        return not (self.dirty or self.entries or any(one.closed for one in self.locksteps.values()))
 
     def flush(self, now_ns: int) -> list[list[bytes]]:
         """The messages (topic, body) for what has changed since the last flush; none where nothing has."""
@@ -94,9 +111,12 @@ class Shard:
         rows: list[list[Any]] = []
         for state in self.dirty.values():
             state.publish()
-            candles = state.candles
-            rows += [[candles.venue, candles.symbol, name, *row] for name, row in candles.drain_closed()]
         self.dirty.clear()
+        for venue, lockstep in self.locksteps.items():
+            pairs = lockstep.pairs
+            rows += [
+                [venue, pairs[number].symbol, NAMES[interval], *row] for number, interval, row in lockstep.drain()
+            ]
         if self.entries or self._new:
             self.diffs_seq += 1
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)

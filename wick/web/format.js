@@ -23,6 +23,9 @@ export function compact(value, significant = 3) {
   return digits(value, significant);
 }
 
+/** Like `compact`, with a sign: "+12.3". */
+export const signed = (value, significant) => (value > 0 ? "+" : "") + compact(value, significant);
+
 function digits(value, significant) {
   value = Number(value.toPrecision(significant)); // 0.9996 has a digit before the point once it is rounded
   if (value === 0) return "0";

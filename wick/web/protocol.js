@@ -24,7 +24,19 @@ export const LIVE = Object.freeze({
 export const FLAG = Object.freeze({ CLOSED: 1, EMPTY: 2, PARTIAL: 4, SUSPECT: 8, REVISED: 16 });
 
 const GROUP_SIZES = Object.freeze({ ticker: [15], candles: [15, 10] });
-const ROW_SIZE = 17;
+
+// The fields of a candle's row, in order, under the names that the API has as well, and their kinds.
+const [PRICE, VOLUME, TURNOVER, PLAIN, REAL] = ["price", "volume", "turnover", "plain", "real"];
+export const CANDLE = Object.freeze({
+  open_time_ms: PLAIN, close_time_ms: PLAIN, revision: PLAIN, flags: PLAIN, price_decimals: PLAIN, quantity_decimals: PLAIN,
+  open: PRICE, high: PRICE, low: PRICE, close: PRICE, volume: VOLUME, quote_volume: TURNOVER, trade_count: PLAIN,
+  taker_buy_volume: VOLUME, taker_buy_quote_volume: TURNOVER, first_trade_id: PLAIN, last_trade_id: PLAIN,
+  delta: VOLUME, delta_max: VOLUME, delta_min: VOLUME, cvd: VOLUME, cvd_anchor_ms: PLAIN, max_trade_size: VOLUME,
+  large_trade_volume: VOLUME, large_trade_delta: VOLUME,
+  vwap: REAL, delta_ratio: REAL, avg_trade_size: REAL, tick_rv: REAL, kyle_lambda: REAL,
+});
+const CANDLE_NAMES = Object.keys(CANDLE);
+const [PRICE_DECIMALS_AT, QUANTITY_DECIMALS_AT] = ["price_decimals", "quantity_decimals"].map((name) => CANDLE_NAMES.indexOf(name));
 const EXT_BIG_INTEGER = 1;
 
 /** What the other side sent is not the protocol. */
@@ -101,21 +113,36 @@ export const jsonCodec = Object.freeze({
 
 // ---------------------------------------------------------------------------------------------------- candles
 
-/** A SNAPSHOT's or CLOSE's row (CANDLE_FIELDS) as a candle. */
+/** The page's name for a field: "taker_buy_volume" is takerBuyVolume. */
+export const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+const CANDLE_FIELDS = Object.entries(CANDLE).map(([name, kind]) => [camel(name), kind]);
+
+/** A SNAPSHOT's or CLOSE's row as a candle: exact decimals as text, ratios as numbers, null for what is not known. */
 export function candleFromRow(row) {
-  if (!Array.isArray(row) || row.length < ROW_SIZE) throw new ProtocolError("a candle row is too short");
-  const [openTimeMs, closeTimeMs, revision, flags, priceDecimals, quantityDecimals, ...values] = row.map(integer);
-  const [open, high, low, close, volume, quoteVolume, tradeCount, takerBuyVolume, takerBuyQuoteVolume] = values;
-  const price = (mantissa) => decimal(mantissa, priceDecimals);
-  const quantity = (mantissa) => decimal(mantissa, quantityDecimals);
-  const quote = (mantissa) => decimal(mantissa, priceDecimals + quantityDecimals);
-  return {
-    openTimeMs, closeTimeMs, revision, flags, tradeCount,
-    open: price(open), high: price(high), low: price(low), close: price(close),
-    volume: quantity(volume), quoteVolume: quote(quoteVolume),
-    takerBuyVolume: quantity(takerBuyVolume), takerBuyQuoteVolume: quote(takerBuyQuoteVolume),
-  };
+  if (!Array.isArray(row) || row.length < CANDLE_FIELDS.length) throw new ProtocolError("a candle row is too short");
+  const priceDecimals = integer(row[PRICE_DECIMALS_AT]);
+  const quantityDecimals = integer(row[QUANTITY_DECIMALS_AT]);
+  const decimals = { [PRICE]: priceDecimals, [VOLUME]: quantityDecimals, [TURNOVER]: priceDecimals + quantityDecimals };
+  return Object.fromEntries(CANDLE_FIELDS.map(([name, kind], at) => {
+    const value = row[at];
+    if (value === null) return [name, null];
+    if (kind === REAL) return [name, real(value)];
+    return [name, kind === PLAIN ? integer(value) : decimal(integer(value), decimals[kind])];
+  }));
 }
+
+/** A float of the wire; NaN, which JSON does not have, is null. */
+function real(value) {
+  if (typeof value !== "number" && typeof value !== "bigint") throw new ProtocolError(`not a number: ${value}`);
+  const number = Number(value);
+  return Number.isFinite(number) ? number : null;
+}
+
+// What the totals of head and live candle do not tell: it comes with the CLOSE.
+const NOT_TOLD = Object.freeze(Object.fromEntries([
+  "closeTimeMs", "firstTradeId", "lastTradeId", "deltaMax", "deltaMin", "cvd", "cvdAnchorMs", "maxTradeSize",
+  "largeTradeVolume", "largeTradeDelta", "tickRv", "kyleLambda",
+].map((name) => [name, null])));
 
 /** The live candle that a `[head, candle]` state holds; null while nothing has traded. */
 export function liveCandle([head, live]) {
@@ -123,17 +150,24 @@ export function liveCandle([head, live]) {
   const priceDecimals = head[HEAD.PRICE_DECIMALS];
   const quantityDecimals = head[HEAD.QUANTITY_DECIMALS];
   const price = (mantissa) => decimal(mantissa, priceDecimals);
+  const quantity = (mantissa) => decimal(mantissa, quantityDecimals);
+  const quote = (mantissa) => decimal(mantissa, priceDecimals + quantityDecimals);
   const since = (total, opening) => subtract(head[total], live[opening]);
-  const quantity = (total, opening) => decimal(since(total, opening), quantityDecimals);
-  const quote = (total, opening) => decimal(since(total, opening), priceDecimals + quantityDecimals);
+  const volume = since(HEAD.VOLUME, LIVE.VOLUME0);
+  const quoteVolume = since(HEAD.QUOTE_VOLUME, LIVE.QUOTE_VOLUME0);
+  const bought = since(HEAD.TAKER_BUY_VOLUME, LIVE.TAKER_BUY_VOLUME0);
+  const tradeCount = since(HEAD.TRADE_COUNT, LIVE.TRADE_COUNT0);
+  const delta = subtract(add(bought, bought), volume);
+  const hasTraded = Number(volume) > 0;
   return {
-    openTimeMs: live[LIVE.OPEN_TIME_MS], closeTimeMs: null, revision: 0, flags: live[LIVE.FLAGS],
-    tradeCount: since(HEAD.TRADE_COUNT, LIVE.TRADE_COUNT0),
+    ...NOT_TOLD, openTimeMs: live[LIVE.OPEN_TIME_MS], revision: 0, flags: live[LIVE.FLAGS], priceDecimals, quantityDecimals,
     open: price(live[LIVE.OPEN]), high: price(live[LIVE.HIGH]), low: price(live[LIVE.LOW]),
-    close: price(head[HEAD.LAST_PRICE]),
-    volume: quantity(HEAD.VOLUME, LIVE.VOLUME0), quoteVolume: quote(HEAD.QUOTE_VOLUME, LIVE.QUOTE_VOLUME0),
-    takerBuyVolume: quantity(HEAD.TAKER_BUY_VOLUME, LIVE.TAKER_BUY_VOLUME0),
-    takerBuyQuoteVolume: quote(HEAD.TAKER_BUY_QUOTE_VOLUME, LIVE.TAKER_BUY_QUOTE_VOLUME0),
+    close: price(head[HEAD.LAST_PRICE]), volume: quantity(volume), quoteVolume: quote(quoteVolume), tradeCount,
+    takerBuyVolume: quantity(bought),
+    takerBuyQuoteVolume: quote(since(HEAD.TAKER_BUY_QUOTE_VOLUME, LIVE.TAKER_BUY_QUOTE_VOLUME0)),
+    delta: quantity(delta), vwap: hasTraded ? Number(quoteVolume) / Number(volume) / 10 ** priceDecimals : null,
+    deltaRatio: hasTraded ? Number(delta) / Number(volume) : 0,
+    avgTradeSize: tradeCount ? Number(volume) / 10 ** quantityDecimals / Number(tradeCount) : 0,
   };
 }
 

@@ -1,17 +1,11 @@
 // The candles of one symbol and interval, ordered by open time: history and stream joined without a seam. Pure.
 
-import { FLAG } from "./protocol.js";
+import { FLAG, camel } from "./protocol.js";
 
-/** The rows of /api/v1/candles (`columns` and `rows`) as candles. */
+/** The rows of /api/v1/candles (`columns` and `rows`) as candles, under the names that those of the stream have. */
 export function candlesFromHistory({ columns, rows }) {
-  const at = Object.fromEntries(columns.map((name, index) => [name, index]));
-  return rows.map((row) => ({
-    openTimeMs: row[at.open_time_ms], closeTimeMs: row[at.close_time_ms], revision: row[at.revision],
-    flags: row[at.flags], tradeCount: row[at.trade_count],
-    open: row[at.open], high: row[at.high], low: row[at.low], close: row[at.close],
-    volume: row[at.volume], quoteVolume: row[at.quote_volume],
-    takerBuyVolume: row[at.taker_buy_volume], takerBuyQuoteVolume: row[at.taker_buy_quote_volume],
-  }));
+  const names = columns.map(camel);
+  return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
 }
 
 const isClosed = (candle) => (candle.flags & FLAG.CLOSED) !== 0;

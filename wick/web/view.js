@@ -1,7 +1,7 @@
 // What stands around the chart: the price head, the legend, the status line. Elements in, text out; no state of the market.
 
 import {
-  NOTHING, ageText, bytesText, clockText, compact, openTimeText, percentText, priceText, spanText,
+  NOTHING, ageText, bytesText, clockText, compact, openTimeText, percentText, priceText, signed, spanText,
 } from "./format.js";
 import { axisNeeds, spokenName } from "./intervals.js";
 import { FLAG } from "./protocol.js";
@@ -120,9 +120,13 @@ export class Legend {
     this.#change = part("span", "pair");
     this.#values.volume = part("span", "", pair("Vol", "Volume in the base currency"));
     this.#values.tradeCount = part("span", "", pair("Trades"));
+    part("span", "turn"); // the order flow begins a line of its own, where there is room
     const buy = pair("Taker buy", "The share of the volume where the taker bought");
     this.#share = part("span", "", buy);
     this.#bar = part("b", "", part("span", "share", buy));
+    for (const [field, label] of [["vwap", "VWAP"], ["delta", "Delta"], ["cvd", "CVD"], ["maxTradeSize", "Max trade"]]) {
+      this.#values[field] = part("span", "", pair(label));
+    }
     this.#flags = part("span", "pair");
   }
 
@@ -143,7 +147,23 @@ export class Legend {
     setText(this.#share, share === null ? NOTHING : `${Math.round(share * 100)}%`);
     this.#bar.parentElement.hidden = share === null;
     this.#bar.style.width = `${((share ?? 0) * 100).toFixed(1)}%`;
+    this.#drawFlow(candle, decimals);
     this.#drawFlags(candle.flags);
+  }
+
+  /** The order flow, as far as it is known: that of the live candle comes with its close. */
+  #drawFlow({ vwap, delta, cvd, maxTradeSize }, decimals) {
+    this.#pair("vwap", vwap, (value) => priceText(value.toFixed(decimals), decimals));
+    this.#pair("delta", delta, (value) => signed(Number(value), 4));
+    this.#pair("cvd", cvd, (value) => signed(Number(value), 4));
+    this.#pair("maxTradeSize", maxTradeSize, (value) => compact(Number(value), 4));
+    for (const [field, value] of [["delta", delta], ["cvd", cvd]]) setSign(this.#values[field], Number(value));
+  }
+
+  #pair(field, value, format) {
+    const element = this.#values[field];
+    element.parentElement.hidden = value === null;
+    if (value !== null) setText(element, format(value));
   }
 
   #drawFlags(flags) {

@@ -2,8 +2,9 @@
 
 | stream | topic | frames |
 |---|---|---|
-| ticks (feed to worker, and its mirror) | `ticks.<venue>.<shard>` | topic, TickHeader, packed RECORDs |
-| depth (feed's mirror only) | `depth.<venue>.<shard>` | topic, [symbol, event_ns, first id, last id, bids, asks] |
+| ticks (feed to worker) | none: a PUSH socket a worker | TickHeader, packed RECORDs |
+| ticks (the feed's mirror) | `ticks.<venue>.<shard>` | topic, TickHeader with this shard's part, its RECORDs |
+| depth (the feed's mirror) | `depth.<venue>.<shard>` | topic, [symbol, event_ns, first id, last id, bids, asks] |
 | diffs (worker to front) | `diffs.<shard>` | topic, Diffs |
 | closes (worker to front and sink) | `closes.<shard>` | topic, Closes |
 | stats (every process) | `stats.<process>` | topic, map |
@@ -11,7 +12,7 @@
 A message is a msgpack array in the order of its fields. Unpacking raises WireError and nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, Self, get_origin
@@ -26,8 +27,8 @@ from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader",
-    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_trade", "quote_row", "records", "stats_topic",
-    "trade_rows",
+    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_record", "pack_trade", "quote_row", "records",
+    "stats_topic", "ticks_topic", "trade_rows",
 ]  # fmt: skip
 
 Records = NDArray[np.void]
@@ -36,6 +37,8 @@ TradeRow = tuple[int, int, int, int, int, int, bool, int]
 
 _RECORD = Struct("<7q4BI")
 assert _RECORD.size == RECORD.itemsize
+pack_record = _RECORD.pack  # the fields of a RECORD in their order
+_PART = [int, int, bool, list, list]
 
 
 @lru_cache
@@ -55,36 +58,53 @@ def _array(data: bytes | memoryview, kind: str, declared: type) -> list[Any]:
 
 
 class TickHeader(NamedTuple):
-    """What a batch of ticks of one venue and shard says of itself.
+    """What one flush of a venue's feed says of itself.
 
-    `epoch` is the feed's start (ns), `seq` grows by 1 a batch, `clock_ns` is the venue's estimated time behind the
-    batch (0: unknown), `outage` says that the venue was not listened to since the batch before, `runs` names the pairs
-    that the records belong to, in order: [symbol, count of records]. A batch without records carries the clock only.
+    `epoch` is the feed's start (ns), `clock_ns` is the venue's estimated time behind the flush (0: unknown). A part is
+    what one shard has of it: [shard, seq, outage, symbols, counts]. `seq` grows by 1 a part of this venue and shard,
+    `outage` says that the venue was not listened to since the part before, `counts` how many of the records are of each
+    of the `symbols`: the records come in the order of the parts, and of the symbols in them. A part without symbols
+    carries the clock only.
     """
 
     epoch: int
     venue: str
-    shard: int
-    seq: int
     send_ns: int
     clock_ns: int
-    outage: bool
-    runs: list[list[Any]]
+    parts: list[list[Any]]
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
         header = cls(*_array(data, "a tick header", cls))
-        for run in header.runs:
-            if type(run) is not list or [type(part) for part in run] != [str, int] or run[1] < 0:
-                raise WireError(f"a tick header has an impossible run: {shown(run)}")
+        for part in header.parts:
+            if type(part) is not list or [type(field) for field in part] != _PART:
+                raise WireError(f"a tick header has an impossible part: {shown(part)}")
+            shard, seq, _, symbols, counts = part
+            if (
+                shard < 0
+                or seq < 1
+                or len(symbols) != len(counts)
+                or not all(type(symbol) is str for symbol in symbols)
+                or not all(type(count) is int and count > 0 for count in counts)
+            ):
+                raise WireError(f"a tick header has an impossible part: {shown(part)}")
         return header
 
     def pack(self) -> bytes:
         return pack(self)
 
     @property
-    def topic(self) -> bytes:
-        return b"ticks.%s.%02d" % (self.venue.encode(), self.shard)
+    def total(self) -> int:
+        """How many records follow."""
+        return sum([sum(part[4]) for part in self.parts])
+
+    def pieces(self, frame: bytes | memoryview) -> Iterator[tuple[list[Any], memoryview]]:
+        """Each part with its own records."""
+        view, at = memoryview(frame), 0
+        for part in self.parts:
+            end = at + sum(part[4]) * RECORD.itemsize
+            yield part, view[at:end]
+            at = end
 
 
 class Diffs(NamedTuple):
@@ -170,6 +190,10 @@ class Request(NamedTuple):
         return pack(self)
 
 
+def ticks_topic(venue: str, shard: int) -> bytes:
+    return b"ticks.%s.%02d" % (venue.encode(), shard)
+
+
 def diffs_topic(shard: int) -> bytes:
     return b"diffs.%02d" % shard
 
@@ -188,22 +212,22 @@ def depth_frames(venue: str, shard: int, update: DepthUpdate) -> list[bytes]:
 
 def pack_trade(trade: Trade, recv_ns: int) -> bytes:
     """A trade as one RECORD."""
-    return _RECORD.pack(
+    return pack_record(
         trade[1], trade[2], trade[3], trade[5], trade[8], 0, recv_ns, trade[4], trade[6], TRADE, trade[7], 0
     )
 
 
 def pack_quote(quote: Quote, recv_ns: int) -> bytes:
     """Best bid and ask as one RECORD; its time is the time of receipt (Binance gives none)."""
-    return _RECORD.pack(
+    return pack_record(
         recv_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
     )
 
 
 def records(frame: bytes | memoryview, header: TickHeader) -> Records:
-    """The frame's records, without a copy. WireError where they are not as many as the header's runs say."""
-    if len(frame) != RECORD.itemsize * sum(count for _, count in header.runs):
-        raise WireError(f"a batch of {len(frame)} bytes does not hold the records of its {len(header.runs)} runs")
+    """The frame's records, without a copy. WireError where they are not as many as the header's parts say."""
+    if len(frame) != RECORD.itemsize * header.total:
+        raise WireError(f"a frame of {len(frame)} bytes does not hold the {header.total} records of its header")
     return np.frombuffer(frame, dtype=RECORD)
 
 

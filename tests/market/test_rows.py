@@ -1,0 +1,64 @@
+"""A candle's row as people read it: exact decimals as text, ratios as numbers, nothing where nothing is known."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wick.market.numbers import format_decimal
+from wick.market.rows import COLUMNS, flag_names, readable
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, REAL, Flag
+
+ROW = {
+    "open_time_ms": 60_000, "close_time_ms": 120_000, "revision": 1, "flags": 17, "price_decimals": 2,
+    "quantity_decimals": 5, "open": 6183763, "high": 6183800, "low": 1, "close": 6183700, "volume": 378826,
+    "quote_volume": 10**25 + 1, "trade_count": 3, "taker_buy_volume": 100_000, "taker_buy_quote_volume": 12,
+    "first_trade_id": 7, "last_trade_id": 9, "delta": -178_826, "delta_max": 0, "delta_min": -200_000,
+    "cvd": -(10**20), "cvd_anchor_ms": 0, "max_trade_size": 50_000, "large_trade_volume": 50_000,
+    "large_trade_delta": -50_000, "vwap": 61837.123456789, "delta_ratio": -0.1, "avg_trade_size": 1.26275,
+    "tick_rv": 1e-05, "kyle_lambda": -2.5,
+}  # fmt: skip
+
+
+def test_every_field_is_told_in_its_unit():
+    assert readable(list(ROW.values())) == {
+        **{name: value for name, value in ROW.items() if isinstance(value, float)},
+        **{name: value for name, value in ROW.items() if dict(CANDLE)[name] == "plain"},
+        "open": "61837.63", "high": "61838", "low": "0.01", "close": "61837", "volume": "3.78826",
+        "quote_volume": "1000000000000000000.0000001", "taker_buy_volume": "1", "taker_buy_quote_volume": "0.0000012",
+        "delta": "-1.78826", "delta_max": "0", "delta_min": "-2", "cvd": "-1000000000000000",
+        "max_trade_size": "0.5", "large_trade_volume": "0.5", "large_trade_delta": "-0.5",
+    }  # fmt: skip
+
+
+def test_what_is_not_known_and_what_is_no_number_is_none():
+    known = [name for name in CANDLE_FIELDS if name not in FLOW_FIELDS]
+    told = readable([ROW[name] if name in known else None for name in CANDLE_FIELDS])
+    assert [name for name, value in told.items() if value is None] == list(FLOW_FIELDS)
+    for odd in (math.nan, math.inf, -math.inf):
+        told = readable([odd if kind == REAL else ROW[name] for name, kind in CANDLE])
+        assert [name for name, kind in CANDLE if kind == REAL] == [name for name, value in told.items() if value is None]
+
+
+def test_the_columns_are_the_fields_but_for_the_decimals_which_the_texts_show():
+    assert sorted([*COLUMNS, "price_decimals", "quantity_decimals"]) == sorted(CANDLE_FIELDS)
+
+
+def test_a_row_of_another_width_is_an_error():
+    with pytest.raises(ValueError, match="zip"):
+        readable(list(ROW.values())[:-1])
+
+
+@given(st.integers(), st.integers(0, 30))
+def test_a_decimal_text_is_the_integer_it_came_from_whatever_its_sign(mantissa, decimals):
+    text = format_decimal(mantissa, decimals)
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    assert int(whole + fraction.ljust(decimals, "0")) == abs(mantissa)
+    assert text.startswith("-") == (mantissa < 0)
+    assert whole.isdigit() and not fraction.endswith("0")
+
+
+def test_flags_are_told_by_name():
+    assert flag_names(Flag.CLOSED | Flag.REVISED) == ["closed", "revised"]
+    assert flag_names(0) == []

@@ -1,0 +1,169 @@
+"""A feed's unsent ticks: what was received comes out, once, in order, and digit for digit."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wick.errors import ParseError
+from wick.exchanges import Refused
+from wick.market.clock import SANE_NS, VenueClock
+from wick.market.trades import QUOTE, TRADE, Ack, Quote, Trade
+from wick.stream.shards import SHARDS, shard_of, worker_of
+from wick.stream.ticks import Ticks
+from wick.wire.messages import TickHeader, records
+
+SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
+NOW = 1_723_161_600_000_000_000
+MANTISSAS = st.one_of(st.integers(1, 10**6), st.integers(1, 2**63 - 1))
+DECIMALS = st.integers(0, 30)
+NAMES = st.sampled_from([*SYMBOLS, "GONE-USDT"])
+TIMES = st.one_of(
+    st.integers(NOW - 10**9, NOW + 10**9),
+    st.integers(NOW - 3 * SANE_NS, NOW + 3 * SANE_NS),
+    st.sampled_from([n * SANE_NS // 2 + NOW + d for n in range(-4, 5) for d in (-1, 0, 1)]),
+)
+TRADES = st.builds(
+    Trade, NAMES, TIMES, st.integers(0, 2**63 - 1), MANTISSAS, DECIMALS, MANTISSAS, DECIMALS, st.booleans(),
+    st.integers(1, 9),
+)  # fmt: skip
+QUOTES = st.builds(
+    Quote, NAMES, st.integers(0, 2**63 - 1), MANTISSAS, MANTISSAS, MANTISSAS, MANTISSAS, DECIMALS, DECIMALS
+)
+OTHERS = st.sampled_from([Ack(1, None), Refused(3, ParseError("corrupt frame"))])
+EVENTS = st.lists(st.one_of(TRADES, TRADES, QUOTES, OTHERS), max_size=10)
+BATCHES = st.lists(st.tuples(EVENTS, st.integers(0, 40 * 10**9), st.booleans()), max_size=6)
+
+
+def trade(symbol="BTC-USDT", price=1, decimals=0, quantity=1, quantity_decimals=0, event_ns=NOW):
+    return Trade(symbol, event_ns, 7, price, decimals, quantity, quantity_decimals, True)
+
+
+def sent(ticks, workers=2, now_ns=NOW, clock_due_ns=0):
+    """What the portions hold: (shard, seq, outage, [(symbol, row)]) by part."""
+    found = []
+    for worker, parts, packed in ticks.portions(workers, now_ns, clock_due_ns):
+        header = TickHeader.unpack(TickHeader(1, "binance", 1, 1, parts).pack())
+        rows = iter(records(packed, header).tolist())
+        for shard, seq, outage, symbols, counts in header.parts:
+            assert worker_of(shard, workers) == worker
+            runs = [(name, next(rows)) for name, count in zip(symbols, counts, strict=True) for _ in range(count)]
+            found.append((shard, seq, outage, runs))
+    return found
+
+
+def in_units(rows):
+    """The rows with prices and quantities as exact numbers."""
+    for symbol, (event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, buy, _) in rows:
+        p, q = Fraction(1, 10**prices), Fraction(1, 10**quantities)
+        numbers = (a * p, b * q, c) if kind == TRADE else (a * p, b * p, c * q, d * q)
+        yield symbol, kind, event_ns, number, recv_ns, buy, *numbers
+
+
+@given(BATCHES, st.integers(1, 4))
+def test_what_is_received_is_sent_once_in_order_and_to_the_last_digit(batches, workers):
+    """Against the simplest way: one by one, each with its own decimals."""
+    ticks, clock = Ticks("binance", SYMBOLS), VenueClock()
+    got, right, quotes, recv_ns = [], [], {}, NOW
+    for events, after_ns, flush in batches:
+        recv_ns += after_ns
+        left, expected = ticks.take(events, recv_ns), []
+        for event in events:
+            if not isinstance(event, Trade | Quote):
+                expected.append(event)
+            elif event.symbol not in SYMBOLS:
+                expected.append(("unknown symbol", "s", event.symbol))
+            elif isinstance(event, Quote):
+                quotes[event.symbol] = (event, recv_ns)
+            elif not clock.observe(event.event_ns, recv_ns):
+                expected.append(("absurd time", "T", event.event_ns))
+            else:
+                price = Fraction(event.price, 10**event.price_decimals)
+                quantity = Fraction(event.quantity, 10**event.quantity_decimals)
+                taken = (event.symbol, TRADE, event.event_ns, event.trade_id, recv_ns, int(event.taker_buy))
+                right.append((*taken, price, quantity, event.matches))
+        assert [(e.reason, e.field, e.value) if isinstance(e, ParseError) else e for e in left] == expected
+        assert ticks.clock.at(recv_ns) == clock.at(recv_ns)
+        if flush:
+            got += [row for _, _, _, rows in sent(ticks, workers) for row in in_units(rows)]
+            for event, at_ns in quotes.values():
+                p, q = Fraction(1, 10**event.price_decimals), Fraction(1, 10**event.quantity_decimals)
+                right.append(
+                    (event.symbol, QUOTE, at_ns, event.update_id, at_ns, 0, event.bid * p, event.ask * p,
+                     event.bid_quantity * q, event.ask_quantity * q)
+                )  # fmt: skip
+            quotes.clear()
+            assert ticks.unsent_bytes == 0
+    got += [row for _, _, _, rows in sent(ticks, workers) for row in in_units(rows) if row[1] == TRADE]
+    for symbol in SYMBOLS:
+        assert [row for row in got if row[0] == symbol] == [row for row in right if row[0] == symbol]
+
+
+def test_a_pair_s_decimals_are_the_most_that_it_has_shown():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade(price=15, decimals=1, quantity=5), trade(price=2, quantity=25, quantity_decimals=2)], NOW)
+    ticks.take([trade(price=1234, decimals=3), trade(price=3), Quote("BTC-USDT", 1, 7, 1, 8, 2, 0, 0)], NOW)
+    [(_, _, _, rows)] = sent(ticks)
+    assert [(row[2], row[7], row[3], row[8]) for _, row in rows] == [
+        (15, 1, 5, 0), (20, 1, 25, 2), (1234, 3, 100, 2), (3000, 3, 100, 2), (7000, 3, 8000, 2),
+    ]  # fmt: skip
+    ticks.take([Quote("BTC-USDT", 1, 7, 1, 8, 2, 4, 0)], NOW)
+    sent(ticks)
+    ticks.take([trade(price=3), trade("ETH-USDT", price=3)], NOW)
+    assert sorted((name, row[2], row[7]) for part in sent(ticks) for name, row in part[3]) == [
+        ("BTC-USDT", 30_000, 4), ("ETH-USDT", 3, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mantissa", "stays"), [(922_337_203_685_477_580, False), (922_337_203_685_477_581, True)])
+def test_a_number_that_would_not_fit_keeps_its_own_decimals(mantissa, stays):
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade(price=11, decimals=1, quantity=11, quantity_decimals=1)], NOW)
+    ticks.take([trade(price=mantissa, quantity=mantissa), Quote("BTC-USDT", 1, 1, 1, mantissa, mantissa, 0, 0)], NOW)
+    [(_, _, _, [_, (_, one), (_, quote)])] = sent(ticks)
+    right = (mantissa, 0) if stays else (mantissa * 10, 1)
+    assert (one[2], one[7]) == (one[3], one[8]) == right
+    assert (quote[3], quote[7]) == (quote[5], quote[8]) == right
+
+
+def test_of_the_quotes_of_a_flush_the_newest_is_sent_behind_the_trades():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([Quote("BTC-USDT", n, 1, 1, 2, 2, 0, 0) for n in (1, 2)], NOW)
+    ticks.take([trade(), Quote("BTC-USDT", 3, 1, 1, 2, 2, 0, 0)], NOW + 1)
+    [(_, _, _, rows)] = sent(ticks)
+    assert [(row[9], row[1], row[6]) for _, row in rows] == [(TRADE, 7, NOW + 1), (QUOTE, 3, NOW + 1)]
+    assert sent(ticks) == []
+    assert (ticks.trades, ticks.quotes) == (1, 3)
+
+
+def test_a_shard_s_sequence_grows_by_one_a_part_and_its_first_part_tells_of_an_outage():
+    ticks = Ticks("binance", SYMBOLS)
+    shard = shard_of("binance", "BTC-USDT")
+    told = []
+    for outage in (False, False, True, False):
+        if outage:
+            ticks.outage()
+        ticks.take([trade()], NOW)
+        [(number, seq, said, _)] = sent(ticks)
+        assert number == shard
+        told.append((seq, said))
+    assert told == [(1, True), (2, False), (3, True), (4, False)]
+
+
+def test_a_shard_without_ticks_hears_the_clock_when_it_is_due_and_all_in_one_message_a_worker():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade()], NOW)
+    busy = shard_of("binance", "BTC-USDT")
+    sent(ticks, now_ns=NOW)
+    portions = ticks.portions(2, NOW + 5, NOW - 1)
+    assert sorted(part[0] for portion in portions for part in portion.parts) == sorted(set(range(SHARDS)) - {busy})
+    assert len(portions) == 2 and all(part[3:] == [[], []] for portion in portions for part in portion.parts)
+    assert ticks.portions(2, NOW + 6, NOW - 1) == []
+    assert [part[0] for portion in ticks.portions(2, NOW + 7, NOW) for part in portion.parts] == [busy]
+
+
+def test_unsent_trades_are_counted_in_bytes():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade(), trade(), trade("GONE-USDT")], NOW)
+    assert ticks.unsent_bytes == 128

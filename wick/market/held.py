@@ -1,0 +1,216 @@
+"""Pending and closed candles of all pairs of one shard and venue, in preallocated columns. Pure.
+
+`rows` is one int64 array; pair p owns the rows of its block, an interval `slots` of them, overwritten in a ring. All
+pairs close in lockstep: what ends at the same instant is found by that instant and handled in columns. A value beyond
+64 bits lives beside the array, in Python's own integers; so nothing is ever rounded, and hardly anything pays for it.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import nan, sqrt
+from struct import Struct
+from struct import error as TooBig
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.market import flow
+from wick.market.flow import Part
+from wick.market.intervals import INTERVALS
+from wick.market.numbers import POW10
+from wick.market.schema import CANDLE, Flag
+
+Row = list[Any]  # a candle as published, in the order of schema.CANDLE
+Values = list[int]  # a candle as it is held: the six fields below, then its part
+
+OPEN_MS, CLOSE_MS, REVISION, FLAGS, CVD, ANCHOR_MS, PART = range(7)
+_RV, _SQUARES = PART + flow.RV, PART + flow.SQUARES
+_LIMB = 60  # these two pass 64 bits as a rule: they take two columns each, 60 bits in the lower one
+_LOW = (1 << _LIMB) - 1
+_WIDTH: Final = PART + flow.WIDTH + 2
+_RV_LOW, _SQUARES_LOW = _WIDTH - 2, _WIDTH - 1
+_ROW = Struct(f"={_WIDTH}q")
+CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)
+_FIRST_ROOM = 8  # pairs; doubled when it is full
+_TENS = np.array([float(power) for power in POW10])
+
+assert len(CANDLE) == 30
+
+
+class Held:
+    """The columns. `slots`: candles an interval that a pair keeps, pending ones among them."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.block = slots * len(INTERVALS)
+        self.pairs = 0
+        self.rows: NDArray[np.int64] = np.zeros((_FIRST_ROOM * self.block, _WIDTH), np.int64)
+        self.big: dict[int, Values] = {}  # index -> values of a row that 64 bits cannot hold
+        self.used: list[list[int]] = []  # a pair: for each interval, how many candles it has put
+        self.decimals: list[tuple[int, int]] = []
+        self.pending: dict[int, list[int]] = {}  # close_ms -> indices of rows that close then
+
+    def add_pair(self) -> int:
+        """Room for another pair; its number."""
+        number = self.pairs
+        self.pairs += 1
+        if self.pairs * self.block > len(self.rows):
+            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        self.used.append([0] * len(INTERVALS))
+        self.decimals.append((0, 0))
+        return number
+
+    # ------------------------------------------------------------------ one row
+
+    def next_index(self, pair: int, interval: int) -> int:
+        """Where the interval's next candle goes: the place of its oldest, once the ring is full."""
+        return pair * self.block + interval * self.slots + self.used[pair][interval] % self.slots
+
+    def is_taken(self, pair: int, interval: int) -> bool:
+        """Whether the next candle overwrites one."""
+        return self.used[pair][interval] >= self.slots
+
+    def put(self, pair: int, interval: int, values: Values) -> int:
+        """A new candle into the ring, pending; its index."""
+        index = self.next_index(pair, interval)
+        self.used[pair][interval] += 1
+        self.write(index, values)
+        self.pending.setdefault(values[CLOSE_MS], []).append(index)
+        return index
+
+    def write(self, index: int, values: Values) -> None:
+        try:
+            rv, squares = values[_RV], values[_SQUARES]
+            _ROW.pack_into(
+                self.rows, index * _ROW.size, *values[:_RV], rv >> _LIMB, values[_RV + 1], squares >> _LIMB,
+                rv & _LOW, squares & _LOW,
+            )  # fmt: skip
+            if self.big:
+                self.big.pop(index, None)
+        except TooBig:
+            self.big[index] = values
+            self.rows[index, :CVD] = values[:CVD]
+
+    def read(self, index: int) -> Values:
+        if index in self.big:
+            return list(self.big[index])
+        values: Values = self.rows[index].tolist()
+        values[_RV] = (values[_RV] << _LIMB) + values[_RV_LOW]
+        values[_SQUARES] = (values[_SQUARES] << _LIMB) + values[_SQUARES_LOW]
+        return values[:_RV_LOW]
+
+    def indices(self, pair: int, interval: int) -> list[int]:
+        """The rows that an interval of a pair has, in the order of time."""
+        begin = pair * self.block + interval * self.slots
+        count = min(self.used[pair][interval], self.slots)
+        order = np.argsort(self.rows[begin : begin + count, OPEN_MS], kind="stable")
+        return (order + begin).tolist()  # type: ignore[no-any-return]
+
+    def find(self, pair: int, interval: int, open_ms: int) -> int | None:
+        begin = pair * self.block + interval * self.slots
+        count = min(self.used[pair][interval], self.slots)
+        found = np.flatnonzero(self.rows[begin : begin + count, OPEN_MS] == open_ms)
+        return begin + int(found[0]) if len(found) else None
+
+    def owner(self, index: int) -> tuple[int, int]:
+        """(pair, interval) of a row."""
+        pair, rest = divmod(index, self.block)
+        return pair, rest // self.slots
+
+    # ------------------------------------------------------------------ closing
+
+    def due(self, until_ms: int) -> list[int]:
+        """The pending rows that end by `until_ms`, in the order of that; they are not pending any more."""
+        if not self.pending:
+            return []
+        ends = sorted(end for end in self.pending if end <= until_ms)
+        return [index for end in ends for index in self.pending.pop(end)]
+
+    def undo_pending(self, index: int, close_ms: int) -> bool:
+        """Take a row out of the pending ones; false where it was not."""
+        waiting = self.pending.get(close_ms, [])
+        if index not in waiting:
+            return False
+        waiting.remove(index)
+        if not waiting:
+            del self.pending[close_ms]
+        return True
+
+    def mark(self, indices: Iterable[int], flags: int) -> None:
+        """Set flags, and nothing else."""
+        for index in indices:
+            if index in self.big:
+                self.big[index][FLAGS] |= flags
+        self.rows[np.fromiter(indices, np.intp), FLAGS] |= flags
+
+    def published(self, indices: list[int]) -> list[tuple[int, int, Row]]:
+        """The rows as they are published: (pair, interval, row), in the order of `indices`."""
+        at = np.array(indices, np.intp)
+        pairs, rest = np.divmod(at, self.block)
+        numbers, intervals = pairs.tolist(), (rest // self.slots).tolist()
+        if self.big and not self.big.keys().isdisjoint(indices):
+            return [
+                (pair, interval, published(self.read(index), *self.decimals[pair]))
+                for index, pair, interval in zip(indices, numbers, intervals, strict=True)
+            ]
+        rows = self._published(self.rows[at], np.array(self.decimals, np.int64)[pairs])
+        return list(zip(numbers, intervals, rows, strict=True))
+
+    @staticmethod
+    def _published(held: NDArray[np.int64], decimals: NDArray[np.int64]) -> Iterator[Row]:
+        part = held[:, PART:].T
+        volume, quote, count = part[flow.VOLUME], part[flow.QUOTE_VOLUME], part[flow.COUNT]
+        delta = 2 * part[flow.BUY_VOLUME] - volume
+        exact = np.column_stack(
+            [
+                held[:, :CVD], decimals, part[flow.OPEN : flow.CLOSE + 1].T, part[flow.SUMS].T,
+                part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
+                held[:, CVD : ANCHOR_MS + 1], part[flow.MAX_SIZE], part[flow.LARGE],
+                2 * part[flow.LARGE_BUY] - part[flow.LARGE],
+            ]
+        ).tolist()  # fmt: skip
+        prices, sizes = _TENS[decimals.T]
+        squares = part[flow.SQUARES].astype(float) * float(1 << _LIMB) + held[:, _SQUARES_LOW]
+        variance = part[flow.RV].astype(float) * float(1 << _LIMB) + held[:, _RV_LOW]
+        some = np.maximum(volume, 1)
+        vwap = np.where(volume > 0, quote / some / prices, nan)
+        real = np.column_stack(
+            [
+                vwap, delta / some, volume / np.maximum(count, 1) / sizes, np.sqrt(variance / flow.RV_UNIT),
+                part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices),
+            ]
+        ).tolist()  # fmt: skip
+        return (a + b for a, b in zip(exact, real, strict=True))
+
+
+def published(values: Values, price_decimals: int, quantity_decimals: int) -> Row:
+    """One candle as it is published; the same as in columns, bit for bit."""
+    open_ms, close_ms, revision, flags, cvd, anchor_ms = values[:PART]
+    part = values[PART:]
+    volume, buy, large, count = part[flow.VOLUME], part[flow.BUY_VOLUME], part[flow.LARGE], part[flow.COUNT]
+    delta, prices, sizes = 2 * buy - volume, float(_TENS[price_decimals]), float(_TENS[quantity_decimals])
+    squares, variance = _two_limbs(part[flow.SQUARES]), _two_limbs(part[flow.RV])
+    some = float(max(volume, 1))
+    return [
+        open_ms, close_ms, revision, flags, price_decimals, quantity_decimals, *part[flow.OPEN : flow.CLOSE + 1],
+        *part[flow.SUMS], part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
+        cvd, anchor_ms, part[flow.MAX_SIZE], large, 2 * part[flow.LARGE_BUY] - large,
+        float(part[flow.QUOTE_VOLUME]) / some / prices if volume else nan, float(delta) / some,
+        float(volume) / float(max(count, 1)) / sizes, sqrt(variance / flow.RV_UNIT),
+        float(part[flow.KYLE]) / (squares if squares > 0 else 1.0) * (sizes / prices),
+    ]  # fmt: skip
+
+
+def _two_limbs(value: int) -> float:
+    return float(value >> _LIMB) * float(1 << _LIMB) + float(value & _LOW)
+
+
+def flat(price: int) -> Part:
+    """The part of a candle without a trade: everything 0 but its prices."""
+    part = [0] * flow.WIDTH
+    part[flow.OPEN : flow.CLOSE + 1] = [price] * 4
+    return part
+
+
+def partial(open_ms: int, since_ms: int) -> int:
+    return PARTIAL if open_ms < since_ms else 0
