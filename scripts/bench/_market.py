@@ -4,7 +4,7 @@ It is modelled on our recordings: two of three trades repeat the price, a sevent
 side stays for ten trades, two of three quantities have been seen before. Times are whole milliseconds, as Binance's.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,19 +112,7 @@ class Wire:
                 parts.append([shard, self._sequences[shard], False, symbols, sizes])
         if not parts:
             return []
-        if "parts" not in TickHeader._fields:  # until the new wire is merged
-            return self._one_a_shard(parts, records, send_ns, clock_ns)
         return [[TickHeader(self.epoch, VENUE, send_ns, clock_ns, parts).pack(), records]]
-
-    def _one_a_shard(self, parts: list[Any], records: bytes, send_ns: int, clock_ns: int) -> list[list[bytes]]:
-        messages, at = [], 0
-        for shard, seq, outage, symbols, sizes in parts:
-            end = at + RECORD.itemsize * sum(sizes)
-            runs = [list(run) for run in zip(symbols, sizes, strict=True)]
-            header = TickHeader(self.epoch, VENUE, shard, seq, send_ns, clock_ns, outage, runs)
-            messages.append([header.pack(), records[at:end]])
-            at = end
-        return messages
 
 
 def natives(pairs: int) -> list[str]:

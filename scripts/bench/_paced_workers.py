@@ -25,12 +25,13 @@ from gevent.queue import Queue
 
 from wick.net import endpoints
 from wick.ops.settings import role_settings
-from wick.roles import aggregator
+from wick.roles.actors import Actor
+from wick.roles.aggregator import Aggregator
 from wick.roles.base import run_role
 
 
-class Instrumented(aggregator.Aggregator):
-    """The gauges `actor_ns` and `drains`: time within Actor.drain since the start, and how many there were."""
+class Instrumented(Aggregator):
+    """The gauges `actor_ns` and `drains`: time within Actor._drain since the start, and how many there were."""
 
     spent_ns = drains = 0
 
@@ -39,15 +40,15 @@ class Instrumented(aggregator.Aggregator):
 
 
 def instrumented(arguments: list[str]) -> int:
-    plain = aggregator.Actor.drain
+    plain = Actor._drain
 
-    def drain(self: aggregator.Actor) -> None:
+    def drain(self: Actor) -> None:
         began = perf_counter_ns()
         plain(self)
         Instrumented.spent_ns += perf_counter_ns() - began
         Instrumented.drains += 1
 
-    aggregator.Actor.drain = drain  # type: ignore[method-assign]
+    Actor._drain = drain  # type: ignore[method-assign]
     return run_role(Instrumented, arguments)
 
 

@@ -3,8 +3,9 @@
 What is left out is the read from the PULL socket (about 5 us a message); its PUB socket is there and is written to.
 """
 
+import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,7 @@ import gevent
 
 from wick.market.schema import HEAD_FIELDS
 from wick.net import bus, endpoints
+from wick.net.clock import steady_ns
 from wick.ops.settings import Settings
 from wick.roles.aggregator import Aggregator
 
@@ -20,17 +22,30 @@ COUNT = HEAD_FIELDS.index("trade_count")
 
 
 class Worker(Aggregator):
-    """`take` does what its Reader does with the messages that it finds; `flush` what its timer does."""
+    """The role without its greenlets: what they would do, `take` and `flush` do."""
+
+    def spawn(self, body: Callable[..., Any], *arguments: Any) -> Any:
+        """Nothing starts by itself."""
 
     def take(self, messages: list[list[bytes]]) -> None:
+        """What the socket's reader does with what it finds."""
         for at in range(0, len(messages), bus.DRAIN_BUDGET):
             for frames in messages[at : at + bus.DRAIN_BUDGET]:
                 self._receive(frames)
-            self._wake()
-        gevent.sleep(0)  # `_wake` has yielded once; whoever was woken by then has run when this is over
+            gevent.sleep(0)
+
+    def turn(self) -> None:
+        """The first half of what the flush timer does: the actors that have something to do do it."""
+        self._breathed_ns = steady_ns()
+        self._turn()
+
+    def publish(self) -> None:
+        """The other half."""
+        self._flush()
 
     def flush(self) -> None:
-        self._flush()
+        self.turn()
+        self.publish()
 
     def totals(self) -> int:
         """Trades in the candles: what must be equal to what was handed over."""
@@ -39,7 +54,6 @@ class Worker(Aggregator):
         )
 
     def close(self) -> None:
-        self._greenlets.kill()
         for socket in (self.pub, self.pull, self.router):
             socket.close(linger=0)
 
@@ -52,7 +66,9 @@ def worker(**settings: Any) -> Iterator[Worker]:
         endpoints.run_dir(folder)
         own = {"core.data_dir": folder, "aggregator.workers": 1, "ticklog.enabled": False}
         made = Worker(Settings(own | settings), 0)
+        made.start()
         try:
             yield made
         finally:
             made.close()
+            gc.unfreeze()

@@ -14,7 +14,7 @@ Baseline: the pair's whole state, as a msgpack map with a map an interval, sent 
 """
 
 import gzip
-from collections import defaultdict
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -23,18 +23,17 @@ from typing import Any
 import _common as common
 import msgpack
 import numpy as np
-from _market import MS, VENUE
+from _market import CLOCK_NS, MS, VENUE
 
-from wick.errors import ParseError
 from wick.exchanges import load
-from wick.market.clock import VenueClock
 from wick.market.intervals import NAMES
 from wick.market.schema import HEAD_FIELDS, LIVE_FIELDS
-from wick.market.trades import RECORD, Quote, Trade
+from wick.roles.actors import Stream
 from wick.stream.shard import CandleRules, Shard
 from wick.stream.shards import shard_of
+from wick.stream.ticks import Ticks
 from wick.wire.codec import pack
-from wick.wire.messages import Diffs, pack_quote, pack_trade
+from wick.wire.messages import Diffs
 
 TARGET = 40.0
 BATCH_NS, FLUSH_NS = 10 * MS, 50 * MS
@@ -53,17 +52,24 @@ def frames(path: Path, most: int | None) -> Iterator[tuple[int, bytes]]:
             yield int(stamp), raw.rstrip()
 
 
+def symbol_of(path: Path) -> str:
+    """The pair of a capture, by its first message."""
+    _, raw = next(frames(path, None))
+    return load(VENUE).symbol(str(json.loads(raw)["data"]["s"]))
+
+
 class Pipeline:
     """Feed and worker without sockets, for one recording (one pair)."""
 
-    def __init__(self) -> None:
-        self.venue, self.clock = load(VENUE), VenueClock()
-        self.shards: dict[int, Shard] = {}
-        self.trades: dict[str, list[bytes]] = {}
-        self.quotes: dict[str, bytes] = {}
+    def __init__(self, symbol: str) -> None:
+        self.venue = load(VENUE)
+        self.ticks = Ticks(VENUE, [symbol])
+        number = shard_of(VENUE, symbol)
+        self.shard = Shard(number, 1, {VENUE: CandleRules()})
+        self.stream = Stream(self.shard, VENUE)
         self.sizes: list[tuple[int, int, int]] = []  # of each pair and flush: diff, message, whole state
         self.with_a_trade: list[int] = []
-        self.counts: dict[int, int] = {}  # trades of each shard's only pair
+        self.count = 0  # trades of the only pair
 
     def play(self, path: Path, most: int | None) -> None:
         batch_at = flush_at = 0
@@ -76,52 +82,41 @@ class Pipeline:
                 else:
                     self._flush(flush_at)
                     flush_at += FLUSH_NS
-            self._message(raw, recv_ns)
+            self.ticks.take(self.venue.take([raw]), recv_ns)
         self._batch(batch_at)
         self._flush(max(batch_at, flush_at))
 
-    def _message(self, raw: bytes, recv_ns: int) -> None:
-        try:
-            events = self.venue.parse(raw)
-        except ParseError:
-            return
-        for event in events:
-            if isinstance(event, Trade) and self.clock.observe(event.event_ns, recv_ns):
-                self.trades.setdefault(event.symbol, []).append(pack_trade(event, recv_ns))
-            elif isinstance(event, Quote):
-                self.quotes[event.symbol] = pack_quote(event, recv_ns)
-
     def _batch(self, now_ns: int) -> None:
-        clock_ms = self.clock.at(now_ns) // MS
-        for symbol in {**self.trades, **self.quotes}:
-            number = shard_of(VENUE, symbol)
-            shard = self.shards.setdefault(number, Shard(number, 1, {VENUE: CandleRules()}))
-            packed = [*self.trades.get(symbol, ()), *([self.quotes[symbol]] if symbol in self.quotes else [])]
-            shard.pair(VENUE, symbol, clock_ms).ticks(np.frombuffer(b"".join(packed), RECORD))
-        for shard in self.shards.values():
-            for state in shard.pairs.values():
-                if clock_ms >= state.candles.due_ms:
-                    state.clock(clock_ms)
-        self.trades, self.quotes = {}, {}
+        clock_ms = self.ticks.clock.at(now_ns) // MS
+        for portion in self.ticks.portions(1, now_ns, now_ns - CLOCK_NS):
+            for shard, _, _, symbols, counts in portion.parts:
+                if shard != self.shard.number:
+                    continue  # the clock, for a shard without pairs
+                if symbols:
+                    self.stream.deliver(symbols, counts, memoryview(portion.records), clock_ms)
+                if self.stream.beats(clock_ms):
+                    self.stream.turn(_no_breath)
+                    self.stream.advance(clock_ms)
 
     def _flush(self, now_ns: int) -> None:
-        for shard in self.shards.values():
-            for topic, body in shard.flush(now_ns):
-                if topic.startswith(b"diffs."):
-                    self._measure(shard, topic, body)
+        self.stream.turn(_no_breath)
+        for topic, body in self.shard.flush(now_ns):
+            if topic.startswith(b"diffs."):
+                self._measure(topic, body)
 
-    def _measure(self, shard: Shard, topic: bytes, body: bytes) -> None:
-        diffs: dict[int, int] = defaultdict(int)
-        for entry in Diffs.unpack(body).entries:
-            diffs[entry[0]] += len(pack(entry))
-        states = {state.number: state.candles.groups for state in shard.pairs.values()}
-        for number, size in diffs.items():
-            # The only pair of its shard: the whole message is for it.
-            self.sizes.append((size, len(topic) + len(body), len(msgpack.packb(full(states[number])))))
-            count = int(states[number][0][COUNT])
-            if count != self.counts.get(shard.number):
-                self.with_a_trade.append(size)
-            self.counts[shard.number] = count
+    def _measure(self, topic: bytes, body: bytes) -> None:
+        size = sum(len(pack(entry)) for entry in Diffs.unpack(body).entries)
+        [state] = self.shard.pairs.values()
+        groups = state.candles.groups
+        # The only pair of its shard: the whole message is for it.
+        self.sizes.append((size, len(topic) + len(body), len(msgpack.packb(full(groups)))))
+        if groups[0][COUNT] != self.count:
+            self.with_a_trade.append(size)
+            self.count = groups[0][COUNT]
+
+
+def _no_breath() -> None:
+    """Nobody waits."""
 
 
 def full(groups: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -140,7 +135,7 @@ def main() -> None:
     sizes: list[tuple[int, int, int]] = []
     with_a_trade: list[int] = []
     for path in args.files:
-        pipeline = Pipeline()
+        pipeline = Pipeline(symbol_of(path))
         pipeline.play(path, QUICK_LINES if args.quick else None)
         sizes += pipeline.sizes
         with_a_trade += pipeline.with_a_trade

@@ -8,7 +8,7 @@ The whole process counts, all its threads, wake-ups, stats and timers, over wind
 of 10 ms in one flush, about 20 of 300 pairs by Zipf's law), and `one by one` (every tick a flush of its own, as if
 feed.batch_ms were 0: the most wake-ups that there can be). A tick's cost is the window's, what idling costs included.
 A reader subscribes to all that is published. `without publishing` is the same process that flushes every 5 s instead of
-every 50 ms. `actor` is from a third one, with the clock read around each Actor.drain (which costs it 0.1 us a drain).
+every 50 ms. `actor` is from a third one, with the clock read around each drained inbox (which costs it 0.1 us a drain).
 
 Baseline, in turns with it: what one writes first (_paced_workers.py): a msgpack map a tick, a gevent queue item a tick,
 twelve candle objects; it publishes nothing. Workers run on the first core, the sender on the second.
