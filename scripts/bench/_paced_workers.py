@@ -1,6 +1,7 @@
-"""The workers of ticks_paced.py that are not wick's own process: `python _paced_workers.py instrumented | naive ...`.
+"""The workers of ticks_paced.py that are not wick's own: `python _paced_workers.py instrumented | reading | naive ...`.
 
-`instrumented` is the aggregator, whose stats also say how long its actors' drains took. `naive` is what one writes
+`instrumented` is the aggregator, whose stats also say how long its actors' drains took. `reading` takes messages from
+the socket, as the aggregator does, and drops them: what the wake-ups cost alone. `naive` is what one writes
 first: a green socket that brings a msgpack map a tick, a queue and a greenlet a pair, twelve candle objects.
 """
 
@@ -23,7 +24,8 @@ from _naive import Pair
 from gevent.event import Event
 from gevent.queue import Queue
 
-from wick.net import endpoints
+from wick.net import bus, endpoints
+from wick.net.reader import Reader
 from wick.ops.settings import role_settings
 from wick.roles.actors import Actor
 from wick.roles.aggregator import Aggregator
@@ -63,6 +65,20 @@ class NaiveActor:
             self.pair.update(tick["time"], tick["price"], tick["quantity"], tick["taker_buy"])
 
 
+def until_terminated() -> int:
+    stopping = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping.wait()
+    return 0
+
+
+def reading(arguments: list[str]) -> int:
+    settings, index = role_settings("aggregator", arguments)
+    socket = bus.pull(settings["core.data_dir"], index, settings["feed.push_hwm"])
+    gevent.spawn(Reader(socket, lambda frames: None).run)
+    return until_terminated()
+
+
 def naive(arguments: list[str]) -> int:
     settings, index = role_settings("aggregator", arguments)
     socket = zmq.Context().socket(zmq.PULL)
@@ -78,12 +94,9 @@ def naive(arguments: list[str]) -> int:
                 gevent.spawn(actor.run)
             actor.queue.put(tick)
 
-    stopping = Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     gevent.spawn(read)
-    stopping.wait()
-    return 0
+    return until_terminated()
 
 
 if __name__ == "__main__":
-    sys.exit({"instrumented": instrumented, "naive": naive}[sys.argv[1]](sys.argv[2:]))
+    sys.exit({"instrumented": instrumented, "reading": reading, "naive": naive}[sys.argv[1]](sys.argv[2:]))

@@ -8,7 +8,9 @@ The whole process counts, all its threads, wake-ups, stats and timers, over wind
 of 10 ms in one flush, about 20 of 300 pairs by Zipf's law), and `one by one` (every tick a flush of its own, as if
 feed.batch_ms were 0: the most wake-ups that there can be). A tick's cost is the window's, what idling costs included.
 A reader subscribes to all that is published. `without publishing` is the same process that flushes every 5 s instead of
-every 50 ms. `actor` is from a third one, with the clock read around each drained inbox (which costs it 0.1 us a drain).
+every 50 ms; `reading alone` takes the messages from the socket and drops them: what the machine charges for the
+wake-ups, whoever reads. `actors' own work` is from a process with the clock read around each drained inbox (which costs
+it 0.1 us a drain).
 
 Baseline, in turns with it: what one writes first (_paced_workers.py): a msgpack map a tick, a gevent queue item a tick,
 twelve candle objects; it publishes nothing. Workers run on the first core, the sender on the second.
@@ -19,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -42,6 +44,7 @@ WORKERS = {
     "wick": (["services/aggregator.py"], {}),
     "wick, without publishing": (["services/aggregator.py"], {"aggregator.flush_ms": 5000}),
     "wick, actors measured": ([str(HERE / "_paced_workers.py"), "instrumented"], {}),
+    "reading alone": ([str(HERE / "_paced_workers.py"), "reading"], {}),
     "naive": ([str(HERE / "_paced_workers.py"), "naive"], {}),
 }
 WINDOWS = ("idle", "batches", "one by one")
@@ -50,8 +53,9 @@ WINDOWS = ("idle", "batches", "one by one")
 class Link:
     """A worker process, what feeds it and what reads from it."""
 
-    def __init__(self, data_dir: str, process: "subprocess.Popen[bytes]", naive: bool) -> None:
-        self.process, self.naive = process, naive
+    def __init__(self, data_dir: str, process: "subprocess.Popen[bytes]", name: str) -> None:
+        self.process, self.naive = process, name == "naive"
+        self.tells = name.startswith("wick")  # stats
         self.market = Market()
         self.wire = Wire(self.market, epoch=time.time_ns())
         self.push = bus.push(data_dir, 0, Settings()["feed.push_hwm"])
@@ -80,9 +84,14 @@ class Link:
     def settle(self) -> None:
         """Until the worker's stats, which come once a second, are newer than now."""
         began = time.time_ns()
-        while not self.naive and self.stats.get("time_ns", 0) <= began:
-            if self.process.poll() is not None or time.time_ns() - began > START_S * 1e9:
-                raise SystemExit("the worker does not tell its stats")
+        if self.tells:
+            self.until(lambda: self.stats.get("time_ns", 0) > began, "tell its stats")
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + START_S
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the worker does not {what}")
             self.read()
             time.sleep(0.01)
 
@@ -126,10 +135,11 @@ def started(name: str) -> Iterator[Link]:
         env |= {"PYTHONPATH": str(common.ROOT)}
         process = subprocess.Popen([sys.executable, *command, *words], cwd=common.ROOT, env=env)
         common.pin_process(process.pid, 0)
-        link = Link(folder, process, name == "naive")
+        link = Link(folder, process, name)
         try:
+            link.until(Path(endpoints.ticks(folder, 0).removeprefix("ipc://")).exists, "bind its socket")
             now = time.time_ns()
-            link.send(link.market.one_each(now - BATCH_NS, now))  # waits in the socket until the worker is up
+            link.send(link.market.one_each(now - BATCH_NS, now))
             link.settle()
             link.window("batches", 1.0)  # warm
             yield link
