@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 from copy import deepcopy
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,24 @@ def test_diffs_lead_to_the_state_that_the_engine_has(codec: str) -> None:
     assert [event["type"] for event in events] == ["ack", "snapshot"] + ["diff"] * (len(states) - 1)
     assert [event["groups"] for event in events[1:]] == [texts(state) for state in states]
     assert events[-1]["seq"] == 100 + len(states) - 1
+
+
+@both_codecs
+def test_a_merged_diff_leads_to_the_state_that_its_parts_lead_to(codec: str) -> None:
+    rng = random.Random(20261123)
+    states = [some_state(rng) for _ in range(10)]
+    parts = [diffs.make(old, new) for old, new in pairwise(states)]
+    messages = [
+        ack(CANDLES),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, states[0], []],
+        [Kind.DIFF, 7, EPOCH, 1, 10, reduce(diffs.merge, parts)],
+        [Kind.DIFF, 7, EPOCH, 10, 12, []],
+        [Kind.DIFF, 7, EPOCH, 12, 13, [0, 1, 1]],
+    ]
+    _, _, merged, nothing, after = replay(codec, messages, [CANDLES])["events"]
+    assert (merged["seq"], merged["groups"]) == (10, texts(states[-1]))
+    assert (nothing["seq"], nothing["groups"]) == (12, texts(states[-1]))
+    assert (after["type"], after["seq"]) == ("diff", 13)
 
 
 @both_codecs

@@ -38,7 +38,9 @@ def test_what_is_not_known_and_what_is_no_number_is_none():
     assert [name for name, value in told.items() if value is None] == list(FLOW_FIELDS)
     for odd in (math.nan, math.inf, -math.inf):
         told = readable([odd if kind == REAL else ROW[name] for name, kind in CANDLE])
-        assert [name for name, kind in CANDLE if kind == REAL] == [name for name, value in told.items() if value is None]
+        assert [name for name, kind in CANDLE if kind == REAL] == [
+            name for name, value in told.items() if value is None
+        ]
 
 
 def test_the_columns_are_the_fields_but_for_the_decimals_which_the_texts_show():

@@ -15,7 +15,7 @@ from wick.stream import diffs
 from wick.wire.codec import pack, unpack
 from wick.wire.session import Kind
 
-ACK, SNAPSHOT, DIFF = Kind.ACK, Kind.SNAPSHOT, Kind.DIFF
+ACK, SNAPSHOT, DIFF, CLOSE = Kind.ACK, Kind.SNAPSHOT, Kind.DIFF, Kind.CLOSE
 HUGE = 1 << 500
 ROUNDS = 600  # 20 kB each, for who subscribes to all of a pair
 
@@ -31,6 +31,8 @@ class RawClient:
         self.sock.connect(("127.0.0.1", front.port))
         self.buffer = b""
         self.handles, self.states, self.heard, self.answers = {}, {}, [], []
+        self.rows = {}  # handle -> the rows that it was told, by open time
+        self.merged = 0  # DIFFs that stood for several
         key = base64.b64encode(os.urandom(16)).decode()
         self.sock.sendall(
             f"GET /ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -73,15 +75,20 @@ class RawClient:
             self.answers.append(fields[0])
             self.handles.update({handle: topic for topic, handle in fields[1]})
         elif kind == SNAPSHOT:
-            handle, epoch, seq, groups, _ = fields
+            handle, epoch, seq, groups, rows = fields
             assert handle in self.handles
             self.states[handle] = [epoch, seq, groups]
+            self.rows[handle] = {row[0]: row for row in rows}
         elif kind == DIFF:
             handle, epoch, prev_seq, seq, changes = fields
             state = self.states[handle]
             assert (epoch, prev_seq) == (state[0], state[1]), "a hole that no snapshot mended"
             diffs.apply(state[2], changes)
             state[1] = seq
+            self.merged += seq > prev_seq + 1
+        elif kind == CLOSE:
+            handle, row = fields
+            self.rows[handle][row[0]] = row
         return kind, fields
 
     def holds(self, worker, symbol):

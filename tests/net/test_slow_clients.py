@@ -3,13 +3,19 @@
 import pytest
 
 from tests.net.front_process import wait_for
-from tests.net.raw_client import DIFF, ROUNDS, SNAPSHOT, big, flood, introduce, raw
+from tests.net.raw_client import DIFF, HUGE, ROUNDS, SNAPSHOT, big, flood, introduce, raw
+from wick.cli.status import collect
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE
+from wick.market.schema import CANDLE, CANDLE_FIELDS
 from wick.wire.session import Kind
 
 
-def test_a_client_that_stops_reading_is_conflated_and_delays_nobody(front, worker):
+def counters(front):
+    """What the front counts, as `wick status` reads it."""
+    return collect({"core.data_dir": str(front.data_dir)}, ["front-0"])["front-0"]["counters"]
+
+
+def test_a_client_that_stops_reading_delays_nobody_and_wakes_to_one_diff_a_channel(front, worker):
     introduce(front, worker, "SLOW-USDT")
     topics = ["ticker:binance:SLOW-USDT", *[f"candles:binance:SLOW-USDT:{name}" for name in NAMES]]
     with raw(front) as slow, raw(front) as other:
@@ -17,19 +23,45 @@ def test_a_client_that_stops_reading_is_conflated_and_delays_nobody(front, worke
         other.say(16, 1, topics[:1])
         while not slow.holds(worker, "SLOW-USDT") or len(slow.handles) < len(topics):
             slow.take()
+        before = len(slow.heard)
+        counted = counters(front).get("merged", 0)
         assert flood(worker, "SLOW-USDT", other) < 1.0
         assert other.heard.count(DIFF) >= ROUNDS - 1
-        # It wakes: what the kernel still had, then states instead of the diffs that were left out.
-        before = len(slow.heard)
+        # It wakes: what the kernel still had, then one DIFF a channel for all that were left out.
         while not slow.holds(worker, "SLOW-USDT"):
             slow.take()
         caught_up = slow.heard[before:]
-        assert caught_up.count(DIFF) + caught_up.count(SNAPSHOT) < ROUNDS * len(topics) / 2
-        assert caught_up.count(SNAPSHOT) >= len(topics)
+        assert len(caught_up) < ROUNDS * len(topics) / 2
+        assert caught_up.count(SNAPSHOT) == 0 and slow.merged >= len(topics)
+        wait_for(lambda: counters(front).get("merged", 0) >= counted + slow.merged, "the count of merged diffs")
         # And it is a client like any other again.
         worker.publish("SLOW-USDT", head=[7])
         while not slow.holds(worker, "SLOW-USDT"):
             slow.take()
+
+
+def test_a_candle_that_closes_while_a_client_does_not_read_is_in_the_state_that_it_wakes_to(front, worker):
+    introduce(front, worker, "SHUT-USDT")
+    topics = ["ticker:binance:SHUT-USDT", *[f"candles:binance:SHUT-USDT:{name}" for name in NAMES]]
+    row = [1_723_161_600_000, *[HUGE] * (len(CANDLE_FIELDS) - 1)]
+
+    def close(number):
+        if number == ROUNDS - 1:
+            worker.close_candle("SHUT-USDT", "1m", row)
+
+    with raw(front) as slow, raw(front) as other:
+        slow.say(16, 1, topics)
+        other.say(16, 1, topics[:1])
+        while not slow.holds(worker, "SHUT-USDT") or len(slow.handles) < len(topics):
+            slow.take()
+        before = len(slow.heard)
+        flood(worker, "SHUT-USDT", other, close)
+        (shut,) = [handle for handle, topic in slow.handles.items() if topic.endswith(":1m")]
+        while not slow.holds(worker, "SHUT-USDT") or row[0] not in slow.rows[shut]:
+            slow.take()
+        assert slow.rows[shut][row[0]] == row
+        # The other channels had no candle closed: a DIFF is enough for them.
+        assert slow.heard[before:].count(SNAPSHOT) == 1
 
 
 def test_what_does_not_fit_a_client_s_queue_reaches_it_all_the_same_and_holds_nobody_up(front, worker):

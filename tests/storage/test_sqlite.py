@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wick.errors import StoreError
-from wick.market.candles import PARTIAL
-from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PLAIN, REAL
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PARTIAL, PLAIN, REAL
 from wick.storage.sqlite import VERSION, SqliteStore
 
 F = {name: index for index, name in enumerate(CANDLE_FIELDS)}

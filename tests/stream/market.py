@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import numpy as np
 from hypothesis import strategies as st
 
-from wick.market.trades import RECORD, Quote, Trade
+from wick.market.trades import Quote, Trade
 from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs, pack_quote, pack_trade
 
@@ -43,9 +42,8 @@ def steps(*, late: bool, most: int = 40) -> st.SearchStrategy[list[Step]]:
     )
 
 
-def records_of(*events: Trade | Quote) -> np.ndarray:
-    packed = [pack_trade(e, e.event_ns) if isinstance(e, Trade) else pack_quote(e, 1) for e in events]
-    return np.frombuffer(b"".join(packed), dtype=RECORD)
+def records_of(*events: Trade | Quote) -> bytes:
+    return b"".join(pack_trade(e, e.event_ns) if isinstance(e, Trade) else pack_quote(e, 1) for e in events)
 
 
 class Market:
@@ -70,8 +68,7 @@ class Market:
             quote = Quote(step.symbol, 1, step.price, step.quantity, step.price + 1, 5, step.decimals, 2)
             self.pair(step.symbol).ticks(records_of(quote))
         elif step.kind == "clock":
-            for state in self.shard.pairs.values():
-                state.clock(self.now_ms)
+            self.shard.advance(VENUE, self.now_ms)
 
     def pair(self, symbol: str):
         return self.shard.pair(VENUE, symbol, self.now_ms)

@@ -1,16 +1,20 @@
-"""The laws of diffs, over generated states with integers of any size."""
+"""The laws of diffs, over generated states with integers of any size, and over the states of pairs that trade."""
 
 from copy import deepcopy
+from functools import reduce
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.stream.market import Market, steps
 from wick.errors import WireError
 from wick.stream import diffs
+from wick.wire.codec import pack, unpack
 
-INTEGERS = st.one_of(st.integers(-3, 3), st.integers(), st.integers(-(2**300), 2**300))
+WIDE = [sign * (2**bits + step) for bits in (8, 16, 32, 53, 63, 64, 127) for step in (-1, 0) for sign in (1, -1)]
+INTEGERS = st.one_of(st.integers(-3, 3), st.integers(), st.sampled_from(WIDE), st.integers(-(2**300), 2**300))
 WIDTHS = st.lists(st.integers(1, 16), min_size=1, max_size=13)
 
 
@@ -32,6 +36,25 @@ def states(draw, count):
     return made
 
 
+@st.composite
+def traded(draw, least):
+    """A pair's state after each step of a market, `least` of them at least."""
+    market = Market()
+    made = []
+    for step in draw(steps(late=True)):
+        step = step._replace(symbol="BTC-USDT")
+        market.take(step)
+        made.append(deepcopy(tuple(market.pair("BTC-USDT").candles.groups)))
+    while len(made) < least:
+        made.append(deepcopy(tuple(market.pair("BTC-USDT").candles.groups)))
+    return made
+
+
+def histories(least):
+    """Lists of at least so many states of one shape."""
+    return st.one_of(states(least), st.integers(least, least + 6).flatmap(states), traded(least))
+
+
 def applied(state, *changes):
     state = deepcopy(state)
     for change in changes:
@@ -39,29 +62,57 @@ def applied(state, *changes):
     return state
 
 
-@settings(max_examples=60, deadline=None)
-@given(states(2))
-def test_a_diff_turns_the_old_state_into_the_new_one(pair):
-    old, new = pair
-    assert applied(old, diffs.make(old, new)) == new
+@settings(max_examples=100, deadline=None)
+@given(histories(2))
+def test_a_diff_turns_the_old_state_into_the_new_one_also_when_it_has_travelled(history):
+    for old, new in pairwise(history):
+        changes = diffs.make(old, new)
+        assert unpack(pack(changes)) == changes
+        assert applied(old, changes) == new
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(3))
+def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(history):
+    for a, b, c in zip(history, history[1:], history[2:], strict=False):
+        first, second = diffs.make(a, b), diffs.make(b, c)
+        merged = diffs.merge(first, second)
+        assert applied(a, merged) == applied(a, first, second) == c
+        assert merged == diffs.make(a, c), "and it is the shortest that does so"
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(1))
+def test_any_number_of_diffs_merge_to_the_diff_from_the_first_state_to_the_last(history):
+    parts = [diffs.make(old, new) for old, new in pairwise(history)]
+    assert reduce(diffs.merge, parts, []) == diffs.make(history[0], history[-1])
 
 
 @settings(max_examples=60, deadline=None)
-@given(states(3))
-def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(three):
-    a, b, c = three
-    first, second = diffs.make(a, b), diffs.make(b, c)
-    merged = diffs.merge(first, second)
-    assert applied(a, merged) == applied(a, first, second) == c
-    assert merged == diffs.make(a, c), "and it is the shortest that does so"
+@given(states(2), states(1))
+def test_a_merge_holds_for_states_that_the_diffs_were_not_made_of(pair, other):
+    (state,) = other
+    shape = [len(group) for group in pair[0]]
+    state = [(group * 16)[:width] for group, width in zip(state * 13, shape, strict=False)]
+    first, second = diffs.make(*pair), diffs.make(pair[1], state)
+    assert applied(state, diffs.merge(first, second)) == applied(state, first, second)
+    assert applied(state, diffs.merge(second, first)) == applied(state, second, first), "and their order is nothing"
 
 
-@settings(max_examples=60, deadline=None)
-@given(states(4))
-def test_it_does_not_matter_which_diffs_are_merged_first(four):
-    first, second, third = (diffs.make(*pair) for pair in pairwise(four))
+@settings(max_examples=100, deadline=None)
+@given(histories(4))
+def test_it_does_not_matter_which_diffs_are_merged_first(history):
+    first, second, third = (diffs.make(*pair) for pair in list(pairwise(history))[:3])
     left = diffs.merge(diffs.merge(first, second), third)
     assert left == diffs.merge(first, diffs.merge(second, third))
+
+
+@settings(max_examples=60, deadline=None)
+@given(states(2))
+def test_the_empty_diff_changes_nothing_and_adds_nothing(pair):
+    changes = diffs.make(*pair)
+    assert diffs.merge(changes, []) == diffs.merge([], changes) == changes
+    assert applied(pair[0], []) == pair[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,14 +169,23 @@ def test_the_error_of_a_bad_diff_leaves_even_its_good_part_unapplied(changes):
     assert state == ([1, 2, 3], [4])
 
 
-@settings(max_examples=60, deadline=None)
-@given(states(2), st.data())
-def test_a_pick_changes_the_picked_groups_as_the_whole_diff_does(pair, data):
-    old, new = pair
-    kept = data.draw(st.lists(st.sampled_from(range(len(old))), unique=True))
-    picked = diffs.pick(diffs.make(old, new), {group: place for place, group in enumerate(kept)})
-    assert applied([old[group] for group in kept], picked) == [new[group] for group in kept]
+def kept_of(data, state):
+    """Some of the groups, and where they are picked to."""
+    kept = data.draw(st.lists(st.sampled_from(range(len(state))), unique=True))
+    return kept, {group: place for place, group in enumerate(kept)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(3), st.data())
+def test_to_pick_and_then_to_apply_or_merge_is_to_apply_or_merge_and_then_to_pick(history, data):
+    a, b, c = history[:3]
+    kept, wanted = kept_of(data, a)
+    first, second = diffs.make(a, b), diffs.make(b, c)
+    picked = [diffs.pick(diffs.split(changes), wanted) for changes in (first, second)]
+    assert applied([a[group] for group in kept], *picked) == [c[group] for group in kept]
+    whole = diffs.pick(diffs.split(diffs.merge(first, second)), wanted)
+    assert sorted(diffs.split(diffs.merge(*picked))) == sorted(diffs.split(whole))
 
 
 def test_a_pick_of_untouched_groups_is_empty():
-    assert diffs.pick(diffs.make(([1], [2]), ([1], [3])), {0: 0}) == []
+    assert diffs.pick(diffs.split(diffs.make(([1], [2]), ([1], [3]))), {0: 0}) == []

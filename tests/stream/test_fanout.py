@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
 from wick.errors import ProtocolError
-from wick.market.candles import CLOSED
 from wick.market.intervals import NAMES
+from wick.market.schema import CLOSED
 from wick.stream import diffs
 from wick.stream.fanout import Fanout, Message
 from wick.wire.messages import Diffs, Snapshot

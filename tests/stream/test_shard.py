@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from tests.stream.market import MS, START_MS, SYMBOLS, VENUE, Market, Step, records_of, steps
 from wick.errors import WireError
-from wick.market.candles import CLOSED
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE, CANDLE_FIELDS, PLAIN, PRICE, VOLUME
+from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PLAIN, PRICE, VOLUME
 from wick.market.trades import Quote, Trade
 from wick.stream.shard import CLOSES_KEPT, RECENT, CandleRules, Shard, ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
@@ -27,7 +26,7 @@ def joined(market):
 
 def tell(mirror, message):
     if isinstance(message, Diffs):
-        mirror.apply(message)
+        list(mirror.apply(message))
     else:
         for venue, symbol, interval, *row in message.rows:
             mirror.close(venue, symbol, interval, row)
@@ -64,7 +63,7 @@ def test_a_mirror_that_joined_at_any_moment_equals_the_published_state_bit_for_b
     for mirror in run(market, plan):
         assert mirror.names == {state.number: pair for pair, state in market.shard.pairs.items()}
         assert mirror.groups == {state.number: state.published for state in market.shard.pairs.values()}
-        assert mirror.groups == {state.number: state.groups for state in market.shard.pairs.values()}
+        assert mirror.groups == {state.number: state.candles.groups for state in market.shard.pairs.values()}
 
 
 @settings(max_examples=80, deadline=None)
@@ -142,7 +141,7 @@ def test_a_pair_unseen_at_the_snapshot_arrives_later_with_its_name():
     assert message.pairs == [[1, VENUE, "ETH-USDT"]]
     tell(mirror, message)
     assert mirror.names == {0: (VENUE, "BTC-USDT"), 1: (VENUE, "ETH-USDT")}
-    assert mirror.groups[1] == market.shard.pairs[VENUE, "ETH-USDT"].groups
+    assert mirror.groups[1] == market.shard.pairs[VENUE, "ETH-USDT"].candles.groups
 
 
 def test_nothing_new_publishes_nothing():
@@ -195,8 +194,8 @@ def test_trades_and_quotes_of_one_run_are_both_taken():
     old, new = (Quote("BTC-USDT", number, 99 + number, 2, 110, 3, 1, 0) for number in (0, 1))
     state = shard.pair(VENUE, "BTC-USDT", START_MS)
     state.ticks(records_of(trade, old, new))
-    assert state.groups[0][:2] == [100, 9]
-    assert state.groups[0][8:12] == [100, 2, 110, 3], "the newest quote"
+    assert state.candles.groups[0][:2] == [100, 9]
+    assert state.candles.groups[0][8:12] == [100, 2, 110, 3], "the newest quote"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,7 @@ def test_a_diff_of_what_the_mirror_does_not_have_is_a_wire_error(entries):
     market.flush()
     mirror = joined(market)
     with pytest.raises(WireError):
-        mirror.apply(Diffs(1, 2, 0, [], entries))
+        list(mirror.apply(Diffs(1, 2, 0, [], entries)))
 
 
 def test_the_symbols_of_the_market_are_distinct_pairs():

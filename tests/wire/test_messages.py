@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import WireError
-from wick.market.trades import RECORD, DepthUpdate, Quote, Trade
+from wick.market.trades import RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade, records
@@ -98,9 +98,13 @@ def _header(count):
 def test_trades_and_quotes_come_back_from_their_records_digit_for_digit(events, recv_ns):
     frame = b"".join(pack_trade(e, recv_ns) if isinstance(e, Trade) else pack_quote(e, recv_ns) for e in events)
     rows = records(frame, _header(len(events))).tolist()
-    assert messages.trade_rows(rows) == [tuple(event[1:]) for event in events if isinstance(event, Trade)]
-    quotes = [event for event in events if isinstance(event, Quote)]
-    assert messages.quote_row(rows) == (tuple(quotes[-1][2:]) if quotes else None)
+    told = [
+        Trade("S", ns, number, a, prices, b, quantities, bool(buy), c)
+        if kind == TRADE
+        else Quote("S", number, a, c, b, d, prices, quantities)
+        for ns, number, a, b, c, d, _, prices, quantities, kind, buy, _ in rows
+    ]
+    assert told == events
     assert all(row[6] == recv_ns for row in rows)
 
 

@@ -12,8 +12,9 @@ from operator import itemgetter
 
 from wick.errors import ParseError
 from wick.exchanges import Venue
-from wick.market.candles import C_FLAGS, EMPTY, PairCandles
+from wick.market.candles import PairCandles
 from wick.market.intervals import DAY, Interval
+from wick.market.schema import CANDLE_FIELDS, EMPTY
 from wick.market.trades import DepthUpdate, Trade
 from wick.storage.recordings import Batch, Fault
 
@@ -25,6 +26,7 @@ LEAP_NS = 3_600 * 10**9
 NEVER = 2**63
 
 _TRADE_ID = itemgetter(1)
+_FLAGS = CANDLE_FIELDS.index("flags")
 
 Dated = Trade | DepthUpdate
 Taken = tuple[int, int, int, int, int, int, bool, int]  # a trade as the engine takes it: without its symbol
@@ -104,7 +106,7 @@ class OfflineCandles:
             pair.finish(self.clock_ms)
             self._drain(pair)
             for name, row in pair.live():
-                if not row[C_FLAGS] & EMPTY or self.empty == "flat":
+                if not row[_FLAGS] & EMPTY or self.empty == "flat":
                     self.deliver(symbol, name, row)
 
     # ------------------------------------------------------------------ time
@@ -167,6 +169,7 @@ class OfflineCandles:
             pair = self.pairs[symbol] = PairCandles(
                 self.venue.id, symbol, self.intervals,
                 grace_ms=GRACE_MS, history=HISTORY, empty=self.empty, since_ms=since_ms,
+                large_notional=self.large_notional,
             )  # fmt: skip
             pair.advance(self.clock_ms)
         return pair
@@ -185,6 +188,7 @@ class OfflineCandles:
         pair = self._pair(trade.symbol)
         lost = pair.counters["too_late"]
         self._flush()
+        pair.advance(self.clock_ms)
         if not self._drain(pair) or pair.counters["too_late"] > lost:
             self.fault(where, ParseError("trade comes too late", trade.symbol, trade.trade_id))
 

@@ -14,10 +14,9 @@ from typing import IO, Any, TextIO
 
 import orjson
 
-from wick.market.candles import CLOSED, Row
 from wick.market.intervals import Interval
 from wick.market.rows import COLUMNS, flag_names, readable
-from wick.market.schema import CANDLE_FIELDS
+from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 
 IN_MEMORY = 10_000  # rows of an interval that wait in memory: some 3 MB
 SHOWN_FIRST = 200  # rows by which a table measures its columns

@@ -93,7 +93,19 @@ def _line(name: str, stats: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def _is_trouble(counter: str) -> bool:
-    words = ("lost", "dropped", "refused", "bad_", "failed", "holes", "held_back", "unknown", "over_limit", "lags")
+    words = (
+        "lost",
+        "dropped",
+        "refused",
+        "bad_",
+        "failed",
+        "holes",
+        "held_back",
+        "unknown",
+        "over_limit",
+        "lags",
+        "merged",
+    )
     return any(word in counter for word in words)
 
 

@@ -18,15 +18,14 @@ from typing import Any, Final
 import numpy as np
 
 from wick.market import flow, held
-from wick.market.flow import Chain, Part
-from wick.market.held import (
-    CLOSE_MS, CLOSED, CVD, EMPTY, FLAGS, OPEN_MS, PART, PARTIAL, REVISED, REVISION, SUSPECT, Held, Row,
-    Values,
-)  # fmt: skip
+from wick.market.flow import RV_UNIT, SMALL, Chain, Part, squared_return
+from wick.market.flow import SECOND_TERM as _2
+from wick.market.flow import THIRD_TERM as _3
+from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held, Values
 from wick.market.ids import TradeIds
 from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
 from wick.market.numbers import POW10
-from wick.market.schema import HEAD, HEAD_FIELDS, LIVE, rescale
+from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, SUSPECT, Row, rescale
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
@@ -131,7 +130,7 @@ class PairCandles:
         price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
         large_from, taken = self._large_from, 0
         (
-            first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought, bought_for,
+            first, _last, first_price, high, low, close, signed, volume, quote_volume, trades, bought, bought_for,
             delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
         ) = self._segment or _NOTHING  # fmt: skip
         delta = 2 * bought - volume
@@ -158,7 +157,7 @@ class PairCandles:
                 price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
                 large_from = self._large_from
                 (
-                    first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
+                    first, _last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
                     bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
                 ) = self._segment or _NOTHING  # fmt: skip
                 delta = 2 * bought - volume
@@ -251,7 +250,10 @@ class PairCandles:
         self._adopt(int(p.max()), int(q.max()))
         prices, quantities = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
         more_price, more_quantity = prices - int(p.min()), quantities - int(q.min())
-        if int(table[2].max()) * POW10[more_price] > flow.INT64 or int(table[3].max()) * POW10[more_quantity] > flow.INT64:
+        if (
+            int(table[2].max()) * POW10[more_price] > flow.INT64
+            or int(table[3].max()) * POW10[more_quantity] > flow.INT64
+        ):
             return table
         table[2] *= _POW10[prices - p]
         table[3] *= _POW10[quantities - q]
@@ -816,4 +818,3 @@ class _Counting:
 _COUNTING = _Counting()
 _POW10 = np.array([10**n for n in range(19)])
 _NOTHING = (0,) * flow.WIDTH
-_2, _3, SMALL, RV_UNIT, squared_return = flow.SECOND_TERM, flow.THIRD_TERM, flow.SMALL, flow.RV_UNIT, flow.squared_return

@@ -6,10 +6,10 @@ pairs close in lockstep: what ends at the same instant is found by that instant 
 """
 
 from collections.abc import Iterable, Iterator
-from math import nan, sqrt
+from math import sqrt
 from struct import Struct
 from struct import error as TooBig
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,8 @@ from wick.market import flow
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import POW10
-from wick.market.schema import CANDLE, Flag
+from wick.market.schema import CANDLE, PARTIAL, Row
 
-Row = list[Any]  # a candle as published, in the order of schema.CANDLE
 Values = list[int]  # a candle as it is held: the six fields below, then its part
 
 OPEN_MS, CLOSE_MS, REVISION, FLAGS, CVD, ANCHOR_MS, PART = range(7)
@@ -30,7 +29,6 @@ _LOW = (1 << _LIMB) - 1
 _WIDTH: Final = PART + flow.WIDTH + 2
 _RV_LOW, _SQUARES_LOW = _WIDTH - 2, _WIDTH - 1
 _ROW = Struct(f"={_WIDTH}q")
-CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)
 _FIRST_ROOM = 8  # pairs; doubled when it is full
 _TENS = np.array([float(power) for power in POW10])
 
@@ -82,7 +80,7 @@ class Held:
         try:
             rv, squares = values[_RV], values[_SQUARES]
             _ROW.pack_into(
-                self.rows, index * _ROW.size, *values[:_RV], rv >> _LIMB, values[_RV + 1], squares >> _LIMB,
+                self.rows.data, index * _ROW.size, *values[:_RV], rv >> _LIMB, values[_RV + 1], squares >> _LIMB,
                 rv & _LOW, squares & _LOW,
             )  # fmt: skip
             if self.big:
@@ -173,13 +171,14 @@ class Held:
         squares = part[flow.SQUARES].astype(float) * float(1 << _LIMB) + held[:, _SQUARES_LOW]
         variance = part[flow.RV].astype(float) * float(1 << _LIMB) + held[:, _RV_LOW]
         some = np.maximum(volume, 1)
-        vwap = np.where(volume > 0, quote / some / prices, nan)
         real = np.column_stack(
             [
-                vwap, delta / some, volume / np.maximum(count, 1) / sizes, np.sqrt(variance / flow.RV_UNIT),
+                quote / some / prices, delta / some, volume / np.maximum(count, 1) / sizes, np.sqrt(variance / flow.RV_UNIT),
                 part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices),
             ]
         ).tolist()  # fmt: skip
+        for index in np.flatnonzero(volume == 0).tolist():
+            real[index][0] = None  # nothing was traded at any price
         return (a + b for a, b in zip(exact, real, strict=True))
 
 
@@ -195,7 +194,7 @@ def published(values: Values, price_decimals: int, quantity_decimals: int) -> Ro
         open_ms, close_ms, revision, flags, price_decimals, quantity_decimals, *part[flow.OPEN : flow.CLOSE + 1],
         *part[flow.SUMS], part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
         cvd, anchor_ms, part[flow.MAX_SIZE], large, 2 * part[flow.LARGE_BUY] - large,
-        float(part[flow.QUOTE_VOLUME]) / some / prices if volume else nan, float(delta) / some,
+        float(part[flow.QUOTE_VOLUME]) / some / prices if volume else None, float(delta) / some,
         float(volume) / float(max(count, 1)) / sizes, sqrt(variance / flow.RV_UNIT),
         float(part[flow.KYLE]) / (squares if squares > 0 else 1.0) * (sizes / prices),
     ]  # fmt: skip

@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from wick.market.candles import CLOSED, PARTIAL, Row
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS, readable
+from wick.market.schema import CLOSED, PARTIAL, Row
 from wick.net.http_server import Reply, error_reply, json_reply
 
 DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000

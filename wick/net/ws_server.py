@@ -5,11 +5,12 @@ server are unmasked, so the bytes are the same for everybody.
 
 | queue | bound | on full |
 |---|---|---|
-| outbox of a client | `max_outbox_bytes` | conflate: it is emptied of all but answers, and `lagged` is told |
-| the answers in it | KEPT_BYTES | the connection ends |
+| outbox of a client | `max_outbox_bytes`, and one message | it is `full`: its owner keeps back what can wait |
+| answers beyond that | KEPT_BYTES | the connection ends |
 
-What a lagging client needs then is made piece by piece, by `state`, when its socket takes data again: a state is as new
-as the moment in which it is sent, and waits in no queue. A client that takes nothing for `stall_s` is closed with 3008.
+It is `full` also while its socket takes nothing. What was kept back then is asked for piece by piece, by `more`, when
+the socket takes data again: it is as new as the moment in which it is sent. A client that takes nothing for `stall_s`
+is closed with 3008.
 """
 
 import logging
@@ -34,6 +35,8 @@ from wick.wire.session import SUBPROTOCOLS, CloseCode
 READ_BYTES = 64 * 1024
 IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
 BATCH_BYTES = 64 * 1024  # frames written in one call
+BATCH_FRAMES = 64  # and how many of them are made for it: 30 us each, while all others wait
+UNSENT_BYTES = 64 * 1024  # what the kernel takes beyond what is on its way: no hidden queue of what has become old
 KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what is unsent
 LINGER_S = 2.0  # how long a closing client has for the close handshake
@@ -72,19 +75,19 @@ class Connection:
         stall_s: float,
     ) -> None:
         self._socket, self._rfile = sock, rfile
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
         self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
-        self._outbox: deque[tuple[bytes, bool]] = deque()  # a frame, and whether it outlives a conflation
+        self._outbox: deque[bytes] = deque()  # frames
         self._outbox_bytes = 0
         self._parts: list[bytes] = []
         self._text = False  # whether the parts are of a text message
         self._wake = Event()
+        self.full = False  # whether the client takes less than it is sent
         self._closing: bytes | None = None
         self._over = False  # nothing more will be read
         self._cut = False  # the last frame was written in part
-        self._lagged: Callable[[], None] = lambda: None
-        self._state: Callable[[], bytes | None] = lambda: None
-        self.lags = 0
+        self._more: Callable[[], bytes | None] = lambda: None
         self.sent_bytes = 0
 
     # ------------------------------------------------------------------ handshake
@@ -110,24 +113,22 @@ class Connection:
 
     # ------------------------------------------------------------------ out
 
-    def send(self, data: bytes, keep: bool = False) -> None:
-        """Queue one framed message. A slow client's queue is conflated, never waited for; `keep` outlives that."""
+    def send(self, data: bytes) -> None:
+        """Queue one framed message; where it is `full`, only what cannot wait."""
         if self._closing is not None or self._over:
             return
-        if self._outbox_bytes + len(data) > self._max_outbox_bytes:
-            self._conflate()
-            if not keep:
-                return
-            if self._outbox_bytes + len(data) > KEPT_BYTES:
-                log.warning("a client asks and does not read the answers: its connection is closed")
-                self._abort()
-                return
-        self._outbox.append((data, keep))
+        if self._outbox_bytes > self._max_outbox_bytes + KEPT_BYTES:
+            log.warning("a client asks and does not read the answers: its connection is closed")
+            self._abort()
+            return
+        self._outbox.append(data)
         self._outbox_bytes += len(data)
+        if self._outbox_bytes >= self._max_outbox_bytes:
+            self.full = True
         self._wake.set()
 
     def wake(self) -> None:
-        """`state` has something to give."""
+        """`more` has something to give."""
         self._wake.set()
 
     def ping(self) -> None:
@@ -142,34 +143,31 @@ class Connection:
             self._closing = _close_frame(code, reason[:120])
             self._wake.set()
 
-    def _conflate(self) -> None:
-        self.lags += 1
-        self._outbox = deque(item for item in self._outbox if item[1])
-        self._outbox_bytes = sum(len(data) for data, _ in self._outbox)
-        self._lagged()
-        self._wake.set()
-
     def _next(self) -> list[bytes]:
-        """What to write in one call: the protocol's own frames (pongs, its close), the queue, then states."""
+        """What to write in one call: the protocol's own frames (pongs, its close), the queue, what was kept back."""
         parts = [data for data in self._protocol.data_to_send() if data]
         if self._over or self._protocol.state is not State.OPEN:
             return parts
         size = sum(map(len, parts))
         while self._outbox and size < BATCH_BYTES:
-            data, _ = self._outbox.popleft()
+            data = self._outbox.popleft()
             self._outbox_bytes -= len(data)
             parts.append(data)
             size += len(data)
-        while self._closing is None and size < BATCH_BYTES and (state := self._state()) is not None:
-            parts.append(state)
-            size += len(state)
+        room = BATCH_FRAMES
+        while self._closing is None and size < BATCH_BYTES and room and (more := self._more()) is not None:
+            parts.append(more)
+            size += len(more)
+            room -= 1
         return parts
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
+            self.full = True  # for who comes to see it: another greenlet runs only while this one waits for the socket
             with gevent.Timeout(self._stall_s, TimeoutError):
                 sent = self._socket.send(view)
+            self.full = self._outbox_bytes >= self._max_outbox_bytes
             view = view[sent:]
             self._cut = bool(view)
             self.sent_bytes += sent
@@ -182,7 +180,7 @@ class Connection:
             while parts := self._next():
                 data = b"".join(parts)
                 self._write_all(data)
-                if len(data) >= BATCH_BYTES:
+                if len(data) >= BATCH_BYTES or len(parts) >= BATCH_FRAMES:
                     gevent.sleep(0)  # a socket that takes everything at once must not keep the others waiting
             if self._over or self._protocol.state is not State.OPEN:
                 return
@@ -223,18 +221,9 @@ class Connection:
 
     # ------------------------------------------------------------------ in
 
-    def messages(
-        self,
-        take: Callable[[bytes], None],
-        lagged: Callable[[], None] = lambda: None,
-        state: Callable[[], bytes | None] = lambda: None,
-    ) -> None:
-        """Hand each whole message to `take`, until the connection ends.
-
-        `lagged` is called when the queue was conflated; `state` gives the next framed state that the client lacks, or
-        None where it lacks none.
-        """
-        self._lagged, self._state = lagged, state
+    def messages(self, take: Callable[[bytes], None], more: Callable[[], bytes | None] = lambda: None) -> None:
+        """Hand each whole message to `take`, until the connection ends. `more` gives what was kept back, or None."""
+        self._more = more
         writer = gevent.spawn(self._write)
         try:
             while self._protocol.state is State.OPEN and not self._over:

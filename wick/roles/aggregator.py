@@ -25,7 +25,7 @@ from wick.roles.base import Role, run_role
 from wick.storage import ticklog
 from wick.stream.shard import CandleRules, Shard
 from wick.stream.shards import shards_of
-from wick.wire.messages import Request, TickHeader
+from wick.wire.messages import Request, TickHeader, records
 
 MS = 1_000_000
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
@@ -93,7 +93,7 @@ class Aggregator(Role):
             header = TickHeader.unpack(frames[0])
             if len(frames) != 2 or not self.owned.issuperset([part[0] for part in header.parts]):
                 raise WireError(f"{len(frames)} frames with shards that are not this worker's")
-            pieces = header.pieces(frames[1])
+            records(frames[1], header)
         except WireError as error:
             self.stats.add("bad_batches")
             log.error("a batch is not what it should be, it is left out: %s", error)
@@ -101,7 +101,7 @@ class Aggregator(Role):
         self.stats.state = "running"
         self.stats.newest_ns = now_ns()
         self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
-        for part, records in pieces:
+        for part, some in header.pieces(frames[1]):
             stream = self._stream(part[0], header.venue)
             seq = part[1]
             if (header.epoch, seq) <= (stream.epoch, stream.seq):
@@ -110,7 +110,7 @@ class Aggregator(Role):
             expected = stream.seq + 1 if header.epoch == stream.epoch else 1
             if seq > expected:
                 self._mend(stream, header.epoch, expected, seq)
-            self._take(stream, header, part, records)
+            self._take(stream, header, part, some)
 
     def _stream(self, shard: int, venue: str) -> Stream:
         stream = self.streams.get((shard, venue))
@@ -118,7 +118,7 @@ class Aggregator(Role):
             stream = self.streams[shard, venue] = Stream(self.shards[shard], venue)
         return stream
 
-    def _take(self, stream: Stream, header: TickHeader, part: list[Any], records: memoryview) -> None:
+    def _take(self, stream: Stream, header: TickHeader, part: list[Any], data: memoryview) -> None:
         """The next part of a stream: ticks into the inboxes, and the clock where it has come to a new beat."""
         _, seq, outage, symbols, counts = part
         stream.epoch, stream.seq = header.epoch, seq
@@ -127,7 +127,7 @@ class Aggregator(Role):
             stream.outage()
         if symbols:
             ticks = sum(counts)
-            stream.deliver(symbols, counts, records, clock_ms)
+            stream.deliver(symbols, counts, data, clock_ms)
             self._waiting += ticks
             self.stats.add("ticks", ticks)
             if self._waiting > MOST_WAITING:
@@ -152,9 +152,9 @@ class Aggregator(Role):
             return
         self.stats.state = "replaying"
         started = steady_ns()
-        for header, records in ticklog.read(self.log_dir, self.owned):
+        for header, data in ticklog.read(self.log_dir, self.owned):
             if header.venue in exchanges.ids():
-                for part, some in header.pieces(records):
+                for part, some in header.pieces(data):
                     self._take(self._stream(part[0], header.venue), header, part, some)
         self._turn()
         ticks, took_ms = self.stats.counters.get("ticks", 0), (steady_ns() - started) // MS
@@ -165,8 +165,8 @@ class Aggregator(Role):
         self.stats.add("holes")
         shard = stream.shard.number
         if self.log_dir is not None:
-            for header, records in ticklog.read(self.log_dir, frozenset([shard])):
-                [(part, some)] = header.pieces(records)
+            for header, data in ticklog.read(self.log_dir, frozenset([shard])):
+                [(part, some)] = header.pieces(data)
                 if (header.venue, header.epoch, part[1]) == (stream.venue, epoch, expected) and expected < end:
                     self._take(stream, header, part, some)
                     expected += 1

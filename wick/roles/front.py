@@ -16,8 +16,8 @@ from gevent.threadpool import ThreadPool
 
 from wick import exchanges
 from wick.errors import ProtocolError, StoreError, WireError
-from wick.market.candles import Row
 from wick.market.intervals import INTERVALS, NAMES
+from wick.market.schema import Row
 from wick.net import bus
 from wick.net.api import Api, join
 from wick.net.clock import now_ms, now_ns
@@ -27,7 +27,8 @@ from wick.net.ws_server import Connection, frame
 from wick.ops.settings import Settings, is_loopback
 from wick.roles.base import Role, run_role
 from wick.storage.sqlite import SqliteStore
-from wick.stream.fanout import Channel, Fanout, Message
+from wick.stream.fanout import Fanout, Message
+from wick.stream.owed import Owed
 from wick.stream.sequence import Follower
 from wick.stream.shard import live_row
 from wick.stream.shards import SHARDS, shard_of, worker_of
@@ -38,7 +39,6 @@ from wick.wire.session import HEARTBEAT_S, VERSION, CloseCode, Kind, Topic, pars
 MS = 1_000_000
 ASK_AGAIN_NS = 1_000 * MS
 RETRY_AFTER_MS = 500  # at a stop: clients come back within this time, each at a random moment
-STATE_KINDS = (Kind.SNAPSHOT, Kind.DIFF, Kind.CLOSE)  # their second field is a channel's handle
 MAX_BAD_REQUESTS = 20  # then a client is told not to come back
 GOODBYE_S = 2.0  # how long a stop waits for clients to take their last message
 
@@ -53,34 +53,36 @@ class Client:
         self._json = connection.subprotocol.endswith(".json")
         self._form = "json" if self._json else "msgpack"
         self.topics: set[Topic] = set()
-        self.owed: dict[int, Channel] = {}  # by handle: channels whose state it has yet to be told, in this order
+        self.owed = Owed(front.fanout)
         self._bad = 0
 
     def _frame(self, message: Any) -> bytes:
         return frame(pack_json(message), binary=False) if self._json else frame(pack(message), binary=True)
 
     def offer(self, message: Message) -> None:
-        told = message.fields[0] in STATE_KINDS
-        if told and message.fields[1] in self.owed:
-            return  # the state that it gets instead will have this in it
-        keep = not told and message.fields[0] != Kind.HEARTBEAT
-        self.connection.send(message.encoded(self._form, self._frame), keep)
+        connection, owed = self.connection, self.owed
+        if connection.full or owed.channels:
+            channel = message.channel
+            if channel is not None and (connection.full or channel in owed.channels):
+                if not owed.channels:
+                    self._front.stats.add("lags")
+                owed.miss(message, channel)
+                return
+            if connection.full and message.fields[0] == Kind.HEARTBEAT:
+                return
+        connection.send(message.encoded(self._form, self._frame))
 
     def say(self, *fields: Any) -> None:
         self.offer(Message(*fields))
 
-    def lagged(self) -> None:
-        """Diffs were left out: states follow instead. What is owed already comes first."""
-        for topic in self.topics:
-            channel = self._front.fanout.subscribe(self, topic)
-            self.owed.setdefault(channel.handle, channel)
-
-    def state(self) -> bytes | None:
-        """The next state that is owed, as it is now."""
-        if not self.owed:
+    def more(self) -> bytes | None:
+        """The next message that is owed, as new as this moment."""
+        message = self.owed.next()
+        if message is None:
             return None
-        channel = self.owed.pop(next(iter(self.owed)))
-        return self._front.fanout.snapshot(channel).encoded(self._form, self._frame)
+        if message.fields[0] == Kind.DIFF:
+            self._front.stats.add("merged")
+        return message.encoded(self._form, self._frame)
 
     def take(self, data: bytes) -> None:
         """One message of the client."""
@@ -114,7 +116,8 @@ class Client:
                 fanout.follow_all(self, text.split(":")[1])
             channels += [fanout.subscribe(self, topic) for topic in topics]
         self.say(Kind.ACK, number, [[channel.topic.text, channel.handle] for channel in channels])
-        self.owed |= {channel.handle: channel for channel in channels}
+        for channel in channels:
+            self.owed.state(channel)
         self.connection.wake()
 
     def _unsubscribe(self, number: int, texts: list[str]) -> None:
@@ -131,7 +134,7 @@ class Client:
             for topic in topics:
                 channel = fanout.unsubscribe(self, topic)
                 if channel is not None:
-                    self.owed.pop(channel.handle, None)
+                    self.owed.forget(channel)
                     left.append([topic.text, channel.handle])
         self.say(Kind.ACK, number, left)
 
@@ -194,7 +197,7 @@ class Front(Role):
             "clients": len(self.clients),
             "subscriptions": self.fanout.subscriptions,
             "pairs": len(self.fanout.pairs()),
-            "lagging": sum(bool(client.owed) for client in self.clients),
+            "lagging": sum(bool(client.owed.channels) for client in self.clients),
             "resyncs": sum(f.resyncs for followers in self.followers for f in followers.values()),
         }
 
@@ -307,12 +310,11 @@ class Front(Role):
         }
         try:
             client.say(Kind.HELLO, VERSION, now_ms(), limits)
-            connection.messages(client.take, client.lagged, client.state)
+            connection.messages(client.take, client.more)
         finally:
             self.fanout.leave(client)
             self.clients.discard(client)
             self.stats.add("sent_bytes", connection.sent_bytes)
-            self.stats.add("lags", connection.lags)
 
     def _heartbeats(self) -> None:
         while True:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wick.errors import StoreError
-from wick.market.candles import PARTIAL
-from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PRICE, TURNOVER, VOLUME
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PARTIAL, PRICE, TURNOVER, VOLUME
 
 VERSION = 2
 BUSY_MS = 5_000

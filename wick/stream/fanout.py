@@ -3,14 +3,16 @@
 A channel is a topic that somebody subscribes to; its handle is the same for all clients, so a message is made and
 encoded once and sent to many. `Channel.seq` is the sequence of the last change that concerned it: each DIFF names
 the one before it, so a client sees every hole.
+
+A client that takes no data is told less instead of later (`wick/stream/owed.py`): of the DIFFs that it misses only the
+first is kept, with the state right after it; `merged` makes one DIFF of them all, and of what has changed since.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from wick.errors import ProtocolError
-from wick.market.candles import Row
-from wick.market.schema import STATE_WIDTHS
+from wick.market.schema import STATE_WIDTHS, Row
 from wick.stream import diffs
 from wick.stream.shard import ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
@@ -18,12 +20,17 @@ from wick.wire.session import Kind, Topic, parse_topic
 
 
 class Message:
-    """A session message, encoded at most once for each form that a client asked for."""
+    """A session message, encoded at most once for each form that a client asked for; `channel`: whose state it tells.
 
-    __slots__ = ("_encoded", "fields")
+    For who misses a DIFF: `after` is the channel's state right after it, `merged` one DIFF for it and all later ones.
+    """
 
-    def __init__(self, *fields: Any) -> None:
-        self.fields = fields
+    __slots__ = ("_encoded", "after", "channel", "fields", "merged")
+
+    def __init__(self, *fields: Any, channel: "Channel | None" = None) -> None:
+        self.fields, self.channel = fields, channel
+        self.after: list[diffs.Group] | None = None
+        self.merged: Message | None = None
         self._encoded: dict[str, bytes] = {}
 
     def encoded(self, form: str, encode: Callable[[Any], bytes]) -> bytes:
@@ -139,11 +146,42 @@ class Fanout:
     def snapshot(self, channel: Channel) -> Message:
         """What a subscriber of the channel starts from."""
         topic = channel.topic
-        state = self.state(topic.venue, topic.symbol)
-        wanted = channel.groups
-        groups = [list(state[number]) if state else [0] * STATE_WIDTHS[number] for number in wanted]
         rows = self.recent(topic.venue, topic.symbol, topic.interval) if topic.interval >= 0 else []
-        return Message(Kind.SNAPSHOT, channel.handle, self.positions[channel.shard][0], channel.seq, groups, rows)
+        epoch = self.positions[channel.shard][0]
+        fields = (Kind.SNAPSHOT, channel.handle, epoch, channel.seq, self._groups(channel), rows)
+        return Message(*fields, channel=channel)
+
+    def _groups(self, channel: Channel) -> list[diffs.Group]:
+        """A copy of the state that a channel shows."""
+        state = self.state(channel.topic.venue, channel.topic.symbol)
+        return [list(state[number]) if state else [0] * STATE_WIDTHS[number] for number in channel.groups]
+
+    # ------------------------------------------------------------------ what slow clients get
+
+    def missed(self, first: Message, channel: Channel) -> None:
+        """A DIFF is the first that a client misses: remember what it led to. To be called when it is offered."""
+        if first.after is None:
+            first.after = self._groups(channel)
+
+    def merged(self, first: Message, channel: Channel) -> Message:
+        """What stands for a missed DIFF and all that came after it: one DIFF, or a SNAPSHOT where that tells more.
+
+        By the laws of diffs, all that came after is the diff from the state then to the state now, however many they
+        were. Made once for all who missed the same DIFF first.
+        """
+        made = first.merged
+        if made is None or made.fields[4] != channel.seq:
+            assert first.after is not None
+            _, handle, epoch, prev_seq, _, changes = first.fields
+            groups = self._groups(channel)
+            changes = diffs.merge(changes, diffs.make(first.after, groups))
+            # Who skips the end of a candle lacks its last state, which the rows of a snapshot have.
+            rolled = any(number == 1 and mask & 1 for number, mask, _ in diffs.split(changes))
+            if rolled or len(changes) >= sum(map(len, groups)):
+                return self.snapshot(channel)
+            fields = (Kind.DIFF, handle, epoch, prev_seq, channel.seq, changes)
+            made = first.merged = Message(*fields, channel=channel)
+        return made
 
     # ------------------------------------------------------------------ what shards say
 
@@ -157,22 +195,26 @@ class Fanout:
         channels = [channel for channel in self._channels.values() if channel.shard == snapshot.shard]
         for channel in channels:
             channel.seq = snapshot.diffs_seq
-        self._introduce(snapshot.pairs)
+        self._number(snapshot.pairs)
+        self._announce(snapshot.pairs)
         for channel in channels:
             self._send(channel, self.snapshot(channel))
 
     def diffs(self, shard: int, message: Diffs) -> None:
         mirror = self.mirrors[shard]
-        made = mirror.apply(message)
+        self._number(message.pairs)
         epoch, seq = self.positions[shard] = (message.epoch, message.seq)
-        for number, changes in made:
-            for channel in self._by_pair.get(mirror.names[number], ()):
-                picked = diffs.pick(changes, channel.groups)
+        for number, changes in mirror.apply(message):
+            channels = self._by_pair.get(mirror.names[number])
+            steps = diffs.split(changes) if channels else []
+            for channel in channels or ():
+                picked = diffs.pick(steps, channel.groups)
                 if picked:
-                    self._send(channel, Message(Kind.DIFF, channel.handle, epoch, channel.seq, seq, picked))
-                    channel.seq = seq
+                    prev_seq, channel.seq = channel.seq, seq
+                    fields = (Kind.DIFF, channel.handle, epoch, prev_seq, seq, picked)
+                    self._send(channel, Message(*fields, channel=channel))
         # Only now: who hears of a new pair starts from a state that these changes are part of.
-        self._introduce(message.pairs)
+        self._announce(message.pairs)
 
     def closes(self, shard: int, message: Closes) -> None:
         mirror = self.mirrors[shard]
@@ -180,11 +222,15 @@ class Fanout:
             mirror.close(venue, symbol, interval, row)
             channel = self._channels.get(parse_topic(f"candles:{venue}:{symbol}:{interval}"))
             if channel is not None:
-                self._send(channel, Message(Kind.CLOSE, channel.handle, row))
+                self._send(channel, Message(Kind.CLOSE, channel.handle, row, channel=channel))
 
-    def _introduce(self, pairs: list[list[Any]]) -> None:
+    def _number(self, pairs: list[list[Any]]) -> None:
         for number, venue, symbol in pairs:
             self._numbers[venue, symbol] = number
+
+    def _announce(self, pairs: list[list[Any]]) -> None:
+        """Tell who follows all tickers of the new ones."""
+        for _, venue, symbol in pairs:
             topic = Topic("ticker", venue, symbol, -1)
             for client in self._wild.get(venue, ()):
                 known = self._channels.get(topic)

@@ -5,14 +5,14 @@ reader sees the finished candle before the new one. What was published last is t
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from wick.errors import WireError
 from wick.market.candles import DEFAULT_LARGE, Lockstep, PairCandles
-from wick.market.held import EMPTY, Row
 from wick.market.intervals import INTERVALS, NAMES
-from wick.market.schema import STATE_WIDTHS
+from wick.market.schema import EMPTY, STATE_WIDTHS, Row
 from wick.stream import diffs
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
 
@@ -114,9 +114,7 @@ class Shard:
         self.dirty.clear()
         for venue, lockstep in self.locksteps.items():
             pairs = lockstep.pairs
-            rows += [
-                [venue, pairs[number].symbol, NAMES[interval], *row] for number, interval, row in lockstep.drain()
-            ]
+            rows += [[venue, pairs[number].symbol, NAMES[interval], *row] for number, interval, row in lockstep.drain()]
         if self.entries or self._new:
             self.diffs_seq += 1
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
@@ -152,7 +150,22 @@ class Shard:
 def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
     """The row of a live candle from a reader's copy of the state (its trade ids are not known there: 0)."""
     volumes = [total - opening for total, opening in zip(head[3:8], live[4:9], strict=True)]
-    return [live[0], close_ms, 0, live[9], head[12], head[13], live[1], live[2], live[3], head[0], *volumes, 0, 0, *[None] * 13]
+    return [
+        live[0],
+        close_ms,
+        0,
+        live[9],
+        head[12],
+        head[13],
+        live[1],
+        live[2],
+        live[3],
+        head[0],
+        *volumes,
+        0,
+        0,
+        *[None] * 13,
+    ]
 
 
 class ShardMirror:
@@ -174,10 +187,9 @@ class ShardMirror:
         for venue, symbol, interval, *row in snapshot.recent:
             self.close(venue, symbol, interval, row)
 
-    def apply(self, message: Diffs) -> list[tuple[int, list[int]]]:
-        """Apply a message; the (pair number, changes) that it made, in order."""
+    def apply(self, message: Diffs) -> Iterator[tuple[int, list[int]]]:
+        """Apply a message, one change at a time, as it is iterated: gives the (pair number, changes) just made."""
         self._introduce(message.pairs)
-        made = []
         for number, *changes in message.entries:
             if number not in self.groups:
                 raise WireError(f"a diff of shard pair {number}, which no message has introduced")
@@ -190,8 +202,7 @@ class ShardMirror:
                     row = live_row(groups[0], live, INTERVALS[index].close_ms(live[0]))
                     self._keep(self.recent[self.names[number]][index], row)
             diffs.apply(groups, changes)
-            made.append((number, changes))
-        return made
+            yield number, changes
 
     def close(self, venue: str, symbol: str, interval: str, row: Row) -> None:
         """Take a closed or revised candle."""

@@ -12,7 +12,7 @@
 A message is a msgpack array in the order of its fields. Unpacking raises WireError and nothing else.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, Self, get_origin
@@ -27,8 +27,8 @@ from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader",
-    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_record", "pack_trade", "quote_row", "records",
-    "stats_topic", "ticks_topic", "trade_rows",
+    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_record", "pack_trade", "records",
+    "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
 Records = NDArray[np.void]
@@ -229,17 +229,3 @@ def records(frame: bytes | memoryview, header: TickHeader) -> Records:
     if len(frame) != RECORD.itemsize * header.total:
         raise WireError(f"a frame of {len(frame)} bytes does not hold the {header.total} records of its header")
     return np.frombuffer(frame, dtype=RECORD)
-
-
-def trade_rows(rows: Iterable[tuple[int, ...]]) -> list[TradeRow]:
-    """The trades among `records(...).tolist()`, as `PairCandles.trades` takes them."""
-    return [(r[0], r[1], r[2], r[7], r[3], r[8], bool(r[10]), r[4]) for r in rows if r[9] == TRADE]
-
-
-def quote_row(rows: Iterable[tuple[int, ...]]) -> tuple[int, int, int, int, int, int] | None:
-    """The newest quote among `records(...).tolist()`, as `PairCandles.quote` takes it."""
-    newest = None
-    for r in rows:
-        if r[9] == QUOTE:
-            newest = (r[2], r[4], r[3], r[5], r[7], r[8])
-    return newest

@@ -1,0 +1,100 @@
+"""The actors of a worker: a greenlet a pair, each with an inbox and a state of its own.
+
+A batch is split by pair into the actors' inboxes, as slices of the frame that it came in. Nobody is woken for that:
+actors take their turn when the worker publishes, when the venue's clock beats, or when much is waiting. So the more
+there is to do, the more each finds in its inbox, and the cheaper a tick becomes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from wick.market.trades import RECORD_STRUCT
+from wick.stream.shard import PairState, Shard
+
+BEAT_MS = 250  # the clock moves candles in steps of this, so that the same batches always give the same candles
+MOST_WAITING = 65_536  # ticks in inboxes, 4 MB, at which the actors run before more is read
+_SIZE = RECORD_STRUCT.size
+
+
+class Actor(greenlet):  # type: ignore[misc]
+    """One pair's greenlet. The inbox has slices of packed records, and None for an outage."""
+
+    def __init__(self, state: PairState) -> None:
+        super().__init__()
+        self.state = state
+        self.inbox: list[memoryview | None] = []
+
+    def run(self) -> None:
+        while True:
+            self._drain()
+            self.parent.switch()
+
+    def turn(self) -> None:
+        """Let the actor empty its inbox; a failure in it is the caller's."""
+        self.parent = getcurrent()
+        self.switch()
+
+    def _drain(self) -> None:
+        inbox, take = self.inbox, self.state.ticks
+        if len(inbox) == 1 and inbox[0] is not None:
+            take(inbox[0])
+        elif None not in inbox:
+            take(b"".join(inbox))  # type: ignore[arg-type]
+        else:
+            for item in inbox:
+                if item is None:
+                    self.state.candles.outage()
+                else:
+                    take(item)
+        inbox.clear()
+
+
+class Stream:
+    """The ticks of one venue in one shard: where it stands, its actors, and who of them has something to do."""
+
+    __slots__ = ("actors", "beat", "epoch", "seq", "shard", "venue", "waiting")
+
+    def __init__(self, shard: Shard, venue: str) -> None:
+        self.shard, self.venue = shard, venue
+        self.epoch = self.seq = self.beat = 0
+        self.actors: dict[str, Actor] = {}
+        self.waiting: list[Actor] = []
+
+    def deliver(self, symbols: list[str], counts: list[int], records: memoryview, clock_ms: int) -> None:
+        """Split packed records by pair into the inboxes."""
+        actors, waiting, at = self.actors, self.waiting, 0
+        for symbol, count in zip(symbols, counts, strict=True):
+            end = at + count * _SIZE
+            run = records[at:end]
+            at = end
+            actor = actors.get(symbol)
+            if actor is None:
+                since_ms = clock_ms or RECORD_STRUCT.unpack_from(run)[0] // 1_000_000
+                actor = actors[symbol] = Actor(self.shard.pair(self.venue, symbol, since_ms))
+            if not actor.inbox:
+                waiting.append(actor)
+            actor.inbox.append(run)
+
+    def outage(self) -> None:
+        """Nobody listened to the venue for a while before what comes next."""
+        for actor in self.actors.values():
+            if not actor.inbox:
+                self.waiting.append(actor)
+            actor.inbox.append(None)
+
+    def turn(self, breathe: Callable[[], Any]) -> None:
+        """Let everybody who has something to do do it. `breathe` is called between them."""
+        waiting, self.waiting = self.waiting, []
+        for actor in waiting:
+            actor.turn()
+            breathe()
+
+    def beats(self, clock_ms: int) -> bool:
+        """Whether the clock has come to a new beat."""
+        return clock_ms // BEAT_MS != self.beat and clock_ms > 0
+
+    def advance(self, clock_ms: int) -> None:
+        self.beat = clock_ms // BEAT_MS
+        self.shard.advance(self.venue, clock_ms)
