@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
 """How many recorded frames a second `wick candles` handles on one core, against a naive loop over the same files.
 
-    .venv/bin/python scripts/bench/candles_offline.py [FILE ...] [--rounds 5]
+    .venv/bin/python scripts/bench/candles_offline.py [FILE ...] [--rounds 5] [--quick]
 
 The naive loop is what one writes first: gzip, json.loads of every frame, Decimal, a dict of candles; it checks
 nothing and merges nothing. Both make all twelve intervals, each round is a process of its own (start-up included),
-the rounds take turns and the best counts. Prints a table, and appends a JSON line to scripts/bench/results.jsonl.
+the rounds take turns and the best counts.
 """
 
 import argparse
 import gzip
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,9 +19,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-RECORDINGS = ROOT.parent / "shared" / "data" / "binance-spot"
-RESULTS = Path(__file__).with_name("results.jsonl")
+import _common as common
+
 TARGET = 100_000  # frames a second
 
 WICK = "import sys; from wick.cli import main; sys.exit(main())"
@@ -61,7 +59,7 @@ def naive(files: list[str]) -> None:
 def measure(command: list[str]) -> dict[str, float]:
     """Seconds of wall clock and of processor, and peak memory, of a process (on our core: it inherits that)."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=common.ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -78,69 +76,51 @@ def frames(files: list[str]) -> int:
     return count
 
 
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def machine() -> str:
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", default=[str(path) for path in sorted(RECORDINGS.glob("*.gz"))])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = common.parser(__doc__, rounds=5)
+    parser.add_argument("files", nargs="*", default=[str(path) for path in sorted(common.RECORDINGS.glob("*.gz"))])
     parser.add_argument("--naive", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     files = [str(Path(path).resolve()) for path in args.files]
     if args.naive:
         naive(files)
         return
+    if args.quick:
+        files = files[:1]
     if not files:
-        raise SystemExit(f"no recordings in {RECORDINGS}: name some files")
+        raise SystemExit(f"no recordings in {common.RECORDINGS}: name some files")
 
     contenders = {
         "wick candles": [sys.executable, "-c", WICK, "candles", *files, "--interval", "all", "--format", "csv"],
         "naive loop": [sys.executable, __file__, *files, "--naive"],
     }
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    common.pin()
+    turns = 1 if args.quick else args.rounds
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    for _ in range(args.rounds):
+    for _ in range(turns):
         for name, command in contenders.items():
             rounds[name].append(measure(command))
     best = {name: min(some, key=lambda one: one["wall_s"]) for name, some in rounds.items()}
     count = frames(files)
 
-    print(f"{count:,} frames, all twelve intervals, one core, best of {args.rounds}, start-up included")
-    print(f"{'':14}{'frames/s':>12}{'wall s':>9}{'cpu s':>8}{'us/frame':>10}{'peak MB':>9}")
-    for name, one in best.items():
-        rate, each = count / one["wall_s"], one["wall_s"] / count * 1e6
-        print(f"{name:14}{rate:12,.0f}{one['wall_s']:9.2f}{one['cpu_s']:8.2f}{each:10.2f}{one['peak_mb']:9.0f}")
-    rate = count / best["wick candles"]["wall_s"]
-    ratio = best["naive loop"]["wall_s"] / best["wick candles"]["wall_s"]
-    print(f"{ratio:.2f} times the naive loop; target {TARGET:,} frames/s: {'met' if rate >= TARGET else 'MISSED'}")
-
-    figures = {name: {key: round(value, 3) for key, value in one.items()} for name, one in best.items()}
-    record = {
-        "bench": "candles_offline",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else ""),
-        "machine": machine(),
-        "frames": count,
-        "rounds": args.rounds,
-        "frames_per_s": {name: round(count / one["wall_s"]) for name, one in best.items()},
-        "best": figures,
-    }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    print(f"{count:,} frames, all twelve intervals, one core, best of {turns}, start-up included")
+    common.table(
+        ["", "frames/s", "wall s", "cpu s", "us/frame", "peak MB"],
+        [
+            (name, f"{count / one['wall_s']:,.0f}", f"{one['wall_s']:.2f}", f"{one['cpu_s']:.2f}",
+             f"{one['wall_s'] / count * 1e6:.2f}", f"{one['peak_mb']:.0f}")
+            for name, one in best.items()
+        ],
+    )  # fmt: skip
+    common.finish(
+        "candles_offline",
+        args,
+        {
+            "frames": count, "rounds": turns,
+            "frames_per_s": {name: round(count / one["wall_s"]) for name, one in best.items()}, "best": best,
+        },
+        [common.Target("frames a second", count / best["wick candles"]["wall_s"], TARGET, True)],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
