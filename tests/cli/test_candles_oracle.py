@@ -138,7 +138,9 @@ def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, expected, ca
     assert keys == sorted(keys)
 
 
-@pytest.mark.parametrize("interval", ["1m", "1w", "1M"])
+@pytest.mark.parametrize(
+    "interval", ["1w", pytest.param("1m", marks=pytest.mark.slow), pytest.param("1M", marks=pytest.mark.slow)]
+)
 def test_an_interval_alone_is_what_it_is_among_all(interval, slim, expected, capsys):
     of_interval = {key: candle for key, candle in expected.items() if key[1] == interval and key[0] == "BTC-USDT"}
     _same(_rows(capsys, *slim, "--interval", interval, "--symbol", "BTCUSDT"), of_interval)
@@ -148,11 +150,13 @@ def test_the_order_of_the_files_does_not_matter(slim, capsys):
     assert _rows(capsys, *slim, "--interval", "15s,1h") == _rows(capsys, *slim[::-1], "--interval", "1h,15s")
 
 
+@pytest.mark.slow
 def test_every_frame_doubled_gives_the_same_candles(lines, expected, tmp_path, capsys):
     doubled = [_write(tmp_path / path.name, [line for line in some for _ in (1, 2)]) for path, some in lines.items()]
     _same(_rows(capsys, *doubled, "--interval", "all"), expected)
 
 
+@pytest.mark.slow
 def test_the_same_recordings_twice_give_the_same_candles(slim, lines, expected, tmp_path, capsys):
     copies = [_write(tmp_path / path.stem, some) for path, some in lines.items()]
     _same(_rows(capsys, *slim, *copies, "--interval", "all"), expected)

@@ -3,7 +3,7 @@
 from itertools import groupby
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.market.candles import PairCandles
@@ -70,7 +70,6 @@ def stream(steps):
     return trades
 
 
-@settings(max_examples=60, deadline=None)
 @given(steps=TRADES, data=st.data(), empty=st.sampled_from(["flat", "omit"]))
 def test_doubled_and_reordered_trades_make_the_reference_candles_of_every_interval(steps, data, empty):
     trades = stream(steps)
@@ -94,7 +93,6 @@ def test_doubled_and_reordered_trades_make_the_reference_candles_of_every_interv
         assert rows == expected, name
 
 
-@settings(max_examples=60, deadline=None)
 @given(steps=TRADES, order=st.randoms(use_true_random=False))
 def test_trades_in_any_order_end_in_the_same_candles_by_revisions(steps, order):
     trades = stream(steps)
@@ -116,7 +114,6 @@ def test_trades_in_any_order_end_in_the_same_candles_by_revisions(steps, order):
         assert dict(sorted(rows.items())) == reference(trades, by_name(name), 0, "omit"), name
 
 
-@settings(max_examples=40, deadline=None)
 @given(steps=TRADES, cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_batches_may_be_split_anywhere(steps, cuts):
     trades = stream(steps)

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import StoreError
@@ -40,7 +40,6 @@ VERSIONS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(VERSIONS), min_size=1, max_size=30), st.data())
 def test_any_order_and_repetition_of_revisions_ends_in_the_same_table(rows, data):
     store = SqliteStore(":memory:")
@@ -67,7 +66,6 @@ def test_a_partial_candle_of_a_higher_revision_does_not_replace_a_complete_one(s
     assert candles(store) == [complete[3:]]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.integers(), st.integers(-(2**200), 2**200)), min_size=11, max_size=11))
 def test_integers_of_any_size_come_back_exactly(numbers):
     store = SqliteStore(":memory:")

@@ -4,7 +4,7 @@ from copy import deepcopy
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import WireError
@@ -39,14 +39,12 @@ def applied(state, *changes):
     return state
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_a_diff_turns_the_old_state_into_the_new_one(pair):
     old, new = pair
     assert applied(old, diffs.make(old, new)) == new
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(3))
 def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(three):
     a, b, c = three
@@ -56,7 +54,6 @@ def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(three):
     assert merged == diffs.make(a, c), "and it is the shortest that does so"
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(4))
 def test_it_does_not_matter_which_diffs_are_merged_first(four):
     first, second, third = (diffs.make(*pair) for pair in pairwise(four))
@@ -64,27 +61,23 @@ def test_it_does_not_matter_which_diffs_are_merged_first(four):
     assert left == diffs.merge(first, diffs.merge(second, third))
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_a_diff_and_its_inverse_merge_to_nothing(pair):
     old, new = pair
     assert diffs.merge(diffs.make(old, new), diffs.make(new, old)) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(1))
 def test_a_diff_of_equal_states_is_empty(one):
     assert diffs.make(one[0], deepcopy(one[0])) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(1))
 def test_a_snapshot_is_a_diff_from_zero(one):
     zero = [[0] * len(group) for group in one[0]]
     assert tuple(applied(zero, diffs.make(zero, one[0]))) == one[0]
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_a_diff_holds_the_changed_fields_only(pair):
     old, new = pair
@@ -118,7 +111,6 @@ def test_the_error_of_a_bad_diff_leaves_even_its_good_part_unapplied(changes):
     assert state == ([1, 2, 3], [4])
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2), st.data())
 def test_a_pick_changes_the_picked_groups_as_the_whole_diff_does(pair, data):
     old, new = pair
