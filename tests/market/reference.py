@@ -138,8 +138,13 @@ class Reference:
             "avg_trade_size": float(Fraction(volume, count * size_unit)) if count else 0.0,
             "tick_rv": math.sqrt(math.fsum(_log(before, after) ** 2 for before, after, _ in steps)),
             "kyle_lambda": float(Fraction(moved * size_unit, squares * price_unit)) if squares else 0.0,
-            # How much float64 may be off where the terms of kyle_lambda nearly cancel.
-            "kyle_scale": float(Fraction(sum(abs((b - a) * s) for a, b, s in steps), squares or 1) * size_unit / price_unit),
+            # What a real number may be off beside its last digits: where the terms of kyle_lambda nearly cancel, and by
+            # steps of price below 1e-8 of it, whose squares tick_rv keeps to 2^-92.
+            "slack": {
+                "kyle_lambda": 1e-15 * float(Fraction(sum(abs((b - a) * s) for a, b, s in steps), squares or 1))
+                * size_unit / price_unit,
+                "tick_rv": math.sqrt(len(steps)) * 2.0**-46,
+            },
             "flags": (0 if group else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0),
         }  # fmt: skip
 
@@ -195,7 +200,7 @@ def difference(row: dict[str, Any], candle: dict[str, Any], price_decimals: int,
             wrong.append(f"{field}: {got!r}, not {Fraction(candle[field], 1) / scale.get(field, 1)}")
     for field in REALS:
         got, true = row[field], candle[field]
-        slack = 1e-15 * candle["kyle_scale"] if field == "kyle_lambda" else 0.0
+        slack = candle["slack"].get(field, 0.0)
         if math.isnan(true):
             same = isinstance(got, float) and math.isnan(got)
         else:

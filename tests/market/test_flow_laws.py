@@ -116,6 +116,18 @@ def test_late_doubled_shuffled_and_missing_trades_end_in_the_reference_candles(s
     check(stream, run, empty=empty, large_notional=large)
 
 
+@given(stream=streams(crossed=True, sizes=["plain"]))
+def test_the_number_decides_the_order_where_the_venues_times_contradict_it(stream):
+    run = play(ended(stream), new_pair())
+    check(stream, run)
+
+
+@given(stream=streams(begun=False, sizes=["plain"]))
+def test_what_was_traded_before_the_first_that_came_is_put_before_it(stream):
+    run = play(ended(stream), new_pair())
+    check(stream, run)
+
+
 @given(stream=streams(gaps=["near"], sizes=["plain"]), grace_ms=st.sampled_from([0, 1, 500, 60_000, 3_600_000]))
 def test_whatever_the_grace_the_candles_end_the_same(stream, grace_ms):
     end_ms = stream.end_ms + grace_ms
@@ -197,7 +209,7 @@ def busy(
     arrivals = []
     for number in range(count):
         at_ms += chance.choice((0, 0, 0, step_ms, 2 * step_ms))
-        price = max(1, price + chance.randint(-spread, spread))
+        price = min(max(1, price + chance.randint(-spread, spread)), 2**63 - 1)
         trade = (at_ms * MS, 77 + number, price, decimals[0], chance.randint(1, quantity), decimals[1],
                  chance.random() < 0.5, 1)  # fmt: skip
         if chance.random() < mischief:
