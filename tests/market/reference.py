@@ -60,7 +60,7 @@ def in_order(trades: Iterable[Trade]) -> list[Trade]:
 
 
 class Reference:
-    """The truth about a pair's trades. Its numbers have `price_decimals` and `quantity_decimals`: the most there are."""
+    """The truth about a pair's trades, in `price_decimals` and `quantity_decimals`: the most that there are."""
 
     def __init__(
         self,
