@@ -95,11 +95,12 @@ def streams(
     gaps: Iterable[str] = ("near", "quiet"),
     sizes: Iterable[str] = tuple(SIZES),
     clocks: Iterable[str] = CLOCKS,
+    around: Iterable[str] = tuple(BOUNDARIES),
     most: int = 30,
     jump_ms: int = 7_200_000,
 ) -> Stream:
     """`crossed`: a trade may be older than the one numbered before it. `begun`: the first trade comes first."""
-    begin = BOUNDARIES[draw(st.sampled_from(sorted(BOUNDARIES)))] - draw(st.sampled_from([0, 1, 999, 16_000, 70_000]))
+    begin = BOUNDARIES[draw(st.sampled_from(sorted(around)))] - draw(st.sampled_from([0, 1, 999, 16_000, 70_000]))
     gap, (price, quantity) = GAPS[draw(st.sampled_from(sorted(gaps)))], SIZES[draw(st.sampled_from(sorted(sizes)))]
     decimals = draw(st.sampled_from([(0, 0), (2, 5), (8, 8)]))
     more = st.integers(0, 2) if draw(st.booleans()) else st.just(0)
