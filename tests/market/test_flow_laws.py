@@ -64,10 +64,10 @@ def check(stream, run, *, names=CALENDAR, grace_ms=GRACE_MS, **options):
                     found.append("not suspect, and ids are missing there")
             wrong += [f"{name} {open_ms}: {one}" for one in found]
     assert not wrong, "\n".join(wrong[:12])
-    check_head(truth, run.pair)
+    check_head(truth, run.pair, names)
 
 
-def check_head(truth, pair):
+def check_head(truth, pair, names):
     head, *groups = pair.groups
     p, q = truth.price_decimals, truth.quantity_decimals
     assert head[12:14] == [p, q]
@@ -78,7 +78,8 @@ def check_head(truth, pair):
         sum(sizes), sum(t[2] * t[3] for t in truth.scaled), sum(t[5] for t in truth.scaled),
         sum(t[3] for t in truth.scaled if t[4]), sum(t[2] * t[3] for t in truth.scaled if t[4]),
     ]  # fmt: skip
-    for name, group in zip(CALENDAR, groups, strict=True):
+    for name in names:
+        group = groups[CALENDAR.index(name)]
         candle = truth.candles(name, pair.clock_ms).get(group[0])
         if candle is None:
             continue  # it is empty, and empty ones are omitted
@@ -157,9 +158,10 @@ def test_pieces_of_any_size_by_either_way_say_the_same_bit_for_bit(stream, size,
     same(one, all_at_once)
 
 
-@given(stream=streams(), chance=st.randoms(use_true_random=False))
+@given(stream=streams(most=15), chance=st.randoms(use_true_random=False))
 def test_the_order_of_arrival_between_two_steps_of_the_clock_changes_no_candle(stream, chance):
-    shuffled = [
+    shuffled = [("trades", stream.delivered[:1])]  # what came before the first is another matter
+    shuffled += [
         (kind, chance.sample(value, len(value)) if kind == "trades" else value) for kind, value in stream.events
     ]
     delivered = [trade for kind, value in shuffled if kind == "trades" for trade in value]
@@ -237,14 +239,14 @@ PEPE = {"price": 1_234, "quantity": 10**15, "spread": 3, "decimals": (8, 2)}
 BITCOIN = {"price": 6_183_763_00000000, "quantity": 10**8, "spread": 10**6, "decimals": (8, 8)}
 
 
-@pytest.mark.parametrize("mischief", [0.0, 0.004, 0.2])
+@pytest.mark.parametrize("mischief", [0.0, 0.004, pytest.param(0.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [{}, HUGE, PEPE, BITCOIN], ids=["plain", "huge", "pepe", "bitcoin"])
 def test_thousands_of_trades_at_a_time_make_the_reference_candles_too(kind, mischief):
-    stream = busy(f"{kind}{mischief}", count=3_000, mischief=mischief, **kind)
+    stream = busy(f"{kind}{mischief}", count=2_000, mischief=mischief, **kind)
     check(stream, play(ended(stream), new_pair(), look=False))
 
 
-@pytest.mark.parametrize("mischief", [0.0, 0.01, 0.2])
+@pytest.mark.parametrize("mischief", [0.0, 0.01, pytest.param(0.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [{}, HUGE, PEPE], ids=["plain", "huge", "pepe"])
 def test_thousands_at_a_time_or_one_by_one_say_the_same_bit_for_bit(kind, mischief):
     stream = busy(f"split{kind}{mischief}", count=2_000, mischief=mischief, **kind)
@@ -254,7 +256,7 @@ def test_thousands_at_a_time_or_one_by_one_say_the_same_bit_for_bit(kind, mischi
 
 
 @given(seed=st.integers(0, 10**9), size=st.integers(1, 500), mischief=st.sampled_from([0.0, 0.003, 0.05, 0.5]))
-@settings(max_examples=settings.default.max_examples // 4)
+@settings(max_examples=settings.default.max_examples // 5)
 def test_busy_streams_may_be_cut_anywhere(seed, size, mischief):
     kind = random.Random(seed).choice([{}, HUGE, PEPE, BITCOIN])
     stream = busy(seed, count=900, mischief=mischief, step_ms=100, **kind)
