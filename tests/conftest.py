@@ -1,6 +1,32 @@
-"""What every test relies on: no setting of the developer's own gets in."""
+"""What every test relies on: no setting of the developer's own gets in, and the inner loop is quick."""
 
+import gc
 import os
+
+import pytest
+from hypothesis import settings
 
 for name in [name for name in os.environ if name.startswith("WICK_") and not name.startswith("WICK_TEST_")]:
     del os.environ[name]
+
+# How hard the properties search: a little with every `pytest -q`, more in scripts/test (HYPOTHESIS_PROFILE=full).
+settings.register_profile("inner", max_examples=20, deadline=None)
+settings.register_profile("full", max_examples=200, deadline=None)
+settings.register_profile("long", max_examples=2_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "inner"))
+
+STARTS_A_PROCESS = {"start_exchange"}  # fixtures: a test that asks for one is slow
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if STARTS_A_PROCESS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What collection leaves (pandas, 2,000 tests) stays: looking through it again and again took 6 s of a run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)

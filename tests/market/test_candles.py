@@ -1,10 +1,6 @@
-"""Candles against a slow, obviously right reference, over streams that real venues send."""
-
-from itertools import groupby
+"""Candles, example by example: what the laws (test_flow_laws) say of any stream, of one that can be read."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from wick.market.candles import PairCandles
 from wick.market.intervals import INTERVALS, NAMES, by_name
@@ -19,28 +15,6 @@ def trade(at_ms, trade_id, price, quantity=1, buy=True, count=1):
     return (at_ms * MS, trade_id, price, 0, quantity, 0, buy, count)
 
 
-def reference(trades, interval, clock_ms, empty="flat"):
-    """All candles that have a trade, and the flat ones between them up to the one that holds `clock_ms`."""
-    ordered = sorted(trades)  # by time, then id
-    rows = {}
-    for open_ms, group in groupby(ordered, key=lambda t: interval.open_ms(t[0] // MS)):
-        group = list(group)
-        prices = [t[2] for t in group]
-        buys = [t for t in group if t[6]]
-        rows[open_ms] = [
-            prices[0], max(prices), min(prices), prices[-1],
-            sum(t[4] for t in group), sum(t[2] * t[4] for t in group), sum(t[7] for t in group),
-            sum(t[4] for t in buys), sum(t[2] * t[4] for t in buys), group[0][1], group[-1][1],
-        ]  # fmt: skip
-    if empty == "flat":
-        open_ms, close = min(rows), 0
-        while open_ms <= max(clock_ms, *rows):
-            close = rows.get(open_ms, [0, 0, 0, close])[3]
-            rows.setdefault(open_ms, [close] * 4 + [0] * 7)
-            open_ms = interval.close_ms(open_ms)
-    return dict(sorted(rows.items()))
-
-
 def engine_rows(pair, interval_name, into=None):
     """The newest revision of each candle: closed ones as published, then pending and live ones."""
     rows = into if into is not None else {}
@@ -48,84 +22,6 @@ def engine_rows(pair, interval_name, into=None):
         if name == interval_name:
             rows[row[0]] = row[F["open"] :]
     return dict(sorted(rows.items()))
-
-
-TRADES = st.lists(
-    st.tuples(
-        st.one_of(st.integers(0, 400), st.integers(0, 60_000), st.integers(0, 300_000)),  # ms since the one before
-        st.integers(1, 50),
-        st.integers(1, 10**15),
-        st.booleans(),
-    ),
-    min_size=1,
-    max_size=25,
-)
-
-
-def stream(steps):
-    at_ms, trades = START_MS, []
-    for number, (step, price, quantity, buy) in enumerate(steps):
-        at_ms += step
-        trades.append(trade(at_ms, 1000 + number, price, quantity, buy))
-    return trades
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=TRADES, data=st.data(), empty=st.sampled_from(["flat", "omit"]))
-def test_doubled_and_reordered_trades_make_the_reference_candles_of_every_interval(steps, data, empty):
-    trades = stream(steps)
-    # Every trade may arrive up to a second late, and twice: within the grace period.
-    arrivals = []
-    for one in trades:
-        arrivals += [(one[0] + data.draw(st.integers(0, 1_000)) * MS, one) for _ in range(data.draw(st.integers(1, 2)))]
-    pair = PairCandles("v", "S", grace_ms=2_000, history=10_000, empty=empty)
-    closed = {name: {} for name in NAMES}
-    for arrival_ns, one in sorted(arrivals):
-        pair.advance(arrival_ns // MS)
-        pair.trades([one])
-        for name, row in pair.drain_closed():
-            assert row[0] not in closed[name], "a candle closes once: nothing came later than its grace"
-            closed[name][row[0]] = row[F["open"] :]
-    for name in NAMES:
-        expected = reference(trades, by_name(name), pair.clock_ms, empty)
-        rows = {**closed[name], **{row[0]: row[F["open"] :] for n, row in pair.live() if n == name}}
-        if empty == "omit":
-            rows = {open_ms: row for open_ms, row in rows.items() if row[F["trade_count"] - F["open"]]}
-        assert rows == expected, name
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=TRADES, order=st.randoms(use_true_random=False))
-def test_trades_in_any_order_end_in_the_same_candles_by_revisions(steps, order):
-    trades = stream(steps)
-    shuffled = list(trades)
-    order.shuffle(shuffled)
-    pair = PairCandles("v", "S", grace_ms=0, history=10_000, empty="omit")
-    newest = {}
-    for one in shuffled:
-        pair.trades([one])
-        pair.advance(max(pair.clock_ms, one[0] // MS))
-        for name, row in pair.drain_closed():
-            before = newest.get((name, row[0]))
-            assert before is None or row[F["revision"]] == before[F["revision"]] + 1
-            newest[name, row[0]] = row
-    for name in NAMES:
-        rows = {open_ms: row[F["open"] :] for (n, open_ms), row in newest.items() if n == name}
-        rows |= {row[0]: row[F["open"] :] for n, row in pair.live() if n == name}
-        rows = {open_ms: row for open_ms, row in rows.items() if row[F["trade_count"] - F["open"]]}
-        assert dict(sorted(rows.items())) == reference(trades, by_name(name), 0, "omit"), name
-
-
-@settings(max_examples=40, deadline=None)
-@given(steps=TRADES, cuts=st.lists(st.integers(0, 60), max_size=5))
-def test_batches_may_be_split_anywhere(steps, cuts):
-    trades = stream(steps)
-    whole, split = PairCandles("v", "S"), PairCandles("v", "S")
-    whole.trades(trades)
-    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(trades)], strict=True):
-        split.trades(trades[begin:end])
-    assert split.groups == whole.groups
-    assert split.live() == whole.live()
 
 
 def test_a_trade_on_the_boundary_belongs_to_the_candle_that_opens():
@@ -182,6 +78,7 @@ def test_a_candle_that_an_outage_cut_is_suspect_until_the_next_id_shows_that_not
     [row] = [row for name, row in pair.drain_closed() if name == "15s"]
     assert row[F["flags"]] == Flag.CLOSED | Flag.SUSPECT
     pair.trades([trade(START_MS + 21_000, next_id, 10)])
+    pair.advance(START_MS + 21_000)
     row = [row for name, row in pair.drain_closed() if name == "15s"][-1] if next_id == 2 else row
     assert row[F["flags"]] == flags
     pair.advance(START_MS + 30_000)
@@ -195,6 +92,7 @@ def test_a_late_trade_moves_the_flat_candles_behind_it():
     pair.advance(START_MS + 45_000)
     pair.drain_closed()
     pair.trades([trade(START_MS + 14_000, 2, 12)])
+    pair.advance(START_MS + 45_001)
     revised = {row[0]: row for name, row in pair.drain_closed() if name == "15s"}
     assert [row[F["close"]] for row in revised.values()] == [12, 12, 12]
     assert {row[F["revision"]] for row in revised.values()} == {1}
@@ -220,6 +118,7 @@ def test_ids_that_are_missing_make_their_candle_suspect_until_they_come():
     [row] = [row for name, row in pair.drain_closed() if name == "15s"]
     assert row[F["flags"]] == Flag.CLOSED | Flag.SUSPECT and pair.counters["missing"] == 2
     pair.trades([trade(START_MS + 1_000, 2, 10), trade(START_MS + 2_000, 3, 10)])
+    pair.advance(START_MS + 15_001)
     *_, row = [row for name, row in pair.drain_closed() if name == "15s"]
     assert row[F["flags"]] == Flag.CLOSED | Flag.REVISED and pair.counters["missing"] == 0
 
@@ -289,6 +188,8 @@ def test_a_pair_says_when_the_clock_next_matters(interval):
     pair = PairCandles("v", "S", [interval], grace_ms=500)
     pair.trades([trade(START_MS, 1, 10)])
     close_ms = interval.close_ms(interval.open_ms(START_MS))
+    assert START_MS < pair.due_ms <= close_ms
+    pair.advance(close_ms - 1)
     assert pair.due_ms == close_ms
     pair.advance(close_ms)
     assert pair.due_ms == close_ms + 500

@@ -96,6 +96,7 @@ def test_a_client_that_stops_reading_still_gets_every_answer_in_order(front, wor
         assert deaf.answers == [1, *range(ROUNDS), ROUNDS]
 
 
+@pytest.mark.slow
 def test_a_client_that_takes_nothing_for_too_long_is_closed(strict):
     front, worker = strict
     introduce(front, worker, "STALL-USDT")

@@ -174,6 +174,7 @@ def test_cut_with_reset_ends_in_rst(demo: Exchange):
         assert isinstance(closed.value.__cause__, ConnectionResetError)
 
 
+@pytest.mark.slow
 def test_silence_sends_nothing_for_its_time_and_then_goes_on_with_a_hole(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 1)
@@ -189,6 +190,7 @@ def test_silence_sends_nothing_for_its_time_and_then_goes_on_with_a_hole(demo: E
     assert len(holes) == 1 and holes[0] > 20
 
 
+@pytest.mark.slow
 def test_a_silent_connection_answers_no_ping_but_a_new_one_is_not_silent(demo: Exchange):
     with demo.connect(path="/ws", close_timeout=0.1) as client:
         demo.fault("silence", seconds=5)
@@ -217,6 +219,7 @@ def test_duplicate_sends_frames_twice(demo: Exchange):
     assert steps_of(trades).count(0) == 5 and set(steps_of(trades)) == {0, 1}
 
 
+@pytest.mark.slow
 def test_reorder_is_seen_as_ids_out_of_order_without_a_loss(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
@@ -229,6 +232,7 @@ def test_reorder_is_seen_as_ids_out_of_order_without_a_loss(demo: Exchange):
     assert ids == list(range(ids[0], ids[0] + len(ids)))
 
 
+@pytest.mark.slow
 def test_slow_delays_every_frame_and_keeps_the_order(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
@@ -281,6 +285,7 @@ def test_shutdown_is_announced_before_the_close_frame(demo: Exchange):
     assert closed.value.rcvd.code == 1001
 
 
+@pytest.mark.slow
 def test_refuse_turns_new_connections_away_for_its_time(demo: Exchange):
     demo.fault("refuse", seconds=0.3)
     with pytest.raises((InvalidMessage, ConnectionError)), demo.connect("btcusdt@trade"):

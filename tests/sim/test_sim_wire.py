@@ -249,6 +249,7 @@ def apply(book: tuple[Levels, Levels], update: Any) -> None:
                 side[price] = quantity
 
 
+@pytest.mark.slow
 def test_snapshots_and_depth_updates_join_by_the_venues_rules_wherever_one_begins(demo: Exchange):
     def snapshot() -> tuple[int, tuple[Levels, Levels]]:
         body = demo.get("/api/v3/depth?symbol=BTCUSDT&limit=1000")

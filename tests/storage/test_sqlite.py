@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import StoreError
@@ -40,7 +40,6 @@ VERSIONS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(VERSIONS), min_size=1, max_size=30), st.data())
 def test_any_order_and_repetition_of_revisions_ends_in_the_same_table(rows, data):
     store = SqliteStore(":memory:")
@@ -71,7 +70,6 @@ EXACT = [name for name, kind in CANDLE if kind not in (PLAIN, REAL)]
 REALS = [name for name, kind in CANDLE if kind == REAL]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.integers(), st.integers(-(2**200), 2**200)), min_size=len(EXACT), max_size=len(EXACT)))
 def test_integers_of_any_size_come_back_exactly(numbers):
     store = SqliteStore(":memory:")
@@ -81,7 +79,6 @@ def test_integers_of_any_size_come_back_exactly(numbers):
     store.close()
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=len(REALS), max_size=len(REALS)))
 def test_ratios_come_back_as_the_very_same_floats(numbers):
     store = SqliteStore(":memory:")

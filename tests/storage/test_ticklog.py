@@ -4,7 +4,7 @@ import errno
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.market.trades import Trade
@@ -45,7 +45,6 @@ def segments(directory):
 PARTS = st.lists(st.tuples(st.integers(0, 31), st.integers(0, 3)), max_size=4, unique_by=lambda part: part[0])
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(PARTS, max_size=8), st.data())
 def test_what_is_appended_is_read_back_shard_by_shard_in_order(tmp_path_factory, calls, data):
     directory = tmp_path_factory.mktemp("log")

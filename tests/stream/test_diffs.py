@@ -5,7 +5,7 @@ from functools import reduce
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stream.market import Market, steps
@@ -62,7 +62,6 @@ def applied(state, *changes):
     return state
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(2))
 def test_a_diff_turns_the_old_state_into_the_new_one_also_when_it_has_travelled(history):
     for old, new in pairwise(history):
@@ -71,7 +70,6 @@ def test_a_diff_turns_the_old_state_into_the_new_one_also_when_it_has_travelled(
         assert applied(old, changes) == new
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(3))
 def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(history):
     for a, b, c in zip(history, history[1:], history[2:], strict=False):
@@ -81,14 +79,12 @@ def test_a_merged_diff_does_what_its_parts_do_one_after_the_other(history):
         assert merged == diffs.make(a, c), "and it is the shortest that does so"
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(1))
 def test_any_number_of_diffs_merge_to_the_diff_from_the_first_state_to_the_last(history):
     parts = [diffs.make(old, new) for old, new in pairwise(history)]
     assert reduce(diffs.merge, parts, []) == diffs.make(history[0], history[-1])
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2), states(1))
 def test_a_merge_holds_for_states_that_the_diffs_were_not_made_of(pair, other):
     (state,) = other
@@ -99,7 +95,6 @@ def test_a_merge_holds_for_states_that_the_diffs_were_not_made_of(pair, other):
     assert applied(state, diffs.merge(second, first)) == applied(state, second, first), "and their order is nothing"
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(4))
 def test_it_does_not_matter_which_diffs_are_merged_first(history):
     first, second, third = (diffs.make(*pair) for pair in list(pairwise(history))[:3])
@@ -107,7 +102,6 @@ def test_it_does_not_matter_which_diffs_are_merged_first(history):
     assert left == diffs.merge(first, diffs.merge(second, third))
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_the_empty_diff_changes_nothing_and_adds_nothing(pair):
     changes = diffs.make(*pair)
@@ -115,27 +109,23 @@ def test_the_empty_diff_changes_nothing_and_adds_nothing(pair):
     assert applied(pair[0], []) == pair[0]
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_a_diff_and_its_inverse_merge_to_nothing(pair):
     old, new = pair
     assert diffs.merge(diffs.make(old, new), diffs.make(new, old)) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(1))
 def test_a_diff_of_equal_states_is_empty(one):
     assert diffs.make(one[0], deepcopy(one[0])) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(1))
 def test_a_snapshot_is_a_diff_from_zero(one):
     zero = [[0] * len(group) for group in one[0]]
     assert tuple(applied(zero, diffs.make(zero, one[0]))) == one[0]
 
 
-@settings(max_examples=60, deadline=None)
 @given(states(2))
 def test_a_diff_holds_the_changed_fields_only(pair):
     old, new = pair
@@ -175,7 +165,6 @@ def kept_of(data, state):
     return kept, {group: place for place, group in enumerate(kept)}
 
 
-@settings(max_examples=100, deadline=None)
 @given(histories(3), st.data())
 def test_to_pick_and_then_to_apply_or_merge_is_to_apply_or_merge_and_then_to_pick(history, data):
     a, b, c = history[:3]

@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
@@ -120,7 +120,6 @@ ASKED = st.tuples(VERBS, st.integers(0, 2), st.sampled_from(TEXTS))
 SHARDS_SAY = st.tuples(st.sampled_from(["restart", "resync"]), st.integers(0, 1))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(steps(late=True, most=4), ASKED, SHARDS_SAY), max_size=25))
 def test_clients_always_hold_the_state_of_the_fanout(plan):
     world = World(clients=3)

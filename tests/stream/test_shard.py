@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stream.market import MS, START_MS, SYMBOLS, VENUE, Market, Step, records_of, steps
@@ -59,7 +59,6 @@ def values(row):
     ]
 
 
-@settings(max_examples=80, deadline=None)
 @given(steps(late=True), st.sampled_from([0, 2_000]))
 def test_a_mirror_that_joined_at_any_moment_equals_the_published_state_bit_for_bit(plan, grace_ms):
     market = Market(grace_ms)
@@ -69,7 +68,6 @@ def test_a_mirror_that_joined_at_any_moment_equals_the_published_state_bit_for_b
         assert mirror.groups == {state.number: state.candles.groups for state in market.shard.pairs.values()}
 
 
-@settings(max_examples=80, deadline=None)
 @given(steps(late=True), st.sampled_from([0, 2_000]))
 def test_a_mirror_keeps_the_newest_closed_candles_as_they_were_closed_or_revised(plan, grace_ms):
     market = Market(grace_ms)
@@ -86,7 +84,6 @@ def test_a_mirror_keeps_the_newest_closed_candles_as_they_were_closed_or_revised
                     assert kept[F["flags"]] == row[F["flags"]]
 
 
-@settings(max_examples=80, deadline=None)
 @given(steps(late=False))
 def test_where_nothing_was_late_a_candle_that_is_over_shows_what_its_close_will_confirm(plan):
     # What the state tells: not the ids and the order flow, of which it has nothing.

@@ -1,0 +1,210 @@
+"""Candles worked out slowly and obviously, from the definitions alone: nothing of the engine is used here.
+
+All trades of a pair in a list, each id once, in the order of ids; the trades of an interval are those with an opening
+in common. Integers are Python's, so exact; the few real numbers are fractions up to one last division or logarithm.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+MS = 1_000_000
+Trade = tuple[int, int, int, int, int, int, bool, int]
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+LENGTHS = {
+    "15s": 15 * SECOND, "30s": 30 * SECOND, "1m": MINUTE, "3m": 3 * MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE,
+    "30m": 30 * MINUTE, "1h": HOUR, "4h": 4 * HOUR, "1d": DAY,
+}  # fmt: skip
+CALENDAR = (*LENGTHS, "1w", "1M")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = 1, 2, 4, 8, 16
+
+PRICES = ("open", "high", "low", "close")
+VOLUMES = (
+    "volume", "taker_buy_volume", "delta", "delta_max", "delta_min", "cvd", "max_trade_size",
+    "large_trade_volume", "large_trade_delta",
+)  # fmt: skip
+TURNOVERS = ("quote_volume", "taker_buy_quote_volume")
+PLAIN = ("open_time_ms", "close_time_ms", "trade_count", "first_trade_id", "last_trade_id", "cvd_anchor_ms")
+REALS = ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")
+EXACT = (*PLAIN, *PRICES, *VOLUMES, *TURNOVERS)
+
+
+def bounds(name: str, t_ms: int) -> tuple[int, int]:
+    """Opening and close of the candle that holds an instant, by the calendar of the standard library."""
+    if name in LENGTHS:
+        open_ms = t_ms // LENGTHS[name] * LENGTHS[name]
+        return open_ms, open_ms + LENGTHS[name]
+    day = (EPOCH + timedelta(milliseconds=t_ms)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if name == "1w":
+        monday = day - timedelta(days=day.weekday())
+        return _ms(monday), _ms(monday + timedelta(days=7))
+    first = day.replace(day=1)
+    after = first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
+    return _ms(first), _ms(after)
+
+
+def _ms(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def in_order(trades: Iterable[Trade]) -> list[Trade]:
+    """Each id once (as it came first), in the venue's own order."""
+    first: dict[int, Trade] = {}
+    for trade in trades:
+        first.setdefault(trade[1], trade)
+    return sorted(first.values(), key=lambda trade: trade[1])
+
+
+class Reference:
+    """The truth about a pair's trades, in `price_decimals` and `quantity_decimals`: the most that there are."""
+
+    def __init__(
+        self,
+        trades: Iterable[Trade],
+        *,
+        large_notional: tuple[int, int] = (100_000, 0),
+        since_ms: int = 0,
+        empty: str = "flat",
+    ) -> None:
+        kept = in_order(trades)
+        self.trades = kept
+        self.price_decimals = p = max((t[3] for t in kept), default=0)
+        self.quantity_decimals = q = max((t[5] for t in kept), default=0)
+        self.large_notional, self.since_ms, self.empty = large_notional, since_ms, empty
+        # (ms, id, price, quantity, buy, count) in common units
+        self.scaled = [(t[0] // MS, t[1], t[2] * 10 ** (p - t[3]), t[4] * 10 ** (q - t[5]), t[6], t[7]) for t in kept]
+        self.first_ms = min((t[0] for t in self.scaled), default=0)
+        self.last_ms = max((t[0] for t in self.scaled), default=0)
+
+    def candles(self, name: str, until_ms: int) -> dict[int, dict[str, Any]]:
+        """All candles by opening, from the first trade's to the one that holds `until_ms` (or the last trade)."""
+        groups: dict[int, list[Any]] = {}
+        for trade in self.scaled:
+            groups.setdefault(bounds(name, trade[0])[0], []).append(trade)
+        if not groups:
+            return {}
+        found = {}
+        open_ms, close_ms = bounds(name, min(groups) if groups else until_ms)
+        price = 0
+        while open_ms <= max(until_ms, self.last_ms):
+            group = groups.get(open_ms, [])
+            if group or self.empty == "flat":
+                found[open_ms] = self._candle(name, open_ms, close_ms, group, price)
+                price = found[open_ms]["close"]
+            open_ms, close_ms = bounds(name, close_ms)
+        self._add_cvd(name, found)
+        return found
+
+    def _candle(self, name: str, open_ms: int, close_ms: int, group: list[Any], price_before: int) -> dict[str, Any]:
+        prices = [t[2] for t in group]
+        sizes = [t[3] for t in group]
+        signed = [t[3] if t[4] else -t[3] for t in group]
+        running = [sum(signed[: n + 1]) for n in range(len(group))] if len(group) < 200 else _running(signed)
+        turnovers = [t[2] * t[3] for t in group]
+        theta, theta_decimals = self.large_notional
+        decimals = self.price_decimals + self.quantity_decimals
+        large = [turnover * 10**theta_decimals >= theta * 10**decimals for turnover in turnovers]
+        volume, quote_volume, count = sum(sizes), sum(turnovers), sum(t[5] for t in group)
+        price_unit, size_unit = 10**self.price_decimals, 10**self.quantity_decimals
+        steps = list(zip(prices, prices[1:], signed[1:], strict=False))
+        moved = sum((after - before) * size for before, after, size in steps)
+        squares = sum(size * size for size in sizes)
+        return {
+            "open_time_ms": open_ms,
+            "close_time_ms": close_ms,
+            "open": prices[0] if group else price_before,
+            "high": max(prices, default=price_before),
+            "low": min(prices, default=price_before),
+            "close": prices[-1] if group else price_before,
+            "volume": volume,
+            "quote_volume": quote_volume,
+            "trade_count": count,
+            "taker_buy_volume": sum(t[3] for t in group if t[4]),
+            "taker_buy_quote_volume": sum(t[2] * t[3] for t in group if t[4]),
+            "first_trade_id": group[0][1] if group else 0,
+            "last_trade_id": group[-1][1] if group else 0,
+            "delta": sum(signed),
+            "delta_max": max([0, *running]),
+            "delta_min": min([0, *running]),
+            "max_trade_size": max(sizes, default=0),
+            "large_trade_volume": sum(size for size, is_large in zip(sizes, large, strict=True) if is_large),
+            "large_trade_delta": sum(size for size, is_large in zip(signed, large, strict=True) if is_large),
+            "vwap": float(Fraction(quote_volume, volume) / price_unit) if group else math.nan,
+            "delta_ratio": float(Fraction(sum(signed), volume)) if volume else 0.0,
+            "avg_trade_size": float(Fraction(volume, count * size_unit)) if count else 0.0,
+            "tick_rv": math.sqrt(math.fsum(_log(before, after) ** 2 for before, after, _ in steps)),
+            "kyle_lambda": float(Fraction(moved * size_unit, squares * price_unit)) if squares else 0.0,
+            # What a real number may be off beside its last digits: where the terms of kyle_lambda nearly cancel, and by
+            # steps of price below 1e-8 of it, whose squares tick_rv keeps to 2^-92.
+            "slack": {
+                "kyle_lambda": 1e-15 * float(Fraction(sum(abs((b - a) * s) for a, b, s in steps), squares or 1))
+                * size_unit / price_unit,
+                "tick_rv": math.sqrt(len(steps)) * 2.0**-46,
+            },
+            "flags": (0 if group else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0),
+        }  # fmt: skip
+
+    def _add_cvd(self, name: str, candles: dict[int, dict[str, Any]]) -> None:
+        of_day: dict[int, list[Any]] = {}
+        for trade in self.scaled:
+            of_day.setdefault(trade[0] // DAY, []).append(trade)
+        for open_ms, candle in candles.items():
+            if name in ("1d", "1w", "1M"):
+                candle["cvd"], candle["cvd_anchor_ms"] = candle["delta"], open_ms
+                continue
+            before_close = [t for t in of_day.get(open_ms // DAY, []) if t[0] < candle["close_time_ms"]]
+            candle["cvd"] = sum(t[3] if t[4] else -t[3] for t in before_close)
+            candle["cvd_anchor_ms"] = max(open_ms // DAY * DAY, self.first_ms)
+
+    # ------------------------------------------------------------------ what is missing
+
+    @property
+    def missing(self) -> int:
+        ids = [t[1] for t in self.scaled]
+        return ids[-1] - ids[0] + 1 - len(ids) if ids else 0
+
+    def must_be_suspect(self, open_ms: int, close_ms: int) -> bool:
+        """Whether ids are missing whose neighbours leave no doubt that they may have been traded in this candle."""
+        for before, after in zip(self.scaled, self.scaled[1:], strict=False):
+            if after[1] - before[1] > 1 and after[0] >= open_ms and before[0] < close_ms:
+                return True
+        return False
+
+
+def _running(values: list[int]) -> list[int]:
+    total, found = 0, []
+    for value in values:
+        total += value
+        found.append(total)
+    return found
+
+
+def _log(before: int, after: int) -> float:
+    """ln(after/before) to the last bits, for neighbours too: log1p of an exact ratio."""
+    ratio = Fraction(after - before, before)
+    return math.log1p(float(ratio)) if abs(ratio) < Fraction(1, 2) else math.log(after) - math.log(before)
+
+
+def difference(row: dict[str, Any], candle: dict[str, Any], price_decimals: int, quantity_decimals: int) -> list[str]:
+    """Where a row as published differs from the reference's candle, which is in these decimals; flags aside."""
+    p, q = 10 ** (price_decimals - row["price_decimals"]), 10 ** (quantity_decimals - row["quantity_decimals"])
+    scale = dict.fromkeys(PRICES, p) | dict.fromkeys(VOLUMES, q) | dict.fromkeys(TURNOVERS, p * q)
+    wrong = []
+    for field in EXACT:
+        got = row[field]
+        if type(got) is not int or got * scale.get(field, 1) != candle[field]:
+            wrong.append(f"{field}: {got!r}, not {Fraction(candle[field], 1) / scale.get(field, 1)}")
+    for field in REALS:
+        got, true = row[field], candle[field]
+        slack = candle["slack"].get(field, 0.0)
+        if math.isnan(true):
+            same = isinstance(got, float) and math.isnan(got)
+        else:
+            same = isinstance(got, float) and abs(got - true) <= 1e-9 * abs(true) + slack
+        if not same:
+            wrong.append(f"{field}: {got!r}, not {true!r}")
+    return wrong

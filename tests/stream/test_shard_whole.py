@@ -1,0 +1,131 @@
+"""A shard as a whole: its pairs do not touch each other, and it may be saved and loaded at any moment."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.market.reference import MS
+from tests.market.streams import BOUNDARIES, GRACE_MS, HISTORY, new_pair, packed, play, streams
+from wick.stream.shard import CandleRules, Shard
+from wick.wire.messages import Closes, Diffs
+
+RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
+SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
+
+
+@st.composite
+def markets(draw, *, most=12):
+    """What arrives for several pairs of one venue: (symbol, trades), steps of the clock that they share, flushes."""
+    around = draw(st.sampled_from(sorted(BOUNDARIES)))
+    of_pairs = [draw(streams(around=[around], most=most, gaps=["near"])) for _ in range(draw(st.integers(1, 3)))]
+    chance, clock, events = draw(st.randoms(use_true_random=False)), 0, []
+    waiting = [(symbol, list(stream.events)) for symbol, stream in zip(SYMBOLS, of_pairs, strict=False)]
+    while waiting:
+        at = chance.randrange(len(waiting))
+        symbol, own = waiting[at]
+        if not own:
+            del waiting[at]
+            continue
+        kind, value = own.pop(0)
+        if kind == "trades":
+            events.append((symbol, value))
+        elif value > clock:
+            clock = value
+            events.append(("clock", clock))
+        if chance.random() < 0.3:
+            events.append(("flush", None))
+    return [*events, ("clock", max([clock, *[one.end_ms for one in of_pairs]])), ("flush", None)]
+
+
+def step(shard, event):
+    """One step of the shard; what it publishes, as bytes."""
+    kind, value = event
+    if kind == "clock":
+        shard.advance("v", value)
+    elif kind == "flush":
+        return shard.flush(1)
+    else:
+        shard.pair("v", kind, 0).ticks(packed(value))
+    return []
+
+
+def run(shard, events):
+    return [step(shard, event) for event in events]
+
+
+def unpacked(messages):
+    kinds = {b"diffs": Diffs, b"closes": Closes}
+    return [kinds[bytes(topic).partition(b".")[0]].unpack(body) for some in messages for topic, body in some]
+
+
+@given(markets())
+def test_a_pair_closes_in_its_shard_what_it_closes_alone(events):
+    published = [
+        row for one in unpacked(run(Shard(0, 1, RULES), events)) if isinstance(one, Closes) for row in one.rows
+    ]
+    for symbol in {kind for kind, _ in events if kind in SYMBOLS}:
+        own = [("trades" if kind == symbol else kind, value) for kind, value in events if kind in (symbol, "clock")]
+        alone = play(own, new_pair(), look=False).published
+        together = [(row[2], row[3:]) for row in published if row[1] == symbol]
+        assert repr(together) == repr([(name, list(row.values())) for name, row in alone])
+
+
+@given(markets(), st.integers(1, 5))
+def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
+    cut = [
+        (kind, value[at : at + size]) if kind in SYMBOLS else (kind, value)
+        for kind, value in events
+        for at in (range(0, len(value), size) if kind in SYMBOLS else (0,))
+    ]
+    whole, pieces = run(Shard(0, 1, RULES), events), run(Shard(0, 1, RULES), cut)
+    assert [some for some in pieces if some] == [some for some in whole if some]
+
+
+saving = pytest.mark.skipif(not hasattr(Shard, "save"), reason="this engine cannot save its state yet")
+
+
+@saving
+@given(markets(), st.data())
+def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, data):
+    at = data.draw(st.integers(0, len(events)))
+    shard = Shard(0, 1, RULES)
+    run(shard, events[:at])
+    saved = shard.save()
+    assert isinstance(saved, bytes)
+    loaded = Shard.load(saved, RULES)
+    assert run(loaded, events[at:]) == run(shard, events[at:])
+    assert loaded.snapshot().pack() == shard.snapshot().pack()
+
+
+@saving
+@given(markets(most=5))
+def test_saving_changes_nothing_and_may_be_done_after_every_step(events):
+    undisturbed, shard = Shard(0, 1, RULES), Shard(0, 1, RULES)
+    for event in events:
+        expected, got = step(undisturbed, event), step(shard, event)
+        assert got == expected
+        again = shard.save()
+        shard = Shard.load(shard.save(), RULES)
+        assert shard.save() == again, "what is loaded is what was saved"
+    assert shard.snapshot().pack() == undisturbed.snapshot().pack()
+
+
+@saving
+def test_what_was_kept_for_a_sink_is_saved_too():
+    shard, at = Shard(0, 7, RULES), BOUNDARIES["1h"]
+    shard.pair("v", "BTC-USDT", 0).ticks(packed([(at * MS, 1, 10, 0, 1, 0, True, 1)]))
+    shard.advance("v", at + 60_000)
+    shard.flush(1)
+    kept = shard.closes_after(7, 0)
+    assert kept and Shard.load(shard.save(), RULES).closes_after(7, 0) == kept
+
+
+@saving
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" + b[1:]]
+)
+def test_bytes_that_are_no_saved_shard_are_refused(damage):
+    shard = Shard(0, 1, RULES)
+    shard.pair("v", "BTC-USDT", 0).ticks(packed([(BOUNDARIES["1h"] * MS, 1, 10, 0, 1, 0, True, 1)]))
+    with pytest.raises(Exception):  # noqa: B017 - which one the engine will say
+        Shard.load(damage(shard.save()), RULES)
