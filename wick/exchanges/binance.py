@@ -155,7 +155,7 @@ def _quote(data: dict[str, Any]) -> Quote:
         ask_size *= POW10[sizes - a_decimals]
     if max(bid, ask, bid_size, ask_size) > MAX_MANTISSA:
         raise ParseError("more digits than wick keeps", "bBaA", [data[field] for field in "bBaA"])
-    return Quote(_name(data), _id(data, "u"), bid, bid_size, ask, ask_size, prices, sizes)
+    return tuple.__new__(Quote, (_name(data), _id(data, "u"), bid, bid_size, ask, ask_size, prices, sizes))
 
 
 def _levels(data: dict[str, Any], field: str) -> list[list[str]]:
