@@ -46,8 +46,9 @@ SETTINGS: tuple[Setting, ...] = (
             starts=("http://", "https://"), blank=True),
     Setting("feed.batch_ms", INTEGER, 10, "How long ticks are gathered into one batch.", 1, 1000),
     Setting("feed.clock_ms", INTEGER, 250, "How often the workers are told the exchange's time.", 10, 10_000),
-    Setting("feed.push_hwm", INTEGER, 2000,
-            "Batches that may wait for one worker. On full: block, then drop and count.", 1, 1_000_000),
+    Setting("feed.push_hwm", INTEGER, 200,
+            "Batches (64 bytes a trade, one every feed.batch_ms) that may wait for one worker at either end of the "
+            "socket. On full: block, then drop and count.", 1, 1_000_000),
     Setting("feed.push_wait_ms", INTEGER, 1000, "How long to block for a full worker.", 0, 60_000),
     Setting("feed.silence_s", NUMBER, 60, "A connection that is silent for so long is opened anew.", 1, 3600),
     Setting("aggregator.workers", INTEGER, 2, "Worker processes: the `numprocs` of supervisord.conf.", 1, 32),

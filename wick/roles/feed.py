@@ -181,7 +181,7 @@ class Feed(Role):
                     self.room.clear()
                     self.room.wait(1.0)
                 if recv_ns - self.flushed_ns > batch_ns:
-                    # In a flood the socket is never empty, and nobody else has a turn. (sleep(0) would starve the timers.)
+                    # In a flood the socket is never empty, and nobody else has a turn; sleep(0) would starve timers.
                     gevent.idle()
         finally:
             asking.kill()
