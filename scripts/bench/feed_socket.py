@@ -127,9 +127,7 @@ def main() -> None:
 
     rate, each = trades / took, cpu / trades * 1e6
     bad = {name: counters[name] for name in ("refused", "push_dropped", "held_back") if name in counters}
-    print(
-        f"{rate:,.0f} trades/s for {took:.1f} s in {messages / took:.0f} messages/s, {cpu / took:.0%} of the feed's core"
-    )
+    print(f"{rate:,.0f} trades/s for {took:.1f} s in {messages / took:.0f} messages/s, {cpu / took:.0%} of its core")
     print(f"{each:.2f} us of processor a trade: {1e6 / each:,.0f} trades/s a core; {bad or 'nothing refused or held'}")
     print(f"target {TARGET:,} trades/s: {'met' if rate >= TARGET else 'MISSED'}")
     record = {
