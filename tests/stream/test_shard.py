@@ -51,12 +51,13 @@ def run(market, plan, each_close=lambda mirror, message: None):
 
 def values(row):
     """A row's values as the numbers that they stand for: decimals may have grown since it was published."""
-    scale = {PRICE: row[4], VOLUME: row[5], PLAIN: 0}
-    fields = zip(CANDLE, row, strict=True)
-    return [
-        (value and float(f"{value:.12g}")) if kind == REAL or value is None else Fraction(value, 10 ** scale.get(kind, row[4] + row[5]))
-        for (_, kind), value in fields
-    ]
+    told = []
+    for (_, kind), value in zip(CANDLE, row, strict=True):
+        if kind == REAL or value is None:
+            told.append(value and float(f"{value:.12g}"))
+        else:
+            told.append(Fraction(value, 10 ** {PRICE: row[4], VOLUME: row[5], PLAIN: 0}.get(kind, row[4] + row[5])))
+    return told
 
 
 @given(steps(late=True), st.sampled_from([0, 2_000]))

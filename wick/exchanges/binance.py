@@ -140,10 +140,14 @@ def _quote(data: dict[str, Any]) -> Quote:
     try:
         (bid, bid_decimals), (ask, ask_decimals) = _DECIMALS[data["b"]], _DECIMALS[data["a"]]
         (bid_size, b_decimals), (ask_size, a_decimals) = _DECIMALS[data["B"]], _DECIMALS[data["A"]]
+        symbol, update_id = _NAMES[data["s"]], data["u"]
     except (KeyError, TypeError, ParseError):
         for field in "baBA":
             _number(data, field)  # names the field that is wrong
+        _name(data), _id(data, "u")
         raise
+    if type(update_id) is not int or not 0 <= update_id <= MAX_ID:
+        _id(data, "u")
     prices, sizes = bid_decimals, b_decimals
     if bid_decimals != ask_decimals:
         prices = max(bid_decimals, ask_decimals)
@@ -155,7 +159,7 @@ def _quote(data: dict[str, Any]) -> Quote:
         ask_size *= POW10[sizes - a_decimals]
     if max(bid, ask, bid_size, ask_size) > MAX_MANTISSA:
         raise ParseError("more digits than wick keeps", "bBaA", [data[field] for field in "bBaA"])
-    return Quote(_name(data), _id(data, "u"), bid, bid_size, ask, ask_size, prices, sizes)
+    return tuple.__new__(Quote, (symbol, update_id, bid, bid_size, ask, ask_size, prices, sizes))
 
 
 def _levels(data: dict[str, Any], field: str) -> list[list[str]]:
@@ -273,7 +277,7 @@ def _take_all(values: list[Any], start: int, taken: list[Event | Refused]) -> No
     for place, frame in enumerate(values, start):
         try:
             data = frame["data"]
-            if data["e"] == "trade":
+            if data.get("e") == "trade":
                 price, price_decimals = decimals[data["p"]]
                 quantity, quantity_decimals = decimals[data["q"]]
                 time_ms, trade_id, maker_buy = data["T"], data["t"], data["m"]
@@ -291,7 +295,7 @@ def _take_all(values: list[Any], start: int, taken: list[Event | Refused]) -> No
                         quantity_decimals, not maker_buy, 1,
                     )))  # fmt: skip
                     continue
-        except (KeyError, TypeError, ParseError):
+        except (KeyError, AttributeError, TypeError, ParseError):
             pass
         try:
             add(_event(frame))

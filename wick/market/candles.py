@@ -21,17 +21,18 @@ from wick.market import flow, held
 from wick.market.flow import RV_UNIT, SMALL, Chain, Part, squared_return
 from wick.market.flow import SECOND_TERM as _2
 from wick.market.flow import THIRD_TERM as _3
-from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held, Values
+from wick.market.held import FLAGS, Values
+from wick.market.history import History
 from wick.market.ids import TradeIds
 from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
+from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
-from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, SUSPECT, Row, rescale
+from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, Row, rescale
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
-NEVER = 2**63
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
-COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
+COLUMNS_FROM = 80  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
 
 (
     LAST_PRICE, LAST_ID, LAST_TIME, VOLUME, QUOTE_VOLUME, COUNT, BUY_VOLUME, BUY_QUOTE_VOLUME,
@@ -76,15 +77,13 @@ class PairCandles:
     ) -> None:
         self.venue, self.symbol, self.intervals = venue, symbol, tuple(intervals)
         self.lockstep = lockstep or Lockstep(grace_ms, history)
-        self.history = history
+        self.lockstep.pairs.append(self)
         self.flat, self.since_ms, self.large_notional = empty == "flat", since_ms, large_notional
-        self.number = self.lockstep.add(self)
-        self.held = self.lockstep.held
         self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
         self.head: list[int] = [0] * len(HEAD)
         self.ids = TradeIds()
+        self.history = History(self.lockstep, self.ids, since_ms, intervals)
         self._published_live: list[list[int]] = [[0] * len(LIVE) for _ in INTERVALS]
-        self._wanted = [interval in self.intervals for interval in INTERVALS]
         self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
         self._segment: Part = []  # trades since the shortest candle opened, or since the last hole
         self._chains: list[Chain] = [[] for _ in INTERVALS]  # of each candle what its pieces no longer have
@@ -98,12 +97,7 @@ class PairCandles:
         self._day = 0  # days since 1970 of the live candles, and the delta of all trades before it
         self._day_delta = 0
         self.moved = True  # whether live candles may have changed in more than their totals
-        self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
-        self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> parts of a held candle around holes
-        self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of held candles that late trades changed
-        self._recheck = False  # whether what is known to be missing has changed
         self._unseen = False  # an outage that the next boundary has to take into account
-        self._blind_ns: int | None = None  # since when trades may have been missed
         self._adopt(0, 0)
 
     # ------------------------------------------------------------------ in
@@ -130,7 +124,7 @@ class PairCandles:
         price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
         large_from, taken = self._large_from, 0
         (
-            first, _last, first_price, high, low, close, signed, volume, quote_volume, trades, bought, bought_for,
+            first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought, bought_for,
             delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
         ) = self._segment or _NOTHING  # fmt: skip
         delta = 2 * bought - volume
@@ -149,7 +143,7 @@ class PairCandles:
                 if from_ns < to_ns:
                     ids.next, self._last_ns = next_id, last_ns
                     self._segment = [
-                        first, next_id - 1, first_price, high, low, close, signed, volume, quote_volume, trades,
+                        first, last, first_price, high, low, close, signed, volume, quote_volume, trades,
                         bought, bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
                     ]  # fmt: skip
                 taken += self._odd(event_ns, trade_id, price, p, size, q, buy, count)
@@ -157,11 +151,12 @@ class PairCandles:
                 price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
                 large_from = self._large_from
                 (
-                    first, _last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
+                    first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
                     bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
                 ) = self._segment or _NOTHING  # fmt: skip
                 delta = 2 * bought - volume
                 continue
+            last = trade_id
             next_id += 1
             last_ns = event_ns
             taken += 1
@@ -203,13 +198,12 @@ class PairCandles:
                 self.moved = True
             ids.next, self._last_ns = next_id, last_ns
             self._segment = [
-                first, next_id - 1, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
+                first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
                 bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
             ]  # fmt: skip
         self._counters["trades"] += taken
-        if self._blind_ns is not None and ids.next > first_id:
-            self._blind_ns = None
-            self._recheck = True
+        if self.history.blind_ns is not None and ids.next > first_id:
+            self.history.see_again()
         if quote:
             self.quote(*quote)
 
@@ -263,10 +257,10 @@ class PairCandles:
     def _regular(self, table: flow.Column, at: int) -> int:
         """How many trades from `at` on are simply the next ones of the segment."""
         n = table.shape[1] - at
-        times = table[0, at:]
+        times, from_ns, to_ns = table[0, at:], self._from_ns, self._to_ns
         fits = (table[1, at:] - _COUNTING.upto(n)) == self.ids.next
-        fits &= times >= self._from_ns
-        fits &= times < self._to_ns
+        if not (_least(times) >= from_ns and _most(times) < to_ns):
+            fits &= (times >= from_ns) & (times < to_ns)
         fits &= (table[7, at:] & 0xFFFF) == (self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8)
         return n if fits.all() else int(fits.argmin())
 
@@ -282,9 +276,8 @@ class PairCandles:
         self.ids.next = part[flow.LAST_ID] + 1
         self._last_ns = int(table[0, -1])
         self._counters["trades"] += table.shape[1]
-        if self._blind_ns is not None:
-            self._blind_ns = None
-            self._recheck = True
+        if self.history.blind_ns is not None:
+            self.history.see_again()
         return True
 
     def quote(
@@ -304,9 +297,9 @@ class PairCandles:
         Until the next trade tells by its id whether any was missed, candles that close are suspect.
         """
         self._unseen = True
-        if self._blind_ns is None and self.ids.next >= 0:
+        if self.history.blind_ns is None and self.ids.next >= 0:
             clock = self.lockstep
-            self._blind_ns = max(self._last_ns, (clock.clock_ms - clock.grace_ms) * MS)
+            self.history.blind_ns = max(self._last_ns, (clock.clock_ms - clock.grace_ms) * MS)
 
     def advance(self, clock_ms: int) -> None:
         """Move the clock of this pair, and of those that close with it (see `Lockstep.advance`)."""
@@ -365,12 +358,10 @@ class PairCandles:
         """Rows that are not closed yet: pending ones, then the live one, interval by interval."""
         rows = []
         for index, interval in enumerate(INTERVALS):
-            if not self._wanted[index]:
+            if not self.history.wanted[index]:
                 continue
-            for at in self.held.indices(self.number, index):
-                values = self.held.read(at)
-                if not values[FLAGS] & CLOSED:
-                    rows.append((interval.name, self._row(values)))
+            pending = [values for values in self.history.candles(index) if not values[FLAGS] & CLOSED]
+            rows += [(interval.name, self._row(values)) for values in pending]
             if self.ids.next >= 0:
                 rows.append((interval.name, self._row(self._live_values(index))))
         return rows
@@ -378,9 +369,9 @@ class PairCandles:
     def recent(self, count: int) -> list[tuple[str, Row]]:
         """The newest `count` pending or closed rows of each interval, oldest first: what precedes the live candle."""
         return [
-            (name, self._row(self.held.read(at)))
+            (name, self._row(values))
             for index, name in enumerate(NAMES)
-            for at in self.held.indices(self.number, index)[-count:]
+            for values in self.history.candles(index, count)
         ]
 
     def _row(self, values: Values) -> Row:
@@ -446,7 +437,7 @@ class PairCandles:
         if not is_next:
             if not ids.admit(trade_id, self._last_ns, event_ns):
                 return 0
-            self._recheck = True
+            self.history.recheck = True
         ids.next = max(ids.next, trade_id + 1)
         self._adopt(price_decimals, quantity_decimals)
         head = self.head
@@ -490,8 +481,8 @@ class PairCandles:
             piece = _PIECES[index]
             if event_ms < open_ms:
                 self._openings[index] = [total + more for total, more in zip(self._openings[index], sums, strict=True)]
-                if self._wanted[index]:
-                    outcome = self._place_held(index, event_ms, part)
+                if self.history.wanted[index]:
+                    outcome = self.history.place(index, event_ms, part)
                     revised |= outcome == REVISED
                     lost |= outcome == 0
             elif piece < 0:
@@ -509,80 +500,9 @@ class PairCandles:
                 self._chains[index] = flow.insert(self._chains[index], part, is_open)
         if not in_segment:
             self._shift(part)
-        self._shift_cvd(event_ms, signed)
+        self.history.shift_cvd(event_ms, signed)
         self._counters["revised"] += revised
         self._counters["too_late"] += lost
-
-    def _place_held(self, index: int, event_ms: int, part: Part) -> int:
-        """Add to a pending or closed candle. REVISED where it was closed, 0 where it is not held any more, else 1."""
-        interval = INTERVALS[index]
-        open_ms = interval.open_ms(event_ms)
-        at = self.held.find(self.number, index, open_ms)
-        if at is None:
-            if open_ms <= self._forgotten[index]:
-                return 0
-            flags = held.partial(open_ms, self.since_ms)
-            anchor_ms = max(open_ms if index >= _DAY else open_ms // DAY * DAY, self.since_ms)
-            cvd = part[flow.FIRST_SIGNED] if index >= _DAY else self._cvd_before(index, open_ms)
-            close_ms = interval.close_ms(open_ms)
-            self._hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
-            self._reflatten(index, open_ms, part[flow.CLOSE])
-            return 1
-        values = self.held.read(at)
-        was = values[PART + flow.CLOSE]
-        chain = self._apart.pop((index, open_ms), None) or ([] if values[FLAGS] & EMPTY else [values[PART:]])
-        chain = flow.insert(chain, part, self.ids.is_open)
-        if len(chain) > 1:
-            self._apart[index, open_ms] = chain
-        values[PART:] = flow.whole(chain)
-        if index >= _DAY:
-            values[CVD] += part[flow.FIRST_SIGNED]
-        fresh = values[FLAGS] & EMPTY
-        values[FLAGS] &= ~EMPTY
-        self.held.write(at, values)
-        if values[PART + flow.CLOSE] != was or fresh:
-            self._reflatten(index, open_ms, values[PART + flow.CLOSE])
-        if values[FLAGS] & CLOSED:
-            self._touched[index, open_ms] = None
-            return REVISED
-        return 1
-
-    def _cvd_before(self, index: int, open_ms: int) -> int:
-        """The CVD with which a held candle that nothing was known of starts: its day's, at the candle before it."""
-        for at in reversed(self.held.indices(self.number, index)):
-            values = self.held.read(at)
-            if values[OPEN_MS] < open_ms:
-                return values[CVD] if values[OPEN_MS] // DAY == open_ms // DAY else 0
-        # None is held: what the day has traded, less what came after.
-        return 0
-
-    def _shift_cvd(self, event_ms: int, signed: int) -> None:
-        """A late trade moves the CVD of all candles of its day that end after it."""
-        for index in range(_DAY):
-            if not self._wanted[index]:
-                continue
-            for at in self.held.indices(self.number, index)[::-1]:
-                values = self.held.read(at)
-                if values[CLOSE_MS] <= event_ms:
-                    break
-                if values[OPEN_MS] // DAY == event_ms // DAY:
-                    values[CVD] += signed
-                    self.held.write(at, values)
-                    if values[FLAGS] & CLOSED:
-                        self._touched[index, values[OPEN_MS]] = None
-
-    def _reflatten(self, index: int, open_ms: int, price: int) -> None:
-        """A candle has a new close: the flat ones that follow it stand at that price."""
-        for at in self.held.indices(self.number, index):
-            values = self.held.read(at)
-            if values[OPEN_MS] <= open_ms:
-                continue
-            if not values[FLAGS] & EMPTY:
-                return
-            values[PART + flow.OPEN : PART + flow.CLOSE + 1] = [price] * 4
-            self.held.write(at, values)
-            if values[FLAGS] & CLOSED:
-                self._touched[index, values[OPEN_MS]] = None
 
     # ------------------------------------------------------------------ boundaries
 
@@ -613,9 +533,9 @@ class PairCandles:
             chain = flow.join(chains[index], below or [], is_open)
             open_ms = interval.open_ms(now_ms)
             if close_ms:
-                if (chain or flat) and self._wanted[index]:
-                    self._hold(index, self._values(index, chain, delta), chain)
-                if flat and self._wanted[index]:
+                if (chain or flat) and self.history.wanted[index]:
+                    self.history.hold(index, self._values(index, chain, delta), chain)
+                if flat and self.history.wanted[index]:
                     self._hold_flat(index, close_ms, open_ms, delta)
             ended[index] = chain
             chains[index] = []
@@ -637,69 +557,20 @@ class PairCandles:
             anchor_ms = from_ms if index >= _DAY else from_ms // DAY * DAY
             cvd = delta - self._day_delta if index < _DAY and from_ms // DAY == self._day else 0
             flags = EMPTY | held.partial(from_ms, self.since_ms)
-            self._hold(index, [from_ms, close_ms, 0, flags, cvd, max(anchor_ms, self.since_ms), *part], [])
+            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, max(anchor_ms, self.since_ms), *part], [])
             from_ms = close_ms
 
-    def _hold(self, index: int, values: Values, chain: Chain) -> None:
-        """A candle becomes pending; the oldest of its interval leaves the history."""
-        columns, number = self.held, self.number
-        if columns.is_taken(number, index):
-            at = columns.next_index(number, index)
-            oldest = columns.read(at)
-            key = (index, oldest[OPEN_MS])
-            if columns.undo_pending(at, oldest[CLOSE_MS]):
-                self.lockstep.close([at])  # so many are pending that the ring is full: it closes before its time
-            self.revise([key])
-            self._apart.pop(key, None)
-            self._forgotten[index] = max(self._forgotten[index], oldest[OPEN_MS])
-        columns.put(number, index, values)
-        if len(chain) > 1:
-            self._apart[index, values[OPEN_MS]] = chain
-
-    # ------------------------------------------------------------------ what may be missing, and what is corrected
+    def correct(self) -> None:
+        """Issue what late trades, and news of missing ones, have changed in closed candles."""
+        self.history.correct()
 
     @property
     def is_doubtful(self) -> bool:
         """Whether anything that closes has to be looked at: trades are, or may be, missing."""
-        return self.ids.missing > 0 or self._blind_ns is not None
+        return self.ids.missing > 0 or self.history.blind_ns is not None
 
     def is_suspect(self, open_ms: int, close_ms: int) -> bool:
-        """Whether trades are missing that belong, or may belong, into this time."""
-        if self._blind_ns is not None and close_ms * MS > self._blind_ns:
-            return True
-        return self.ids.missing_within(open_ms * MS, close_ms * MS)
-
-    def correct(self) -> None:
-        """Issue what late trades, and news of missing ones, have changed in closed candles."""
-        if self._recheck:
-            self._recheck = False
-            rows = self.held.rows
-            for index in range(len(INTERVALS)):
-                for at in self.held.indices(self.number, index):
-                    open_ms, close_ms, _, flags = rows[at, :CVD].tolist()
-                    if flags & CLOSED and bool(flags & SUSPECT) != self.is_suspect(open_ms, close_ms):
-                        self._touched[index, open_ms] = None
-        if self._touched:
-            self.revise(list(self._touched))
-
-    def revise(self, keys: Iterable[tuple[int, int]]) -> None:
-        """Publish the next revision of these held candles, as far as they were touched."""
-        indices = []
-        for key in keys:
-            if key not in self._touched:
-                continue
-            del self._touched[key]
-            at = self.held.find(self.number, *key)
-            if at is None:
-                continue
-            values = self.held.read(at)
-            values[REVISION] += 1
-            suspect = SUSPECT if self.is_suspect(values[OPEN_MS], values[CLOSE_MS]) else 0
-            values[FLAGS] = (values[FLAGS] | REVISED) & ~SUSPECT | suspect
-            self.held.write(at, values)
-            indices.append(at)
-        if indices:
-            self.lockstep.publish(indices)
+        return self.history.is_suspect(open_ms, close_ms)
 
     # ------------------------------------------------------------------ decimals
 
@@ -720,87 +591,17 @@ class PairCandles:
         head = self.head
         both, size = 10 ** (more_price + more_size), 10**more_size
         of_totals = (size, both, 1, size, both)
-
-        def restated(chain: Chain) -> Chain:
-            return [flow.rescale(part, flow.GAINS, more_price, more_size) for part in chain]
-
         rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
         head[QUANTITY_DECIMALS] += more_size
         if self._segment:
-            self._segment = restated([self._segment])[0]
-        self._chains = [restated(chain) for chain in self._chains]
-        self._apart = {key: restated(chain) for key, chain in self._apart.items()}
+            self._segment = flow.rescale(self._segment, more_price, more_size)
+        self._chains = [[flow.rescale(part, more_price, more_size) for part in chain] for chain in self._chains]
         self._before = [total * factor for total, factor in zip(self._before, of_totals, strict=True)]
         self._openings = [[t * factor for t, factor in zip(one, of_totals, strict=True)] for one in self._openings]
         self._day_delta *= size
         self.moved = True
-        for index in range(len(INTERVALS)):
-            for at in self.held.indices(self.number, index):
-                values = self.held.read(at)
-                values[CVD] *= size
-                values[PART:] = restated([values[PART:]])[0]
-                self.held.write(at, values)
-        self.held.decimals[self.number] = (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS])
-
-
-class Lockstep:
-    """The pairs of one shard and venue: one clock, one set of columns; what ends together closes together."""
-
-    def __init__(self, grace_ms: int = 2_000, history: int = 16) -> None:
-        self.grace_ms = grace_ms
-        self.held = Held(history + grace_ms // 15_000 + 3)
-        self.pairs: list[PairCandles] = []
-        self.clock_ms = 0
-        self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
-
-    def add(self, pair: PairCandles) -> int:
-        self.pairs.append(pair)
-        return self.held.add_pair()
-
-    def advance(self, clock_ms: int) -> None:
-        """Move the venue's clock (never back): boundaries that it passed roll, corrections of closed candles are
-        issued, and what it has passed by the grace period closes."""
-        self._reach(clock_ms)
-        self.close(self.held.due(self.clock_ms - self.grace_ms))
-
-    def finish(self, clock_ms: int) -> None:
-        """No more trades will come: what ends by `clock_ms` closes now, without grace."""
-        self._reach(clock_ms)
-        self.close(self.held.due(clock_ms))
-
-    def _reach(self, clock_ms: int) -> None:
-        self.clock_ms = max(self.clock_ms, clock_ms)
-        for pair in self.pairs:
-            pair.reach(clock_ms)
-            pair.correct()
-
-    @property
-    def due_ms(self) -> int:
-        """When `advance` next has something to do, unless late trades come: a boundary, or the end of a grace."""
-        boundary = min([pair.boundary_ms for pair in self.pairs], default=NEVER)
-        return min([boundary, *[end + self.grace_ms for end in self.held.pending]])
-
-    def close(self, indices: list[int]) -> None:
-        """These held candles are final."""
-        if not indices:
-            return
-        self.held.mark(indices, CLOSED)
-        doubtful = {pair.number: pair for pair in self.pairs if pair.is_doubtful}
-        if doubtful:
-            for index in indices:
-                pair = doubtful.get(index // self.held.block)
-                if pair is not None and pair.is_suspect(*self.held.rows[index, : CLOSE_MS + 1].tolist()):
-                    self.held.mark([index], SUSPECT)
-        self.publish(indices)
-
-    def publish(self, indices: list[int]) -> None:
-        self.closed += self.held.published(indices)
-
-    def drain(self) -> list[tuple[int, int, Row]]:
-        """(pair number, interval number, row) of what closed or was revised since the last call, in that order."""
-        closed, self.closed = self.closed, []
-        return closed
+        self.history.restate(more_price, more_size, (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS]))
 
 
 class _Counting:
@@ -816,5 +617,6 @@ class _Counting:
 
 
 _COUNTING = _Counting()
+_least, _most = np.minimum.reduce, np.maximum.reduce
 _POW10 = np.array([10**n for n in range(19)])
 _NOTHING = (0,) * flow.WIDTH

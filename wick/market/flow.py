@@ -53,6 +53,8 @@ def squared_return(before: int, after: int) -> int:
 
     With r = (after - before) / (after + before) it is 4r^2 (1 + 2/3 r^2 + 23/45 r^4 + ...); large moves take the log.
     """
+    if before <= 0 or after <= 0:
+        return 0  # there is no such price, and no logarithm of it
     r = (after - before) / (after + before)
     s = r * r
     square = s * (4.0 + s * (SECOND_TERM + s * THIRD_TERM)) if s < SMALL else log(after / before) ** 2
@@ -106,7 +108,13 @@ def of_columns(ids: Column, price: Column, size: Column, buy: Column, count: Col
     """The part of trades in columns, in their order (`buy` is 0 or 1). None where 64 bits might not hold a sum."""
     n = len(ids)
     highest, lowest, largest = int(_most(price)), int(_least(price)), int(_most(size))
-    if highest >= EXACT_FLOAT or highest * largest * n > INT64 or n >= 1 << 16 or int(_most(count)) * n > INT64:
+    if (
+        lowest <= 0
+        or highest >= EXACT_FLOAT
+        or highest * largest * n > INT64
+        or n >= 1 << 16
+        or int(_most(count)) * n > INT64
+    ):
         return None
     turnover = price * size
     signed = size * (2 * buy - 1)
@@ -176,10 +184,10 @@ def whole(chain: Chain) -> Part:
     return total
 
 
-def rescale(part: Part, gains: tuple[tuple[int, int], ...], more_price: int, more_size: int) -> Part:
+def rescale(part: Part, more_price: int, more_size: int) -> Part:
     """The same values with that many more decimals."""
     return [
-        value * 10 ** (price * more_price + size * more_size) for value, (price, size) in zip(part, gains, strict=True)
+        value * 10 ** (price * more_price + size * more_size) for value, (price, size) in zip(part, GAINS, strict=True)
     ]
 
 

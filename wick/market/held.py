@@ -173,7 +173,8 @@ class Held:
         some = np.maximum(volume, 1)
         real = np.column_stack(
             [
-                quote / some / prices, delta / some, volume / np.maximum(count, 1) / sizes, np.sqrt(variance / flow.RV_UNIT),
+                quote / some / prices, delta / some, volume / np.maximum(count, 1) / sizes,
+                np.sqrt(variance / flow.RV_UNIT),
                 part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices),
             ]
         ).tolist()  # fmt: skip

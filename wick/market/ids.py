@@ -16,11 +16,12 @@ _first = itemgetter(0)
 class TradeIds:
     """`next` is the id that follows the highest seen, -1 before the first; `missing` counts the ids in holes."""
 
-    __slots__ = ("_holes", "duplicates", "missing", "next")
+    __slots__ = ("_first_ns", "_holes", "duplicates", "missing", "next")
 
     def __init__(self) -> None:
         self.next = -1
         self.missing = self.duplicates = 0
+        self._first_ns = 0  # time of the oldest trade
         # (first id, last id, from ns, to ns), ascending. The first is what came before we listened (its ids may still
         # come: reordered, or replayed by the venue) and has no time; it always stays, even when it is empty.
         self._holes: list[tuple[int, int, int, int]] = []
@@ -30,6 +31,7 @@ class TradeIds:
         if self.next < 0:
             self._holes.append((0, trade_id - 1, -1, -1))
             self.next = trade_id + 1
+            self._first_ns = event_ns
             return True
         if trade_id >= self.next:
             if trade_id > self.next:
@@ -48,6 +50,12 @@ class TradeIds:
         self._holes[index : index + 1] = [part for part in parts if part[0] <= part[1] or part[0] == 0]
         if to_ns >= 0:
             self.missing -= 1
+        else:
+            # What lies between it and the trades that we know was traded between their times.
+            if trade_id < last:
+                self._holes[index + 1] = (trade_id + 1, last, event_ns, self._first_ns)
+            self.missing += last - trade_id
+            self._first_ns = event_ns
         return True
 
     def is_open(self, after: int, before: int) -> bool:

@@ -43,7 +43,7 @@ class Reader:
                 if after is not None and taken:
                     after()
                 if taken == bus.DRAIN_BUDGET or int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                    gevent.sleep(0)
+                    gevent.idle()  # sleep(0) would let no timer run before the flood ends
                 else:
                     self._ready.wait(RECHECK_S)
         finally:

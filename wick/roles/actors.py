@@ -13,8 +13,8 @@ from greenlet import getcurrent, greenlet
 from wick.market.trades import RECORD_STRUCT
 from wick.stream.shard import PairState, Shard
 
-BEAT_MS = 250  # the clock moves candles in steps of this, so that the same batches always give the same candles
-MOST_WAITING = 65_536  # ticks in inboxes, 4 MB, at which the actors run before more is read
+BEAT_MS = 1_000  # the clock moves candles at each whole second, and a grace after it: by the batches, whatever ran when
+MOST_WAITING = 131_072  # ticks in inboxes, 8 MB, at which the actors run before more is read
 _SIZE = RECORD_STRUCT.size
 
 
@@ -54,10 +54,11 @@ class Actor(greenlet):  # type: ignore[misc]
 class Stream:
     """The ticks of one venue in one shard: where it stands, its actors, and who of them has something to do."""
 
-    __slots__ = ("actors", "beat", "epoch", "seq", "shard", "venue", "waiting")
+    __slots__ = ("actors", "beat", "epoch", "grace_ms", "seq", "shard", "venue", "waiting")
 
     def __init__(self, shard: Shard, venue: str) -> None:
         self.shard, self.venue = shard, venue
+        self.grace_ms = shard.rules[venue].grace_ms
         self.epoch = self.seq = self.beat = 0
         self.actors: dict[str, Actor] = {}
         self.waiting: list[Actor] = []
@@ -92,9 +93,12 @@ class Stream:
             breathe()
 
     def beats(self, clock_ms: int) -> bool:
-        """Whether the clock has come to a new beat."""
-        return clock_ms // BEAT_MS != self.beat and clock_ms > 0
+        """Whether the clock has passed a whole second, or one and a grace, since it last moved candles."""
+        beat = clock_ms // BEAT_MS + (clock_ms - self.grace_ms) // BEAT_MS
+        if beat <= self.beat:
+            return False
+        self.beat = beat
+        return True
 
     def advance(self, clock_ms: int) -> None:
-        self.beat = clock_ms // BEAT_MS
         self.shard.advance(self.venue, clock_ms)

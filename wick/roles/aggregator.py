@@ -63,9 +63,8 @@ class Aggregator(Role):
         gc.freeze()
         gc.set_threshold(10_000, 20, 1_000_000)
         self.stats.state = "waiting"
-        self.spawn(Reader(self.pull, self._receive).run)
         self.spawn(Reader(self.router, self._answer).run)
-        self.spawn(self._flush_forever)
+        self.spawn(self._work_forever)
 
     def drain(self) -> None:
         bus.drain(self.pull, self._receive, budget=1_000_000)
@@ -83,7 +82,7 @@ class Aggregator(Role):
     def _breathe(self) -> None:
         """Let the hub's other greenlets run, where this one has run for a while."""
         if steady_ns() - self._breathed_ns > BREATH_NS:
-            gevent.sleep(0)
+            gevent.idle()
             self._breathed_ns = steady_ns()
 
     # ------------------------------------------------------------------ ticks
@@ -177,11 +176,20 @@ class Aggregator(Role):
 
     # ------------------------------------------------------------------ out
 
-    def _flush_forever(self) -> None:
-        every_s = self.settings["aggregator.flush_ms"] / 1000
+    def _work_forever(self) -> None:
+        """Every flush window: read what has come, let the actors run, publish.
+
+        Nothing is published between two flushes, so nothing has to be read then: a worker wakes once a window, not
+        once a message. Where one window's messages take longer than it lasts it goes on at once, in larger steps.
+        """
+        every_ns = self.settings["aggregator.flush_ms"] * MS
+        due_ns = steady_ns()
         while True:
-            gevent.sleep(every_s)
+            due_ns = max(due_ns + every_ns, steady_ns())
+            gevent.sleep(max((due_ns - steady_ns()) / 1e9, 0.0001))  # never 0: that would let no other timer run
             self._breathed_ns = steady_ns()
+            while bus.drain(self.pull, self._receive) == bus.DRAIN_BUDGET and steady_ns() < due_ns + every_ns:
+                gevent.idle()  # sleep(0) would not let the timers run
             self._turn()
             self._flush()
 

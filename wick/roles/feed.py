@@ -4,6 +4,7 @@ A trade is never dropped silently. When a worker's queue is full the feed stops 
 when that takes too long it goes on without that worker, which will find the batches in the tick log.
 """
 
+import gc
 import logging
 import random
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ REQUESTS_A_SECOND = 4  # Binance cuts a connection that sends more than 5
 BUFFER_BYTES = 32 * 1024 * 1024  # unsent ticks at which the feed stops reading
 LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
 LISTED_TRIES = 3
+GARBAGE_OBJECTS = 100_000  # that outlive their making, before the collector looks at them
 
 log = logging.getLogger("wick")
 
@@ -73,6 +75,9 @@ class Feed(Role):
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
+        # What a read leaves behind has no cycles: to look for some every 700 objects costs a tenth of the throughput.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_OBJECTS)
         self.spawn(self._listen_forever)
         self.spawn(self._flush_forever)
 
@@ -176,7 +181,8 @@ class Feed(Role):
                     self.room.clear()
                     self.room.wait(1.0)
                 if recv_ns - self.flushed_ns > batch_ns:
-                    gevent.sleep(0)  # in a flood the socket is never empty, and nobody else would have a turn
+                    # In a flood the socket is never empty, and nobody else has a turn; sleep(0) would starve timers.
+                    gevent.idle()
         finally:
             asking.kill()
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wick.errors import WireError
-from wick.market.candles import DEFAULT_LARGE, Lockstep, PairCandles
+from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS, NAMES
+from wick.market.lockstep import Lockstep
 from wick.market.schema import EMPTY, STATE_WIDTHS, Row
 from wick.stream import diffs
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic

@@ -84,8 +84,9 @@ class TickHeader(NamedTuple):
                 shard < 0
                 or seq < 1
                 or len(symbols) != len(counts)
-                or not all(type(symbol) is str for symbol in symbols)
-                or not all(type(count) is int and count > 0 for count in counts)
+                or {*map(type, symbols)} - {str}
+                or {*map(type, counts)} - {int}
+                or min(counts, default=1) < 1
             ):
                 raise WireError(f"a tick header has an impossible part: {shown(part)}")
         return header

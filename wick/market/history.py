@@ -1,0 +1,196 @@
+"""The held candles of one pair, pending and closed: what late trades and news of missing ones do to them. Pure.
+
+A late trade goes into the candle of each interval that holds its time. Where that candle is closed already, its next
+revision is published at the clock's next step, once, however many trades came in between.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from wick.market import flow
+from wick.market.flow import Chain, Part
+from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held, Values, partial
+from wick.market.ids import TradeIds
+from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
+from wick.market.schema import CLOSED, EMPTY, REVISED, SUSPECT
+
+MS = 1_000_000  # nanoseconds
+FIRST_DAILY = NAMES.index("1d")  # from here on an interval's CVD is its own delta
+
+
+class Columns(Protocol):
+    """What a pair needs of those that close together with it (`lockstep`)."""
+
+    held: Held
+
+    def close(self, indices: list[int]) -> None: ...
+    def publish(self, indices: list[int]) -> None: ...
+
+
+class History:
+    """One pair's part of the held columns. `wanted`: which intervals are kept at all."""
+
+    def __init__(self, columns: Columns, ids: TradeIds, since_ms: int, wanted: Iterable[Interval]) -> None:
+        self.columns, self.held, self.ids, self.since_ms = columns, columns.held, ids, since_ms
+        self.number = self.held.add_pair()
+        chosen = tuple(wanted)
+        self.wanted = [interval in chosen for interval in INTERVALS]
+        self.recheck = False  # whether what is known to be missing has changed
+        self.blind_ns: int | None = None  # since when trades may have been missed
+        self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
+        self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> the parts of a candle around holes
+        self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of candles that late trades changed
+
+    def candles(self, interval: int, count: int = 0) -> list[Values]:
+        """The newest `count` candles of an interval (0: all), oldest first."""
+        return [self.held.read(at) for at in self.indices(interval)[-count:]]
+
+    def indices(self, interval: int) -> list[int]:
+        """The rows of an interval, in the order of time."""
+        return self.held.indices(self.number, interval)
+
+    def hold(self, index: int, values: Values, chain: Chain) -> None:
+        """A candle becomes pending; the oldest of its interval leaves the history."""
+        columns, number = self.held, self.number
+        if columns.is_taken(number, index):
+            at = columns.next_index(number, index)
+            oldest = columns.read(at)
+            key = (index, oldest[OPEN_MS])
+            if columns.undo_pending(at, oldest[CLOSE_MS]):
+                self.columns.close([at])  # so many are pending that the ring is full: it closes before its time
+            self.revise([key])
+            self._apart.pop(key, None)
+            self._forgotten[index] = max(self._forgotten[index], oldest[OPEN_MS])
+        columns.put(number, index, values)
+        if len(chain) > 1:
+            self._apart[index, values[OPEN_MS]] = chain
+
+    def place(self, index: int, event_ms: int, part: Part) -> int:
+        """Add to a pending or closed candle. REVISED where it was closed, 0 where it is not held any more, else 1."""
+        interval = INTERVALS[index]
+        open_ms = interval.open_ms(event_ms)
+        at = self.held.find(self.number, index, open_ms)
+        if at is None:
+            if open_ms <= self._forgotten[index]:
+                return 0
+            flags = partial(open_ms, self.since_ms)
+            anchor_ms = max(open_ms if index >= FIRST_DAILY else open_ms // DAY * DAY, self.since_ms)
+            cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
+            close_ms = interval.close_ms(open_ms)
+            self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
+            self._reflatten(index, open_ms, part[flow.CLOSE])
+            return 1
+        values = self.held.read(at)
+        was = values[PART + flow.CLOSE]
+        chain = self._apart.pop((index, open_ms), None) or ([] if values[FLAGS] & EMPTY else [values[PART:]])
+        chain = flow.insert(chain, part, self.ids.is_open)
+        if len(chain) > 1:
+            self._apart[index, open_ms] = chain
+        values[PART:] = flow.whole(chain)
+        if index >= FIRST_DAILY:
+            values[CVD] += part[flow.FIRST_SIGNED]
+        fresh = values[FLAGS] & EMPTY
+        values[FLAGS] &= ~EMPTY
+        self.held.write(at, values)
+        if values[PART + flow.CLOSE] != was or fresh:
+            self._reflatten(index, open_ms, values[PART + flow.CLOSE])
+        if values[FLAGS] & CLOSED:
+            self._touched[index, open_ms] = None
+            return REVISED
+        return 1
+
+    def _cvd_before(self, index: int, open_ms: int) -> int:
+        """The CVD with which a held candle that nothing was known of starts: its day's, at the candle before it."""
+        for at in reversed(self.indices(index)):
+            values = self.held.read(at)
+            if values[OPEN_MS] < open_ms:
+                return values[CVD] if values[OPEN_MS] // DAY == open_ms // DAY else 0
+        # None is held: what the day has traded, less what came after.
+        return 0
+
+    def shift_cvd(self, event_ms: int, signed: int) -> None:
+        """A late trade moves the CVD of all candles of its day that end after it."""
+        for index in range(FIRST_DAILY):
+            if not self.wanted[index]:
+                continue
+            for at in self.indices(index)[::-1]:
+                values = self.held.read(at)
+                if values[CLOSE_MS] <= event_ms:
+                    break
+                if values[OPEN_MS] // DAY == event_ms // DAY:
+                    values[CVD] += signed
+                    self.held.write(at, values)
+                    if values[FLAGS] & CLOSED:
+                        self._touched[index, values[OPEN_MS]] = None
+
+    def _reflatten(self, index: int, open_ms: int, price: int) -> None:
+        """A candle has a new close: the flat ones that follow it stand at that price."""
+        for at in self.indices(index):
+            values = self.held.read(at)
+            if values[OPEN_MS] <= open_ms:
+                continue
+            if not values[FLAGS] & EMPTY:
+                return
+            values[PART + flow.OPEN : PART + flow.CLOSE + 1] = [price] * 4
+            self.held.write(at, values)
+            if values[FLAGS] & CLOSED:
+                self._touched[index, values[OPEN_MS]] = None
+
+    # ------------------------------------------------------------------ what may be missing, and what is corrected
+
+    def see_again(self) -> None:
+        """The first new trade after an outage: either its id has left a hole, or nothing was missed."""
+        self.blind_ns = None
+        self.recheck = True
+
+    def is_suspect(self, open_ms: int, close_ms: int) -> bool:
+        """Whether trades are missing that belong, or may belong, into this time."""
+        if self.blind_ns is not None and close_ms * MS > self.blind_ns:
+            return True
+        return self.ids.missing_within(open_ms * MS, close_ms * MS)
+
+    def correct(self) -> None:
+        """Issue what late trades, and news of missing ones, have changed in closed candles."""
+        if self.recheck:
+            self.recheck = False
+            rows = self.held.rows
+            for index in range(len(INTERVALS)):
+                for at in self.indices(index):
+                    open_ms, close_ms, _, flags = rows[at, :CVD].tolist()
+                    if flags & CLOSED and bool(flags & SUSPECT) != self.is_suspect(open_ms, close_ms):
+                        self._touched[index, open_ms] = None
+        if self._touched:
+            self.revise(list(self._touched))
+
+    def revise(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Publish the next revision of these held candles, as far as they were touched."""
+        indices = []
+        for key in keys:
+            if key not in self._touched:
+                continue
+            del self._touched[key]
+            at = self.held.find(self.number, *key)
+            if at is None:
+                continue
+            values = self.held.read(at)
+            values[REVISION] += 1
+            suspect = SUSPECT if self.is_suspect(values[OPEN_MS], values[CLOSE_MS]) else 0
+            values[FLAGS] = (values[FLAGS] | REVISED) & ~SUSPECT | suspect
+            self.held.write(at, values)
+            indices.append(at)
+        if indices:
+            self.columns.publish(indices)
+
+    # ------------------------------------------------------------------ decimals
+
+    def restate(self, more_price: int, more_size: int, decimals: tuple[int, int]) -> None:
+        """Everything with that many more decimals."""
+        for index in range(len(INTERVALS)):
+            for at in self.indices(index):
+                values = self.held.read(at)
+                values[CVD] *= 10**more_size
+                values[PART:] = flow.rescale(values[PART:], more_price, more_size)
+                self.held.write(at, values)
+        for key, chain in self._apart.items():
+            self._apart[key] = [flow.rescale(part, more_price, more_size) for part in chain]
+        self.held.decimals[self.number] = decimals
