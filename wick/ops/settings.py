@@ -68,7 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.open", BOOLEAN, False, "Listen beyond loopback without a token."),
     Setting("front.origins", LIST, (), "Other pages that may open a WebSocket; blank: only our own.",
             starts=("http://", "https://"), blank=True),
-    Setting("front.client_queue_kb", INTEGER, 512, "Bytes that may wait for a client. On full: it gets one diff a topic.",
+    Setting("front.client_queue_kb", INTEGER, 512, "Bytes that may wait for a client; when full it gets one diff a topic.",
             16, 65_536),
     Setting("front.client_stall_s", NUMBER, 20, "A client that takes nothing for so long is disconnected.",
             1, 3600),
