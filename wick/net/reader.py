@@ -15,6 +15,14 @@ from wick.net import bus
 RECHECK_S = 1.0  # a lost edge of ZeroMQ's descriptor can delay a message by this, never lose it
 
 
+def give_way() -> None:
+    """Let sockets, timers and the other greenlets have their turn, in a greenlet that is never out of work.
+
+    A timer of its own does that: `sleep(0)` starves timers in a flood, `idle()` waits for whoever else has work.
+    """
+    gevent.sleep(1e-6)
+
+
 class Reader:
     """Drains one socket in one greenlet, woken by the hub's watcher on the socket's descriptor.
 
@@ -43,7 +51,7 @@ class Reader:
                 if after is not None and taken:
                     after()
                 if taken == bus.DRAIN_BUDGET or int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                    gevent.idle()  # sleep(0) would let no timer run before the flood ends
+                    give_way()
                 else:
                     self._ready.wait(RECHECK_S)
         finally:

@@ -45,7 +45,7 @@ SETTINGS: tuple[Setting, ...] = (
             starts=("ws://", "wss://"), blank=True),
     Setting("feed.rest_url", TEXT, "", "The exchange's REST address; blank: the venue's own.",
             starts=("http://", "https://"), blank=True),
-    Setting("feed.batch_ms", INTEGER, 10, "How long ticks are gathered into one batch.", 1, 1000),
+    Setting("feed.batch_ms", INTEGER, 20, "How long ticks are gathered into one batch.", 1, 1000),
     Setting("feed.clock_ms", INTEGER, 250, "How often the workers are told the exchange's time.", 10, 10_000),
     Setting("feed.push_hwm", INTEGER, 200,
             "Batches (64 bytes a trade, one every feed.batch_ms) that may wait for one worker at either end of the "
@@ -68,7 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.open", BOOLEAN, False, "Listen beyond loopback without a token."),
     Setting("front.origins", LIST, (), "Other pages that may open a WebSocket; blank: only our own.",
             starts=("http://", "https://"), blank=True),
-    Setting("front.client_queue_kb", INTEGER, 512, "Bytes that may wait for a client; when full it gets one diff a topic.",
+    Setting("front.client_queue_kb", INTEGER, 512, "Bytes that may wait for a client; full: it gets one diff a topic.",
             16, 65_536),
     Setting("front.client_stall_s", NUMBER, 20, "A client that takes nothing for so long is disconnected.",
             1, 3600),

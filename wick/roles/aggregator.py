@@ -18,7 +18,7 @@ from wick.errors import WireError
 from wick.market.numbers import parse_decimal
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
-from wick.net.reader import Reader
+from wick.net.reader import Reader, give_way
 from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
@@ -82,7 +82,7 @@ class Aggregator(Role):
     def _breathe(self) -> None:
         """Let the hub's other greenlets run, where this one has run for a while."""
         if steady_ns() - self._breathed_ns > BREATH_NS:
-            gevent.idle()
+            give_way()
             self._breathed_ns = steady_ns()
 
     # ------------------------------------------------------------------ ticks
@@ -186,10 +186,10 @@ class Aggregator(Role):
         due_ns = steady_ns()
         while True:
             due_ns = max(due_ns + every_ns, steady_ns())
-            gevent.sleep(max((due_ns - steady_ns()) / 1e9, 0.0001))  # never 0: that would let no other timer run
+            gevent.sleep(max((due_ns - steady_ns()) / 1e9, 1e-6))
             self._breathed_ns = steady_ns()
             while bus.drain(self.pull, self._receive) == bus.DRAIN_BUDGET and steady_ns() < due_ns + every_ns:
-                gevent.idle()  # sleep(0) would not let the timers run
+                give_way()
             self._turn()
             self._flush()
 

@@ -22,6 +22,7 @@ from wick.market.trades import Ack, DepthUpdate, Shutdown
 from wick.net import bus
 from wick.net.clock import now_ns
 from wick.net.fetch import FetchError, get
+from wick.net.reader import give_way
 from wick.net.ws_client import Disconnected, WebSocketClient
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
@@ -181,8 +182,7 @@ class Feed(Role):
                     self.room.clear()
                     self.room.wait(1.0)
                 if recv_ns - self.flushed_ns > batch_ns:
-                    # In a flood the socket is never empty, and nobody else has a turn; sleep(0) would starve timers.
-                    gevent.idle()
+                    give_way()  # in a flood the socket is never empty
         finally:
             asking.kill()
 
