@@ -83,7 +83,8 @@ class Reference:
     def candles(self, name: str, until_ms: int) -> dict[int, dict[str, Any]]:
         """All candles by opening, from the first trade's to the one that holds `until_ms` (or the last trade)."""
         groups: dict[int, list[Any]] = {}
-        for trade in self.scaled:
+        # By pieces of 15 s, then by ids: the same as by ids alone where a venue's times never fall as its ids grow.
+        for trade in sorted(self.scaled, key=lambda trade: bounds("15s", trade[0])):
             groups.setdefault(bounds(name, trade[0])[0], []).append(trade)
         if not groups:
             return {}
