@@ -10,6 +10,11 @@ or the clock have passed makes a candle *pending*; it closes when the clock is a
 trade that comes later corrects the closed candle, with the next revision at the next step of the clock. An id counts
 once: ids that were skipped are holes (`ids`), and only a hole lets an older id in. Around a hole a candle's trades
 stay in separate parts, so that what comes late is put exactly where it belongs.
+
+A venue's times do not fall as its ids grow. Where they do across a 15 s boundary, each trade is in the candles of its
+own time, and all that is no matter of order stays exact: volumes, turnover, counts, highs, lows, sizes, CVD, and which
+ids came twice or are missing. Open, close, first and last id, delta_max, delta_min, tick_rv and kyle_lambda follow the
+15 s pieces that a candle is put together from, and the ids within each.
 """
 
 from collections.abc import Callable, Iterable, Sequence
