@@ -111,7 +111,7 @@ def _candles(
         else:
             times, sums = running.get(day, ([], []))
             before_close = np.searchsorted(times, _ms(close_time))
-            cvd, anchor = (sums[before_close - 1] if before_close else 0), max(day, trades["time"].iloc[0])
+            cvd, anchor = (sums[before_close - 1] if before_close else 0), day
         exact = {
             "open": prices[0], "high": max(prices), "low": min(prices), "close": close, "volume": volume,
             "taker_buy_volume": sum(group["taker_buy_volume"]), "delta": delta, "delta_max": max(levels),
@@ -169,7 +169,23 @@ def _rows(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict[s
     return list(csv.DictReader(io.StringIO(out)))
 
 
-def _same(rows: list[dict[str, str]], expected: dict[tuple[str, str, int], dict[str, Any]]) -> None:
+def _listened_from(lines: dict[Path, list[bytes]]) -> int:
+    """The time of the first event: what was traded before it nobody has heard, so no CVD is anchored before it."""
+    for line in min(lines.values(), key=lambda some: some[0].split(b" ")[0]):
+        event = json.loads(line.split(b" ", 1)[1]).get("data", {})
+        if event.get("e") in ("trade", "depthUpdate"):
+            return int(event["T"] if event["e"] == "trade" else event["E"])
+    raise AssertionError("no event at all")
+
+
+def _same(
+    rows: list[dict[str, str]], expected: dict[tuple[str, str, int], dict[str, Any]], lines: dict[Path, list[bytes]]
+) -> None:
+    since_ms = _listened_from(lines)
+    expected = {
+        key: candle | {"cvd_anchor_ms": str(max(int(candle["cvd_anchor_ms"]), since_ms))}
+        for key, candle in expected.items()
+    }
     got = {(row["symbol"], row["interval"], int(row["open_time_ms"])): row for row in rows}
     assert len(got) == len(rows), "a candle came twice"
     assert got.keys() == expected.keys()
@@ -198,10 +214,10 @@ def _wrong(row: dict[str, str], expected: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, expected, capsys):
+def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, lines, expected, capsys):
     assert len({interval for _, interval, _ in expected}) == 12
     rows = _rows(capsys, *files, "--interval", "all")
-    _same(rows, expected)
+    _same(rows, expected, lines)
     order = list(FREQUENCIES)
     keys = [(int(row["open_time_ms"]), row["symbol"], order.index(row["interval"])) for row in rows]
     assert keys == sorted(keys)
@@ -210,9 +226,9 @@ def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, expected, ca
 @pytest.mark.parametrize(
     "interval", ["1w", pytest.param("1m", marks=pytest.mark.slow), pytest.param("1M", marks=pytest.mark.slow)]
 )
-def test_an_interval_alone_is_what_it_is_among_all(interval, slim, expected, capsys):
+def test_an_interval_alone_is_what_it_is_among_all(interval, slim, lines, expected, capsys):
     of_interval = {key: candle for key, candle in expected.items() if key[1] == interval and key[0] == "BTC-USDT"}
-    _same(_rows(capsys, *slim, "--interval", interval, "--symbol", "BTCUSDT"), of_interval)
+    _same(_rows(capsys, *slim, "--interval", interval, "--symbol", "BTCUSDT"), of_interval, lines)
 
 
 def test_the_order_of_the_files_does_not_matter(slim, capsys):
@@ -222,20 +238,21 @@ def test_the_order_of_the_files_does_not_matter(slim, capsys):
 @pytest.mark.slow
 def test_every_frame_doubled_gives_the_same_candles(lines, expected, tmp_path, capsys):
     doubled = [_write(tmp_path / path.name, [line for line in some for _ in (1, 2)]) for path, some in lines.items()]
-    _same(_rows(capsys, *doubled, "--interval", "all"), expected)
+    _same(_rows(capsys, *doubled, "--interval", "all"), expected, lines)
 
 
 @pytest.mark.slow
 def test_the_same_recordings_twice_give_the_same_candles(slim, lines, expected, tmp_path, capsys):
     copies = [_write(tmp_path / path.stem, some) for path, some in lines.items()]
-    _same(_rows(capsys, *slim, *copies, "--interval", "all"), expected)
+    _same(_rows(capsys, *slim, *copies, "--interval", "all"), expected, lines)
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_frames_reordered_within_the_grace_give_the_same_candles(seed, lines, expected, tmp_path, capsys):
     """Some of them doubled too. Windows of 1.5 s and what the network does stay below the 2 s of grace."""
-    shaken = [_write(tmp_path / path.name, _shaken(some, random.Random(seed))) for path, some in lines.items()]
-    _same(_rows(capsys, *shaken, "--interval", "all"), expected)
+    frames = {path: _shaken(some, random.Random(seed)) for path, some in lines.items()}
+    shaken = [_write(tmp_path / path.name, some) for path, some in frames.items()]
+    _same(_rows(capsys, *shaken, "--interval", "all"), expected, frames)
     main(["candles", *map(str, shaken), "--interval", "all", "--format", "json"])
     assert {json.loads(row)["revision"] for row in capsys.readouterr().out.splitlines()} == {0}
 

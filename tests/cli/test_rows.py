@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import random
 
 import pytest
@@ -100,7 +99,7 @@ MINUTE = {
     "vwap": 61833.33333333667, "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63,
 }  # fmt: skip
 UNKNOWN = MINUTE | dict.fromkeys(FLOW_FIELDS) | {"flags": 0}
-QUIET = MINUTE | {"vwap": math.nan, "delta": 0, "flags": Flag.CLOSED | Flag.EMPTY}
+QUIET = MINUTE | {"vwap": None, "delta": 0, "flags": Flag.CLOSED | Flag.EMPTY}
 
 
 def out(form: str, *candles: dict[str, object]) -> str:

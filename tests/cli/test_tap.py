@@ -1,7 +1,6 @@
 """wick tap: any stream, decoded, a line a message, and nothing that a terminal would act upon."""
 
 import json
-import math
 from contextlib import closing, contextmanager
 
 import pytest
@@ -40,7 +39,7 @@ def ticks(_="feed-0"):
 def closes(_="aggregator-0"):
     values = {name: number for number, name in enumerate(CANDLE_FIELDS, 100)}
     values |= {"flags": int(Flag.CLOSED | Flag.SUSPECT), "price_decimals": 2, "quantity_decimals": 1, "close": 6183763}
-    values |= {"delta": -117, "cvd": None, "vwap": math.nan, "kyle_lambda": -0.25}
+    values |= {"delta": -117, "cvd": None, "vwap": None, "kyle_lambda": -0.25}
     rows = [["binance", "BTC-USDT", name, *values.values()] for name in ("1m", "5m")]
     return [[closes_topic(3), Closes(1, 4, 0, rows).pack()]]
 

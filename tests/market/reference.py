@@ -21,6 +21,7 @@ LENGTHS = {
 CALENDAR = (*LENGTHS, "1w", "1M")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = 1, 2, 4, 8, 16
+RV_BITS = 104  # a squared return is cut to a multiple of 2^-RV_BITS: part of its definition (wick/market/flow.py)
 
 PRICES = ("open", "high", "low", "close")
 VOLUMES = (
@@ -77,13 +78,13 @@ class Reference:
         self.large_notional, self.since_ms, self.empty = large_notional, since_ms, empty
         # (ms, id, price, quantity, buy, count) in common units
         self.scaled = [(t[0] // MS, t[1], t[2] * 10 ** (p - t[3]), t[4] * 10 ** (q - t[5]), t[6], t[7]) for t in kept]
-        self.first_ms = min((t[0] for t in self.scaled), default=0)
         self.last_ms = max((t[0] for t in self.scaled), default=0)
 
     def candles(self, name: str, until_ms: int) -> dict[int, dict[str, Any]]:
         """All candles by opening, from the first trade's to the one that holds `until_ms` (or the last trade)."""
         groups: dict[int, list[Any]] = {}
-        for trade in self.scaled:
+        # By pieces of 15 s, then by ids: the same as by ids alone where a venue's times never fall as its ids grow.
+        for trade in sorted(self.scaled, key=lambda trade: bounds("15s", trade[0])):
             groups.setdefault(bounds(name, trade[0])[0], []).append(trade)
         if not groups:
             return {}
@@ -133,17 +134,17 @@ class Reference:
             "max_trade_size": max(sizes, default=0),
             "large_trade_volume": sum(size for size, is_large in zip(sizes, large, strict=True) if is_large),
             "large_trade_delta": sum(size for size, is_large in zip(signed, large, strict=True) if is_large),
-            "vwap": float(Fraction(quote_volume, volume) / price_unit) if group else math.nan,
+            "vwap": float(Fraction(quote_volume, volume) / price_unit) if volume else None,
             "delta_ratio": float(Fraction(sum(signed), volume)) if volume else 0.0,
             "avg_trade_size": float(Fraction(volume, count * size_unit)) if count else 0.0,
             "tick_rv": math.sqrt(math.fsum(_log(before, after) ** 2 for before, after, _ in steps)),
             "kyle_lambda": float(Fraction(moved * size_unit, squares * price_unit)) if squares else 0.0,
             # What a real number may be off beside its last digits: where the terms of kyle_lambda nearly cancel, and by
-            # steps of price below 1e-8 of it, whose squares tick_rv keeps to 2^-92.
+            # steps of price so small that their squares are not much above 2^-RV_BITS, to which each is cut.
             "slack": {
                 "kyle_lambda": 1e-15 * float(Fraction(sum(abs((b - a) * s) for a, b, s in steps), squares or 1))
                 * size_unit / price_unit,
-                "tick_rv": math.sqrt(len(steps)) * 2.0**-46,
+                "tick_rv": math.sqrt(len(steps)) * 2.0 ** -(RV_BITS / 2),
             },
             "flags": (0 if group else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0),
         }  # fmt: skip
@@ -154,11 +155,11 @@ class Reference:
             of_day.setdefault(trade[0] // DAY, []).append(trade)
         for open_ms, candle in candles.items():
             if name in ("1d", "1w", "1M"):
-                candle["cvd"], candle["cvd_anchor_ms"] = candle["delta"], open_ms
+                candle["cvd"], candle["cvd_anchor_ms"] = candle["delta"], max(open_ms, self.since_ms)
                 continue
             before_close = [t for t in of_day.get(open_ms // DAY, []) if t[0] < candle["close_time_ms"]]
             candle["cvd"] = sum(t[3] if t[4] else -t[3] for t in before_close)
-            candle["cvd_anchor_ms"] = max(open_ms // DAY * DAY, self.first_ms)
+            candle["cvd_anchor_ms"] = max(open_ms // DAY * DAY, self.since_ms)
 
     # ------------------------------------------------------------------ what is missing
 
@@ -184,7 +185,9 @@ def _running(values: list[int]) -> list[int]:
 
 
 def _log(before: int, after: int) -> float:
-    """ln(after/before) to the last bits, for neighbours too: log1p of an exact ratio."""
+    """ln(after/before) to the last bits, for neighbours too: log1p of an exact ratio. A price of 0 has none: 0."""
+    if not before or not after:
+        return 0.0
     ratio = Fraction(after - before, before)
     return math.log1p(float(ratio)) if abs(ratio) < Fraction(1, 2) else math.log(after) - math.log(before)
 
@@ -201,8 +204,8 @@ def difference(row: dict[str, Any], candle: dict[str, Any], price_decimals: int,
     for field in REALS:
         got, true = row[field], candle[field]
         slack = candle["slack"].get(field, 0.0)
-        if math.isnan(true):
-            same = isinstance(got, float) and math.isnan(got)
+        if true is None:
+            same = got is None
         else:
             same = isinstance(got, float) and abs(got - true) <= 1e-9 * abs(true) + slack
         if not same:

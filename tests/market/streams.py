@@ -76,6 +76,7 @@ GAPS = {
 SIZES = {
     "plain": (st.integers(1, 50), st.integers(1, 10**6)),
     "same": (st.just(7), st.just(3)),
+    "nothing": (st.integers(0, 2), st.integers(0, 2)),
     # A day of PEPE is 1e13 units, BTC has steps of 1e-8.
     "large": (st.integers(1, 10**15), st.integers(1, 10**15)),
     "near": (st.integers(6_183_763_00000000, 6_183_763_00000000 + 9), st.integers(1, 10**8)),
@@ -263,8 +264,13 @@ def play(
 def suspect_windows(delivered: list[Trade]) -> list[tuple[int, int]]:
     """For ids still missing: the times (ms) between which we saw that they were, generously."""
     present = {t[1] for t in delivered}
-    found, highest = [], None
+    found, highest, lowest = [], None, None
     for trade in delivered:
+        if lowest is None or trade[1] < lowest[1]:
+            # What lies below the first that came is known to be missing once something before it comes.
+            if lowest is not None and lowest[1] - trade[1] - 1 > sum(trade[1] < one < lowest[1] for one in present):
+                found.append((min(lowest[0], trade[0]) // MS, max(lowest[0], trade[0]) // MS))
+            lowest = trade
         if highest is not None and trade[1] > highest[1] + 1:
             lacking = trade[1] - highest[1] - 1 - sum(highest[1] < number < trade[1] for number in present)
             if lacking:

@@ -13,7 +13,7 @@ def test_an_id_counts_exactly_once_whatever_the_order(arrivals):
         assert ids.admit(trade_id, at, at + 1) == (trade_id not in seen)
         seen.add(trade_id)
     if arrivals:
-        between = set(range(arrivals[0], max(seen) + 1))
+        between = set(range(min(seen), max(seen) + 1))
         assert ids.missing == len(between - seen)
         assert ids.duplicates == len(arrivals) - len(seen)
 
@@ -23,6 +23,20 @@ def test_when_all_have_come_nothing_is_missing(arrivals):
     ids = TradeIds()
     assert all(ids.admit(trade_id, 0, 10) for trade_id in arrivals)
     assert ids.missing == 0 and not ids.missing_within(0, 10)
+
+
+def test_ids_below_the_first_seen_are_missing_once_an_older_one_came_and_only_between_the_two():
+    ids = TradeIds()
+    assert ids.admit(10, 0, 1_000) and ids.missing == 0
+    assert ids.admit(6, 1_000, 400) and ids.missing == 3
+    assert ids.missing_within(500, 600) and ids.missing_within(0, 401) and ids.missing_within(1_000, 2_000)
+    assert not ids.missing_within(0, 400) and not ids.missing_within(1_001, 2_000)
+    assert ids.admit(3, 1_000, 100) and ids.missing == 5, "4 and 5 too"
+    assert ids.missing_within(100, 101) and not ids.missing_within(0, 100)
+    assert all(ids.admit(one, 1_000, 500) for one in (8, 4, 9, 7, 5)) and ids.missing == 0
+    assert not ids.missing_within(0, 10_000)
+    assert not any(ids.admit(one, 1_000, 500) for one in range(3, 11)) and ids.duplicates == 8
+    assert ids.is_open(0, 3) and not ids.is_open(3, 11), "older ones may still come"
 
 
 def test_a_hole_is_missing_in_the_time_between_its_neighbours_only():

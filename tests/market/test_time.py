@@ -108,12 +108,15 @@ def test_the_cvd_begins_anew_at_midnight_and_with_each_day_week_and_month():
     check(stream, run)
 
 
-def test_the_cvd_of_the_first_day_is_anchored_at_the_first_trade():
-    pair = new_pair()
-    pair.trades([trade(T0 + 7_001, 1)])
+def test_the_cvd_is_anchored_at_midnight_or_at_the_moment_from_which_we_listened_if_that_is_later():
+    pair, midnight = new_pair(since_ms=T0 - 7_001), T0 // DAY * DAY
+    pair.trades([trade(T0, 1)])
+    assert {named(row)["cvd_anchor_ms"] for _, row in pair.live()} == {T0 - 7_001}
+    pair.trades([trade(T0 + DAY, 2)])
     rows = {name: named(row) for name, row in pair.live()}
-    assert rows["15s"]["cvd_anchor_ms"] == T0 + 7_001
-    assert rows["1d"]["cvd_anchor_ms"] == T0 // DAY * DAY
+    anchors = {name: row["cvd_anchor_ms"] for name, row in rows.items()}
+    assert anchors.pop("1w") == anchors.pop("1M") == T0 - 7_001
+    assert set(anchors.values()) == {midnight + DAY}
 
 
 def test_a_late_trade_moves_the_cvd_of_every_candle_of_its_day_after_it_and_of_no_other_day():
@@ -298,7 +301,7 @@ def test_a_hole_over_a_border_makes_both_sides_suspect_until_it_is_filled():
     assert {row["flags"] for row in newest.values()} == {CLOSED | REVISED}
 
 
-def test_a_trade_too_late_for_its_candle_still_moves_the_flat_ones_that_are_held():
+def test_a_trade_too_late_for_its_candle_is_counted_and_moves_no_flat_one_behind_it_either():
     pair = new_pair(history=4, grace_ms=0)
     pair.trades([trade(T0, 1, 10)])
     pair.advance(T0 + 10 * MINUTE)
@@ -306,8 +309,11 @@ def test_a_trade_too_late_for_its_candle_still_moves_the_flat_ones_that_are_held
     pair.trades([trade(T0 + 5_000, 2, 12)])
     pair.advance(T0 + 10 * MINUTE + 1)
     assert pair.counters["too_late"] == 1
-    flat = [named(row) for name, row in pair.recent(3) if name == "15s"]
-    assert [row["close"] for row in flat] == [12] * 3
+    assert [named(row)["close"] for name, row in pair.recent(3) if name == "15s"] == [10] * 3
+    revised = [(name, named(row)) for name, row in pair.drain_closed()]
+    assert "15s" in {name for name, _ in revised}, "its volume is in the day's CVD all the same"
+    assert {row["cvd"] for _, row in revised} == {2}
+    assert dict(pair.live())["1h"][9] == 12, "the longer candles, which still hold its time, have it"
 
 
 @pytest.mark.parametrize("trades", [[(0, 1), (5, 1)], [(0, 1), (0, 2), (7, 3)], [(5, 0), (5, 0)]], ids=str)

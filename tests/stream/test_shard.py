@@ -33,9 +33,9 @@ def tell(mirror, message):
 
 
 def run(market, plan, each_close=lambda mirror, message: None):
-    """Play the plan; the mirrors that joined on the way, after a last flush."""
+    """Play the plan; the mirrors that joined on the way, after a last step of the clock and a last flush."""
     mirrors = [joined(market)]
-    for step in [*plan, Step("flush", "", 0, 0, 0, 0, 0)]:
+    for step in [*plan, Step("clock", "", 0, 0, 0, 0, 0), Step("flush", "", 0, 0, 0, 0, 0)]:
         if step.kind not in ("join", "flush"):
             market.take(step)
             continue

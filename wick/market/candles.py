@@ -10,6 +10,11 @@ or the clock have passed makes a candle *pending*; it closes when the clock is a
 trade that comes later corrects the closed candle, with the next revision at the next step of the clock. An id counts
 once: ids that were skipped are holes (`ids`), and only a hole lets an older id in. Around a hole a candle's trades
 stay in separate parts, so that what comes late is put exactly where it belongs.
+
+A venue's times do not fall as its ids grow. Where they do across a 15 s boundary, each trade is in the candles of its
+own time, and all that is no matter of order stays exact: volumes, turnover, counts, highs, lows, sizes, CVD, and which
+ids came twice or are missing. Open, close, first and last id, delta_max, delta_min, tick_rv and kyle_lambda follow the
+15 s pieces that a candle is put together from, and the ids within each.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -523,23 +528,24 @@ class PairCandles:
             self._shift(segment)
             self.head[LAST_PRICE] = segment[flow.CLOSE]
         totals, ended = list(self._before), {-1: [segment] if segment else []}
-        for index, interval in enumerate(INTERVALS):
-            piece, close_ms = _PIECES[index], closes[index]
+        wanted, (new_opens, new_closes) = self.history.wanted, self.lockstep.bounds(now_ms)
+        for index, piece in enumerate(_PIECES):
+            close_ms = closes[index]
             below = ended.get(piece)
             if now_ms < close_ms:
                 if below:
                     chains[index] = flow.join(chains[index], below, is_open)
                 continue
             chain = flow.join(chains[index], below or [], is_open)
-            open_ms = interval.open_ms(now_ms)
-            if close_ms:
-                if (chain or flat) and self.history.wanted[index]:
+            open_ms = new_opens[index]
+            if close_ms and wanted[index]:
+                if chain or flat:
                     self.history.hold(index, self._values(index, chain, delta), chain)
-                if flat and self.history.wanted[index]:
+                if flat and close_ms < open_ms:
                     self._hold_flat(index, close_ms, open_ms, delta)
             ended[index] = chain
             chains[index] = []
-            self._opens[index], closes[index], self._openings[index] = open_ms, interval.close_ms(open_ms), totals
+            self._opens[index], closes[index], self._openings[index] = open_ms, new_closes[index], totals
         self._segment = []
         self._from_ns = self._to_ns = 0
         self.moved = True

@@ -5,7 +5,7 @@ pairs close in lockstep: what ends at the same instant is found by that instant 
 64 bits lives beside the array, in Python's own integers; so nothing is ever rounded, and hardly anything pays for it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import sqrt
 from struct import Struct
 from struct import error as TooBig
@@ -18,7 +18,7 @@ from wick.market import flow
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import POW10
-from wick.market.schema import CANDLE, PARTIAL, Row
+from wick.market.schema import CANDLE_FIELDS, PARTIAL, Row
 
 Values = list[int]  # a candle as it is held: the six fields below, then its part
 
@@ -26,13 +26,24 @@ OPEN_MS, CLOSE_MS, REVISION, FLAGS, CVD, ANCHOR_MS, PART = range(7)
 _RV, _SQUARES = PART + flow.RV, PART + flow.SQUARES
 _LIMB = 60  # these two pass 64 bits as a rule: they take two columns each, 60 bits in the lower one
 _LOW = (1 << _LIMB) - 1
+_LIMB_UNIT = float(1 << _LIMB)
 _WIDTH: Final = PART + flow.WIDTH + 2
 _RV_LOW, _SQUARES_LOW = _WIDTH - 2, _WIDTH - 1
 _ROW = Struct(f"={_WIDTH}q")
 _FIRST_ROOM = 8  # pairs; doubled when it is full
 _TENS = np.array([float(power) for power in POW10])
 
-assert len(CANDLE) == 30
+# Where in `rows` each exact field of schema.CANDLE is; the computed ones (decimals, deltas) get their place only.
+_EXACT: Final = [
+    OPEN_MS, CLOSE_MS, REVISION, FLAGS, 0, 0, *range(PART + flow.OPEN, PART + flow.CLOSE + 1),
+    *range(PART + flow.SUMS.start, PART + flow.SUMS.stop), PART + flow.FIRST_ID, PART + flow.LAST_ID,
+    0, PART + flow.D_MAX, PART + flow.D_MIN, CVD, ANCHOR_MS, PART + flow.MAX_SIZE, PART + flow.LARGE, 0,
+]  # fmt: skip
+_DECIMALS = slice(FLAGS + 1, FLAGS + 3)
+_DELTA, _LARGE_DELTA = CANDLE_FIELDS.index("delta"), CANDLE_FIELDS.index("large_trade_delta")
+_VWAP = CANDLE_FIELDS.index("vwap")
+
+assert len(CANDLE_FIELDS) == 30 and len(_EXACT) == _VWAP
 
 
 class Held:
@@ -155,32 +166,28 @@ class Held:
         return list(zip(numbers, intervals, rows, strict=True))
 
     @staticmethod
-    def _published(held: NDArray[np.int64], decimals: NDArray[np.int64]) -> Iterator[Row]:
+    def _published(held: NDArray[np.int64], decimals: NDArray[np.int64]) -> list[Row]:
         part = held[:, PART:].T
-        volume, quote, count = part[flow.VOLUME], part[flow.QUOTE_VOLUME], part[flow.COUNT]
-        delta = 2 * part[flow.BUY_VOLUME] - volume
-        exact = np.column_stack(
-            [
-                held[:, :CVD], decimals, part[flow.OPEN : flow.CLOSE + 1].T, part[flow.SUMS].T,
-                part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
-                held[:, CVD : ANCHOR_MS + 1], part[flow.MAX_SIZE], part[flow.LARGE],
-                2 * part[flow.LARGE_BUY] - part[flow.LARGE],
-            ]
-        ).tolist()  # fmt: skip
+        volume, buy, count, large = part[flow.VOLUME], part[flow.BUY_VOLUME], part[flow.COUNT], part[flow.LARGE]
+        exact = held[:, _EXACT]
+        exact[:, _DECIMALS] = decimals
+        exact[:, _DELTA] = delta = 2 * buy - volume
+        exact[:, _LARGE_DELTA] = 2 * part[flow.LARGE_BUY] - large
         prices, sizes = _TENS[decimals.T]
-        squares = part[flow.SQUARES].astype(float) * float(1 << _LIMB) + held[:, _SQUARES_LOW]
-        variance = part[flow.RV].astype(float) * float(1 << _LIMB) + held[:, _RV_LOW]
+        squares = part[flow.SQUARES] * _LIMB_UNIT + held[:, _SQUARES_LOW]
         some = np.maximum(volume, 1)
-        real = np.column_stack(
-            [
-                quote / some / prices, delta / some, volume / np.maximum(count, 1) / sizes,
-                np.sqrt(variance / flow.RV_UNIT),
-                part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices),
-            ]
-        ).tolist()  # fmt: skip
+        real = np.empty((len(held), 5))
+        real[:, 0] = part[flow.QUOTE_VOLUME] / some / prices
+        real[:, 1] = delta / some
+        real[:, 2] = volume / np.maximum(count, 1) / sizes
+        real[:, 3] = np.sqrt((part[flow.RV] * _LIMB_UNIT + held[:, _RV_LOW]) / flow.RV_UNIT)
+        real[:, 4] = part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices)
+        rows: list[Row] = exact.tolist()
+        for row, more in zip(rows, real.tolist(), strict=True):
+            row += more
         for index in np.flatnonzero(volume == 0).tolist():
-            real[index][0] = None  # nothing was traded at any price
-        return (a + b for a, b in zip(exact, real, strict=True))
+            rows[index][_VWAP] = None  # nothing was traded at any price
+        return rows
 
 
 def published(values: Values, price_decimals: int, quantity_decimals: int) -> Row:
@@ -202,7 +209,7 @@ def published(values: Values, price_decimals: int, quantity_decimals: int) -> Ro
 
 
 def _two_limbs(value: int) -> float:
-    return float(value >> _LIMB) * float(1 << _LIMB) + float(value & _LOW)
+    return float(value >> _LIMB) * _LIMB_UNIT + float(value & _LOW)
 
 
 def flat(price: int) -> Part:

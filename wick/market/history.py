@@ -54,13 +54,14 @@ class History:
         columns, number = self.held, self.number
         if columns.is_taken(number, index):
             at = columns.next_index(number, index)
-            oldest = columns.read(at)
-            key = (index, oldest[OPEN_MS])
-            if columns.undo_pending(at, oldest[CLOSE_MS]):
+            open_ms, close_ms = columns.rows[at, : CLOSE_MS + 1].tolist()
+            key = (index, open_ms)
+            if columns.undo_pending(at, close_ms):
                 self.columns.close([at])  # so many are pending that the ring is full: it closes before its time
-            self.revise([key])
+            if key in self._touched:
+                self.revise([key])
             self._apart.pop(key, None)
-            self._forgotten[index] = max(self._forgotten[index], oldest[OPEN_MS])
+            self._forgotten[index] = max(self._forgotten[index], open_ms)
         columns.put(number, index, values)
         if len(chain) > 1:
             self._apart[index, values[OPEN_MS]] = chain

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from wick.market.held import CLOSE_MS, Held
+from wick.market.intervals import INTERVALS
 from wick.market.schema import CLOSED, SUSPECT, Row
 
 NEVER = 2**63
@@ -30,6 +31,7 @@ class Lockstep:
         self.held = Held(history + grace_ms // 15_000 + 3)
         self.pairs: list[Pair] = []
         self.clock_ms = 0
+        self._bounds = [0], [0]
         self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
 
     def advance(self, clock_ms: int) -> None:
@@ -48,6 +50,13 @@ class Lockstep:
         for pair in self.pairs:
             pair.reach(clock_ms)
             pair.correct()
+
+    def bounds(self, now_ms: int) -> tuple[list[int], list[int]]:
+        """Where the candles that hold `now_ms` open and close; one answer for all pairs that ask at a boundary."""
+        if not self._bounds[0][0] <= now_ms < self._bounds[1][0]:
+            opens = [interval.open_ms(now_ms) for interval in INTERVALS]
+            self._bounds = opens, [interval.close_ms(at) for interval, at in zip(INTERVALS, opens, strict=True)]
+        return self._bounds
 
     @property
     def due_ms(self) -> int:

@@ -112,7 +112,7 @@ CANDLE: Final = (
 )
 
 # The order flow of a candle's trades, in the order of their ids: unit and definition of each of the last 13 fields.
-# None: not known here (a reader that derives a row from diffs). 0/0 is 0; NaN (vwap without a trade): there is none.
+# None: not known here (a reader that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
 FLOW: Final = {
     "delta": ("base", "taker buy volume - taker sell volume"),
     "delta_max": ("base", "highest value of the running delta, which is 0 at the open: never negative"),
@@ -120,15 +120,15 @@ FLOW: Final = {
     "cvd": ("base", "cumulative volume delta at the close: the running delta since `cvd_anchor_ms`"),
     "cvd_anchor_ms": (
         "ms",
-        "00:00 UTC of the day in which the candle opens, or the pair's first trade if that is later; for 1d, 1w and 1M "
-        "the candle's own open, so that `cvd` is `delta`",
+        "00:00 UTC of the day in which the candle opens (for 1d, 1w and 1M the candle's own open, so that `cvd` is "
+        "`delta`), or the moment from which we listened to the pair, if that is later",
     ),
     "max_trade_size": ("base", "largest quantity of a trade"),
     "large_trade_volume": (
         "base", "volume of the trades whose price * quantity is at least `aggregator.large_notional`"
     ),
     "large_trade_delta": ("base", "taker buy volume - taker sell volume of those trades"),
-    "vwap": ("quote per base", "volume-weighted average price: quote_volume / volume; NaN without a trade"),
+    "vwap": ("quote per base", "volume-weighted average price: quote_volume / volume; null where the volume is 0"),
     "delta_ratio": ("1", "delta / volume, from -1 to 1"),
     "avg_trade_size": ("base", "volume / trade_count"),
     "tick_rv": (
@@ -180,8 +180,13 @@ _TERMS = """
 
 _FLOW_TEXT = """
 Of the trades of this candle, in the order of their ids. 0/0 is 0. What is not known is null (in SQLite NULL, in CSV an
-empty cell): a row that was made from HEAD and LIVE, because its CLOSE has not come yet, has none of these. What is no
-number (`vwap` without a trade) is NaN on the wire, and null in JSON, SQLite and exports.
+empty cell): a row that was made from HEAD and LIVE, because its CLOSE has not come yet, has none of these. `vwap` is
+null too where nothing was traded: there is no such price.
+
+The order of ids is that of time: at the venues that we know, times never fall as ids grow. Where one falls across a
+15 s boundary, a trade still belongs to the candles of its own time. Volumes, turnovers, counts, highs, lows, sizes,
+`cvd` and which ids are missing stay exact. What depends on the order of trades (open, close, first and last id,
+`delta_max`, `delta_min`, `tick_rv`, `kyle_lambda`) then goes by the 15 s pieces of a candle first, by ids within each.
 """.rstrip().splitlines()
 
 

@@ -114,8 +114,9 @@ class Shard:
             state.publish()
         self.dirty.clear()
         for venue, lockstep in self.locksteps.items():
-            pairs = lockstep.pairs
-            rows += [[venue, pairs[number].symbol, NAMES[interval], *row] for number, interval, row in lockstep.drain()]
+            for number, interval, row in lockstep.drain():
+                row[:0] = (venue, lockstep.pairs[number].symbol, NAMES[interval])
+                rows.append(row)
         if self.entries or self._new:
             self.diffs_seq += 1
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
