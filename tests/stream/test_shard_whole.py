@@ -81,10 +81,6 @@ def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
     assert [some for some in pieces if some] == [some for some in whole if some]
 
 
-saving = pytest.mark.skipif(not hasattr(Shard, "save"), reason="this engine cannot save its state yet")
-
-
-@saving
 @given(markets(), st.data())
 def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, data):
     at = data.draw(st.integers(0, len(events)))
@@ -97,7 +93,6 @@ def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, dat
     assert loaded.snapshot().pack() == shard.snapshot().pack()
 
 
-@saving
 @given(markets(most=5))
 def test_saving_changes_nothing_and_may_be_done_after_every_step(events):
     undisturbed, shard = Shard(0, 1, RULES), Shard(0, 1, RULES)
@@ -110,7 +105,6 @@ def test_saving_changes_nothing_and_may_be_done_after_every_step(events):
     assert shard.snapshot().pack() == undisturbed.snapshot().pack()
 
 
-@saving
 def test_what_was_kept_for_a_sink_is_saved_too():
     shard, at = Shard(0, 7, RULES), BOUNDARIES["1h"]
     shard.pair("v", "BTC-USDT", 0).ticks(packed([(at * MS, 1, 10, 0, 1, 0, True, 1)]))
@@ -120,7 +114,6 @@ def test_what_was_kept_for_a_sink_is_saved_too():
     assert kept and Shard.load(shard.save(), RULES).closes_after(7, 0) == kept
 
 
-@saving
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" + b[1:]]
 )
