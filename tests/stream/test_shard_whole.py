@@ -1,6 +1,5 @@
 """A shard as a whole: its pairs do not touch each other, and it may be saved and loaded at any moment."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,13 +111,3 @@ def test_what_was_kept_for_a_sink_is_saved_too():
     shard.flush(1)
     kept = shard.closes_after(7, 0)
     assert kept and Shard.load(shard.save(), RULES).closes_after(7, 0) == kept
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" + b[1:]]
-)
-def test_bytes_that_are_no_saved_shard_are_refused(damage):
-    shard = Shard(0, 1, RULES)
-    shard.pair("v", "BTC-USDT", 0).ticks(packed([(BOUNDARIES["1h"] * MS, 1, 10, 0, 1, 0, True, 1)]))
-    with pytest.raises(Exception):  # noqa: B017 - which one the engine will say
-        Shard.load(damage(shard.save()), RULES)

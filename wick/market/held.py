@@ -59,7 +59,8 @@ class Held(Stateful):
     def restore(self, state: list[Any]) -> None:
         *plain, decimals, packed = state
         super().restore([*plain, [(prices, sizes) for prices, sizes in decimals], self.rows])
-        self.rows[self._in_use()] = np.frombuffer(packed, np.int64).reshape(-1, _WIDTH)
+        at = self._in_use()
+        self.rows[at] = np.frombuffer(packed, np.int64).reshape(len(at), _WIDTH)
 
     def _in_use(self) -> NDArray[np.intp]:
         """The rows that hold candles."""

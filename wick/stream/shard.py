@@ -165,13 +165,19 @@ class Shard(Stateful):
     def load(cls, data: bytes, rules: dict[str, CandleRules]) -> "Shard":
         """The shard as it was saved, which goes on as if it had never been. StoreError, and nothing else, where the
         bytes are damaged or of another version, or where candles were made by other rules than they would go on by."""
-        number, epoch, made_by, pairs, state = saved.unpack(data)
-        for venue, (grace_ms, history, empty, large) in made_by.items():
-            _same(venue, CandleRules(grace_ms, history, empty, tuple(large)), rules.get(venue))
-        shard = cls(number, epoch, rules)
-        for venue, symbol, since_ms in pairs:
-            shard._add(venue, symbol, since_ms)
-        shard.restore(state)
+        content = saved.unpack(data)
+        try:
+            number, epoch, made_by, pairs, state = content
+            for venue, (grace_ms, history, empty, large) in made_by.items():
+                _same(venue, CandleRules(grace_ms, history, empty, tuple(large)), rules.get(venue))
+            shard = cls(number, epoch, rules)
+            for venue, symbol, since_ms in pairs:
+                shard._add(venue, symbol, since_ms)
+            shard.restore(state)
+        except StoreError:
+            raise
+        except Exception as error:  # whole, and yet not what this version saves: any kind of error may come of it
+            raise StoreError(f"a saved shard has another content than its version says: {error!r}") from error
         return shard
 
     def state(self) -> list[Any]:
