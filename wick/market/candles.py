@@ -33,6 +33,7 @@ from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
 from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
 from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, Row, rescale
+from wick.market.state import Stateful
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
@@ -56,7 +57,7 @@ Trade = tuple[int, int, int, int, int, int, bool, int]
 DEFAULT_LARGE: Final = (100_000, 0)
 
 
-class PairCandles:
+class PairCandles(Stateful):
     """Live, pending and recently closed candles of one pair.
 
     `history`: closed candles an interval that a late trade can still correct. `empty`: `flat` gives a quiet
@@ -66,6 +67,12 @@ class PairCandles:
 
     Feed it with `take` (packed records) or `trades`, then `advance` the clock; take rows with `drain_closed`.
     """
+
+    STATE = (
+        "head", "ids", "history", "moved", "_published_live", "_counters", "_segment", "_chains", "_opens", "_closes",
+        "_openings", "_before", "_last_ns", "_from_ns", "_to_ns", "_large_from", "_day", "_day_delta", "_unseen",
+    )  # fmt: skip
+    GIVEN = ("venue", "symbol", "intervals", "lockstep", "flat", "since_ms", "large_notional", "before_roll")
 
     def __init__(
         self,

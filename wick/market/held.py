@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from math import sqrt
 from struct import Struct
 from struct import error as TooBig
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import POW10
 from wick.market.schema import CANDLE_FIELDS, PARTIAL, Row
+from wick.market.state import Stateful
 
 Values = list[int]  # a candle as it is held: the six fields below, then its part
 
@@ -46,8 +47,11 @@ _VWAP = CANDLE_FIELDS.index("vwap")
 assert len(CANDLE_FIELDS) == 30 and len(_EXACT) == _VWAP
 
 
-class Held:
+class Held(Stateful):
     """The columns. `slots`: candles an interval that a pair keeps, pending ones among them."""
+
+    STATE = ("big", "used", "pending", "decimals", "rows")
+    GIVEN = ("slots", "block", "pairs")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -58,6 +62,21 @@ class Held:
         self.used: list[list[int]] = []  # a pair: for each interval, how many candles it has put
         self.decimals: list[tuple[int, int]] = []
         self.pending: dict[int, list[int]] = {}  # close_ms -> indices of rows that close then
+
+    def state(self) -> list[Any]:
+        *plain, rows = super().state()
+        return [*plain, rows[self._in_use()].tobytes()]
+
+    def restore(self, state: list[Any]) -> None:
+        *plain, decimals, packed = state
+        super().restore([*plain, [(prices, sizes) for prices, sizes in decimals], self.rows])
+        at = self._in_use()
+        self.rows[at] = np.frombuffer(packed, np.int64).reshape(len(at), _WIDTH)
+
+    def _in_use(self) -> NDArray[np.intp]:
+        """The rows that hold candles."""
+        used = np.array(self.used, np.int64).reshape(self.pairs, len(INTERVALS), 1)
+        return np.flatnonzero(np.arange(self.slots) < used)
 
     def add_pair(self) -> int:
         """Room for another pair; its number."""

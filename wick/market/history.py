@@ -5,7 +5,7 @@ revision is published at the clock's next step, once, however many trades came i
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from wick.market import flow
 from wick.market.flow import Chain, Part
@@ -13,6 +13,7 @@ from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held
 from wick.market.ids import TradeIds
 from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
 from wick.market.schema import CLOSED, EMPTY, REVISED, SUSPECT
+from wick.market.state import Stateful
 
 MS = 1_000_000  # nanoseconds
 FIRST_DAILY = NAMES.index("1d")  # from here on an interval's CVD is its own delta
@@ -27,8 +28,11 @@ class Columns(Protocol):
     def publish(self, indices: list[int]) -> None: ...
 
 
-class History:
+class History(Stateful):
     """One pair's part of the held columns. `wanted`: which intervals are kept at all."""
+
+    STATE = ("recheck", "blind_ns", "_forgotten", "_apart", "_touched")
+    GIVEN = ("columns", "held", "ids", "since_ms", "number", "wanted")
 
     def __init__(self, columns: Columns, ids: TradeIds, since_ms: int, wanted: Iterable[Interval]) -> None:
         self.columns, self.held, self.ids, self.since_ms = columns, columns.held, ids, since_ms
@@ -40,6 +44,15 @@ class History:
         self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
         self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> the parts of a candle around holes
         self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of candles that late trades changed
+
+    def state(self) -> list[Any]:
+        *plain, apart, touched = super().state()
+        return [*plain, list(apart.items()), list(touched)]
+
+    def restore(self, state: list[Any]) -> None:
+        *plain, apart, touched = state
+        of_keys = {tuple(key): chain for key, chain in apart}
+        super().restore([*plain, of_keys, {tuple(key): None for key in touched}])
 
     def candles(self, interval: int, count: int = 0) -> list[Values]:
         """The newest `count` candles of an interval (0: all), oldest first."""

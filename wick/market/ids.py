@@ -6,6 +6,9 @@ only a hole lets an older id in. So trades may come twice, out of order and late
 
 from bisect import bisect_right
 from operator import itemgetter
+from typing import Any
+
+from wick.market.state import Stateful
 
 # Trades that are reordered make many holes for a moment: a burst of 1,000 a second, shuffled within two, about 1,000.
 MAX_HOLES = 4096  # beyond it the oldest are given up as lost
@@ -13,10 +16,10 @@ MAX_HOLES = 4096  # beyond it the oldest are given up as lost
 _first = itemgetter(0)
 
 
-class TradeIds:
+class TradeIds(Stateful):
     """`next` is the id that follows the highest seen, -1 before the first; `missing` counts the ids in holes."""
 
-    __slots__ = ("_first_ns", "_holes", "duplicates", "missing", "next")
+    __slots__ = STATE = ("_first_ns", "_holes", "duplicates", "missing", "next")
 
     def __init__(self) -> None:
         self.next = -1
@@ -25,6 +28,10 @@ class TradeIds:
         # (first id, last id, from ns, to ns), ascending. The first is what came before we listened (its ids may still
         # come: reordered, or replayed by the venue) and has no time; it always stays, even when it is empty.
         self._holes: list[tuple[int, int, int, int]] = []
+
+    def restore(self, state: list[Any]) -> None:
+        super().restore(state)
+        self._holes = [(first, last, from_ns, to_ns) for first, last, from_ns, to_ns in self._holes]
 
     def admit(self, trade_id: int, newest_ns: int, event_ns: int) -> bool:
         """Whether this id counts: it is new, or it fills a hole. `newest_ns`: time of the newest trade before it."""

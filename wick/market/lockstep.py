@@ -1,10 +1,11 @@
 """Pairs that close together: those of one shard and venue, with one clock and one set of columns. Pure."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from wick.market.held import CLOSE_MS, Held
 from wick.market.intervals import INTERVALS
 from wick.market.schema import CLOSED, SUSPECT, Row
+from wick.market.state import Stateful
 
 NEVER = 2**63
 
@@ -23,8 +24,11 @@ class Pair(Protocol):
     def is_doubtful(self) -> bool: ...
 
 
-class Lockstep:
+class Lockstep(Stateful):
     """The pairs of one shard and venue: one clock, one set of columns; what ends together closes together."""
+
+    STATE = ("clock_ms", "held", "closed")
+    GIVEN = ("_bounds", "grace_ms", "pairs")
 
     def __init__(self, grace_ms: int = 2_000, history: int = 16) -> None:
         self.grace_ms = grace_ms
@@ -33,6 +37,10 @@ class Lockstep:
         self.clock_ms = 0
         self._bounds = [0], [0]
         self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
+
+    def restore(self, state: list[Any]) -> None:
+        super().restore(state)
+        self.closed = [(number, interval, row) for number, interval, row in self.closed]
 
     def advance(self, clock_ms: int) -> None:
         """Move the venue's clock (never back): boundaries that it passed roll, corrections of closed candles are

@@ -6,15 +6,16 @@ reader sees the finished candle before the new one. What was published last is t
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from wick.errors import WireError
+from wick.errors import StoreError, WireError, shown
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS, NAMES
 from wick.market.lockstep import Lockstep
 from wick.market.schema import EMPTY, STATE_WIDTHS, Row
-from wick.stream import diffs
+from wick.market.state import Stateful
+from wick.stream import diffs, saved
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
 
 MS = 1_000_000
@@ -32,10 +33,12 @@ class CandleRules:
     large_notional: tuple[int, int] = DEFAULT_LARGE
 
 
-class PairState:
+class PairState(Stateful):
     """One pair: its candles, its number in the shard's messages, and its state as last published."""
 
-    __slots__ = ("candles", "number", "published", "shard")
+    STATE = ("candles", "published")
+    GIVEN = ("number", "shard")
+    __slots__ = STATE + GIVEN
 
     def __init__(self, shard: "Shard", number: int, candles: PairCandles) -> None:
         self.shard, self.number, self.candles = shard, number, candles
@@ -63,8 +66,11 @@ class PairState:
                 before[:] = after
 
 
-class Shard:
+class Shard(Stateful):
     """The pairs of one shard, by (venue, symbol)."""
+
+    STATE = ("entries", "diffs_seq", "closes_seq", "_new", "kept", "dirty", "pairs", "locksteps")
+    GIVEN = ("number", "epoch", "rules")
 
     def __init__(self, number: int, epoch: int, rules: dict[str, CandleRules]) -> None:
         self.number, self.epoch, self.rules = number, epoch, rules
@@ -147,6 +153,56 @@ class Shard:
         if epoch != self.epoch:
             return []
         return [packed for seq, packed in self.kept if seq > after]
+
+    # ------------------------------------------------------------------ as bytes
+
+    def save(self) -> bytes:
+        """All that later output depends on. Nothing changes, and it may be done at any moment."""
+        rules = {venue: astuple(self.rules[venue]) for venue in self.locksteps}
+        pairs = [[venue, symbol, one.candles.since_ms] for (venue, symbol), one in self.pairs.items()]
+        return saved.pack([self.number, self.epoch, rules, pairs, self.state()])
+
+    @classmethod
+    def load(cls, data: bytes, rules: dict[str, CandleRules]) -> "Shard":
+        """The shard as it was saved, which goes on as if it had never been. StoreError, and nothing else, where the
+        bytes are damaged or of another version, or where candles were made by other rules than they would go on by."""
+        content = saved.unpack(data)
+        try:
+            number, epoch, made_by, pairs, state = content
+            for venue, (grace_ms, history, empty, large) in made_by.items():
+                _same(venue, CandleRules(grace_ms, history, empty, tuple(large)), rules.get(venue))
+            shard = cls(number, epoch, rules)
+            for venue, symbol, since_ms in pairs:
+                shard._add(venue, symbol, since_ms)
+            shard.restore(state)
+        except StoreError:
+            raise
+        except Exception as error:  # whole, and yet not what this version saves: any kind of error may come of it
+            raise StoreError(f"a saved shard has another content than its version says: {error!r}") from error
+        return shard
+
+    def state(self) -> list[Any]:
+        *plain, kept, dirty, pairs, locksteps = super().state()
+        own = [[one.state() for one in some.values()] for some in (pairs, locksteps)]
+        return [*plain, list(kept), list(dirty), *own]
+
+    def restore(self, state: list[Any]) -> None:
+        *plain, kept, dirty, pairs, locksteps = state
+        numbered = list(self.pairs.values())
+        for one, its in zip([*numbered, *self.locksteps.values()], [*pairs, *locksteps], strict=True):
+            one.restore(its)
+        restored = deque([(seq, packed) for seq, packed in kept], CLOSES_KEPT)
+        super().restore([*plain, restored, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
+
+
+def _same(venue: str, were: CandleRules, now: CandleRules | None) -> None:
+    """Candles that were begun by some rules cannot go on by others."""
+    if now is None:
+        raise StoreError(f"a saved shard has pairs of {shown(venue)}, for which there are no rules")
+    for name in [one.name for one in fields(CandleRules)]:
+        before, after = getattr(were, name), getattr(now, name)
+        if before != after:
+            raise StoreError(f"a saved shard was made with {name} {before!r} for {venue}, not {after!r}")
 
 
 def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
