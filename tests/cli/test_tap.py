@@ -41,7 +41,7 @@ def closes(_="aggregator-0"):
     values |= {"flags": int(Flag.CLOSED | Flag.SUSPECT), "price_decimals": 2, "quantity_decimals": 1, "close": 6183763}
     values |= {"delta": -117, "cvd": None, "vwap": None, "kyle_lambda": -0.25}
     rows = [["binance", "BTC-USDT", name, *values.values()] for name in ("1m", "5m")]
-    return [[closes_topic(3), Closes(1, 4, 0, rows).pack()]]
+    return [[closes_topic(3), Closes.of_rows(1, 4, 0, rows).pack()]]
 
 
 def said(capsys, *arguments):

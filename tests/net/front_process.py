@@ -94,7 +94,7 @@ class Worker:
         shard = shard_of(VENUE, symbol)
         with self._lock:
             self._seqs[shard][1] += 1
-            message = Closes(self.epoch, self._seqs[shard][1], 0, [[VENUE, symbol, interval, *row]])
+            message = Closes.of_rows(self.epoch, self._seqs[shard][1], 0, [[VENUE, symbol, interval, *row]])
         self._pub.send_multipart([closes_topic(shard), message.pack()])
 
     def state(self, symbol: str) -> list[list[int]]:

@@ -29,7 +29,7 @@ from wick.market.flow import THIRD_TERM as _3
 from wick.market.held import FLAGS, Values
 from wick.market.history import History
 from wick.market.ids import TradeIds
-from wick.market.intervals import DAY, INTERVALS, NAMES, Interval
+from wick.market.intervals import DAY, INTERVALS, NAMES, Interval, bounds
 from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
 from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, Row, rescale
@@ -364,7 +364,11 @@ class PairCandles(Stateful):
 
     def drain_closed(self) -> list[tuple[str, Row]]:
         """Rows closed or revised since the last call, in the order in which that happened."""
-        return [(NAMES[interval], row) for _, interval, row in self.lockstep.drain()]
+        return [
+            (NAMES[interval], row)
+            for block in self.lockstep.drain()
+            for interval, row in zip(block.intervals, block.rows(), strict=True)
+        ]
 
     def live(self) -> list[tuple[str, Row]]:
         """Rows that are not closed yet: pending ones, then the live one, interval by interval."""
@@ -535,7 +539,7 @@ class PairCandles(Stateful):
             self._shift(segment)
             self.head[LAST_PRICE] = segment[flow.CLOSE]
         totals, ended = list(self._before), {-1: [segment] if segment else []}
-        wanted, (new_opens, new_closes) = self.history.wanted, self.lockstep.bounds(now_ms)
+        wanted, (new_opens, new_closes) = self.history.wanted, bounds(now_ms)
         for index, piece in enumerate(_PIECES):
             close_ms = closes[index]
             below = ended.get(piece)

@@ -6,7 +6,7 @@ pairs close in lockstep: what ends at the same instant is found by that instant 
 """
 
 from collections.abc import Iterable
-from math import sqrt
+from math import nan, sqrt
 from struct import Struct
 from struct import error as TooBig
 from typing import Any, Final
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.market import flow
+from wick.market.blocks import EXACT, REALS, Block
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import POW10
@@ -42,9 +43,8 @@ _EXACT: Final = [
 ]  # fmt: skip
 _DECIMALS = slice(FLAGS + 1, FLAGS + 3)
 _DELTA, _LARGE_DELTA = CANDLE_FIELDS.index("delta"), CANDLE_FIELDS.index("large_trade_delta")
-_VWAP = CANDLE_FIELDS.index("vwap")
 
-assert len(CANDLE_FIELDS) == 30 and len(_EXACT) == _VWAP
+assert len(_EXACT) == EXACT
 
 
 class Held(Stateful):
@@ -171,21 +171,22 @@ class Held(Stateful):
                 self.big[index][FLAGS] |= flags
         self.rows[np.fromiter(indices, np.intp), FLAGS] |= flags
 
-    def published(self, indices: list[int]) -> list[tuple[int, int, Row]]:
-        """The rows as they are published: (pair, interval, row), in the order of `indices`."""
+    def published(self, indices: list[int]) -> Block:
+        """The rows as they are published, in the order of `indices`."""
         at = np.array(indices, np.intp)
         pairs, rest = np.divmod(at, self.block)
-        numbers, intervals = pairs.tolist(), (rest // self.slots).tolist()
+        exact, real = self._published(self.rows[at], np.array(self.decimals, np.int64)[pairs])
+        big: list[list[Any]] = []
         if self.big and not self.big.keys().isdisjoint(indices):
-            return [
-                (pair, interval, published(self.read(index), *self.decimals[pair]))
-                for index, pair, interval in zip(indices, numbers, intervals, strict=True)
-            ]
-        rows = self._published(self.rows[at], np.array(self.decimals, np.int64)[pairs])
-        return list(zip(numbers, intervals, rows, strict=True))
+            for place, (index, pair) in enumerate(zip(indices, pairs.tolist(), strict=True)):
+                if index in self.big:
+                    big.append([place, published(self.read(index), *self.decimals[pair])])
+        return Block(pairs.tolist(), (rest // self.slots).tolist(), exact.tobytes(), real.tobytes(), big)
 
     @staticmethod
-    def _published(held: NDArray[np.int64], decimals: NDArray[np.int64]) -> list[Row]:
+    def _published(
+        held: NDArray[np.int64], decimals: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         part = held[:, PART:].T
         volume, buy, count, large = part[flow.VOLUME], part[flow.BUY_VOLUME], part[flow.COUNT], part[flow.LARGE]
         exact = held[:, _EXACT]
@@ -195,18 +196,13 @@ class Held(Stateful):
         prices, sizes = _TENS[decimals.T]
         squares = part[flow.SQUARES] * _LIMB_UNIT + held[:, _SQUARES_LOW]
         some = np.maximum(volume, 1)
-        real = np.empty((len(held), 5))
-        real[:, 0] = part[flow.QUOTE_VOLUME] / some / prices
+        real = np.empty((len(held), REALS))
+        real[:, 0] = np.where(volume > 0, part[flow.QUOTE_VOLUME] / some / prices, nan)
         real[:, 1] = delta / some
         real[:, 2] = volume / np.maximum(count, 1) / sizes
         real[:, 3] = np.sqrt((part[flow.RV] * _LIMB_UNIT + held[:, _RV_LOW]) / flow.RV_UNIT)
         real[:, 4] = part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices)
-        rows: list[Row] = exact.tolist()
-        for row, more in zip(rows, real.tolist(), strict=True):
-            row += more
-        for index in np.flatnonzero(volume == 0).tolist():
-            rows[index][_VWAP] = None  # nothing was traded at any price
-        return rows
+        return exact, real
 
 
 def published(values: Values, price_decimals: int, quantity_decimals: int) -> Row:

@@ -6,6 +6,7 @@ open on Monday (1970-01-01 was a Thursday); months follow the calendar. All time
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 SECOND = 1_000
@@ -67,3 +68,14 @@ def by_name(name: str) -> Interval:
         return _BY_NAME[name]
     except KeyError:
         raise KeyError(f"interval {name!r} is not one of {', '.join(NAMES)}") from None
+
+
+@lru_cache(maxsize=64)
+def _bounds(first: int) -> tuple[list[int], list[int]]:
+    opens = [interval.open_ms(first) for interval in INTERVALS]
+    return opens, [interval.close_ms(at) for interval, at in zip(INTERVALS, opens, strict=True)]
+
+
+def bounds(t_ms: int) -> tuple[list[int], list[int]]:
+    """Where the candles of all intervals that hold an instant open and close; remembered, for who asks in a crowd."""
+    return _bounds(INTERVALS[0].open_ms(t_ms))

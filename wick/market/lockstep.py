@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol
 
+from wick.market.blocks import Block
 from wick.market.held import CLOSE_MS, Held
-from wick.market.intervals import INTERVALS
-from wick.market.schema import CLOSED, SUSPECT, Row
+from wick.market.schema import CLOSED, SUSPECT
 from wick.market.state import Stateful
 
 NEVER = 2**63
@@ -28,19 +28,18 @@ class Lockstep(Stateful):
     """The pairs of one shard and venue: one clock, one set of columns; what ends together closes together."""
 
     STATE = ("clock_ms", "held", "closed")
-    GIVEN = ("_bounds", "grace_ms", "pairs")
+    GIVEN = ("grace_ms", "pairs")
 
     def __init__(self, grace_ms: int = 2_000, history: int = 16) -> None:
         self.grace_ms = grace_ms
         self.held = Held(history + grace_ms // 15_000 + 3)
         self.pairs: list[Pair] = []
         self.clock_ms = 0
-        self._bounds = [0], [0]
-        self.closed: list[tuple[int, int, Row]] = []  # (pair number, interval number, row), see `drain`
+        self.closed: list[Block] = []  # what closed or was revised, until it is drained
 
     def restore(self, state: list[Any]) -> None:
         super().restore(state)
-        self.closed = [(number, interval, row) for number, interval, row in self.closed]
+        self.closed = [Block(*one) for one in self.closed]
 
     def advance(self, clock_ms: int) -> None:
         """Move the venue's clock (never back): boundaries that it passed roll, corrections of closed candles are
@@ -58,13 +57,6 @@ class Lockstep(Stateful):
         for pair in self.pairs:
             pair.reach(clock_ms)
             pair.correct()
-
-    def bounds(self, now_ms: int) -> tuple[list[int], list[int]]:
-        """Where the candles that hold `now_ms` open and close; one answer for all pairs that ask at a boundary."""
-        if not self._bounds[0][0] <= now_ms < self._bounds[1][0]:
-            opens = [interval.open_ms(now_ms) for interval in INTERVALS]
-            self._bounds = opens, [interval.close_ms(at) for interval, at in zip(INTERVALS, opens, strict=True)]
-        return self._bounds
 
     @property
     def due_ms(self) -> int:
@@ -86,9 +78,9 @@ class Lockstep(Stateful):
         self.publish(indices)
 
     def publish(self, indices: list[int]) -> None:
-        self.closed += self.held.published(indices)
+        self.closed.append(self.held.published(indices))
 
-    def drain(self) -> list[tuple[int, int, Row]]:
-        """(pair number, interval number, row) of what closed or was revised since the last call, in that order."""
+    def drain(self) -> list[Block]:
+        """What closed or was revised since the last call, in that order."""
         closed, self.closed = self.closed, []
         return closed

@@ -11,7 +11,7 @@ from typing import Any
 
 from wick.errors import StoreError, WireError, shown
 from wick.market.candles import DEFAULT_LARGE, PairCandles
-from wick.market.intervals import INTERVALS, NAMES
+from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep
 from wick.market.schema import EMPTY, STATE_WIDTHS, Row
 from wick.market.state import Stateful
@@ -115,22 +115,21 @@ class Shard(Stateful):
     def flush(self, now_ns: int) -> list[list[bytes]]:
         """The messages (topic, body) for what has changed since the last flush; none where nothing has."""
         messages: list[list[bytes]] = []
-        rows: list[list[Any]] = []
+        blocks: list[list[Any]] = []
         for state in self.dirty.values():
             state.publish()
         self.dirty.clear()
         for venue, lockstep in self.locksteps.items():
-            for number, interval, row in lockstep.drain():
-                row[:0] = (venue, lockstep.pairs[number].symbol, NAMES[interval])
-                rows.append(row)
+            symbols = [pair.symbol for pair in lockstep.pairs]
+            blocks += [[venue, symbols, *block] for block in lockstep.drain()]
         if self.entries or self._new:
             self.diffs_seq += 1
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
             messages.append([diffs_topic(self.number), message.pack()])
             self._new, self.entries = [], []
-        if rows:
+        if blocks:
             self.closes_seq += 1
-            packed = Closes(self.epoch, self.closes_seq, now_ns, rows).pack()
+            packed = Closes(self.epoch, self.closes_seq, now_ns, blocks).pack()
             self.kept.append((self.closes_seq, packed))
             messages.append([closes_topic(self.number), packed])
         return messages

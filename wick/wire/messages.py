@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.errors import WireError, shown
+from wick.market.blocks import ROW_BYTES, Block
+from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS
 from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire.codec import pack, unpack
@@ -130,19 +132,67 @@ class Diffs(NamedTuple):
 
 
 class Closes(NamedTuple):
-    """Candles closed or revised in a shard: `rows` of [venue, symbol, interval, *CANDLE_FIELDS]."""
+    """Candles closed or revised in a shard, in that order.
+
+    A block is [venue, symbols, pairs, intervals, exact, real, big]: of each row the pair (its place in `symbols`) and
+    the interval (its place in the table), and the columns of `market.blocks.Block`.
+    """
 
     epoch: int
     seq: int
     publish_ns: int
-    rows: list[list[Any]]
+    blocks: list[list[Any]]
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        return cls(*_array(data, "closes", cls))
+        closes = cls(*_array(data, "closes", cls))
+        for block in closes.blocks:
+            if type(block) is not list or [type(field) for field in block] != _BLOCK or not _fits(block):
+                raise WireError(f"closes have an impossible block: {shown(block)}")
+        return closes
+
+    @classmethod
+    def of_rows(cls, epoch: int, seq: int, publish_ns: int, rows: list[list[Any]]) -> Self:
+        """From rows as `rows` gives them."""
+        blocks = [
+            [venue, [symbol], [0], [NAMES.index(interval)], bytes(ROW_BYTES[0]), bytes(ROW_BYTES[1]), [[0, row]]]
+            for venue, symbol, interval, *row in rows
+        ]
+        return cls(epoch, seq, publish_ns, blocks)
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """[venue, symbol, interval, *CANDLE_FIELDS] of each."""
+        return [
+            [venue, symbols[pair], NAMES[interval], *row]
+            for venue, symbols, *block in self.blocks
+            for pair, interval, row in zip(block[0], block[1], Block(*block).rows(), strict=True)
+        ]
 
     def pack(self) -> bytes:
         return pack(self)
+
+
+_BLOCK = [str, list, list, list, bytes, bytes, list]
+
+
+def _fits(block: list[Any]) -> bool:
+    _, symbols, pairs, intervals, exact, real, big = block
+    count = len(pairs)
+    return (
+        len(intervals) == count
+        and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
+        and not {*map(type, symbols)} - {str}
+        and all(type(pair) is int and 0 <= pair < len(symbols) for pair in pairs)
+        and all(type(interval) is int and 0 <= interval < len(NAMES) for interval in intervals)
+        and all(
+            type(one) is list
+            and [type(part) for part in one] == [int, list]
+            and 0 <= one[0] < count
+            and len(one[1]) == len(CANDLE_FIELDS)
+            for one in big
+        )
+    )
 
 
 class Snapshot(NamedTuple):
