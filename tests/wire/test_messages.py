@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import WireError
+from wick.market.intervals import NAMES as INTERVALS
+from wick.market.schema import CANDLE_FIELDS
 from wick.market.trades import RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
@@ -17,6 +19,7 @@ NAMES = st.text(min_size=1, max_size=10)
 PAIRS = st.lists(st.tuples(st.integers(0, 99), NAMES, NAMES).map(list), max_size=3)
 ENTRIES = st.lists(st.lists(BIG, min_size=1, max_size=9), max_size=3)
 ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, *[BIG] * 17).map(list), max_size=3)
+CLOSED = st.lists(st.tuples(NAMES, NAMES, st.sampled_from(INTERVALS), *[BIG] * len(CANDLE_FIELDS)).map(list), max_size=3)
 RUNS = st.lists(st.tuples(NAMES, st.integers(1, 9)), max_size=3)
 PARTS = st.lists(
     st.builds(
@@ -30,7 +33,7 @@ HEADERS = st.builds(TickHeader, INT64, NAMES, INT64, INT64, PARTS)
 ALL = st.one_of(
     HEADERS,
     st.builds(Diffs, INT64, INT64, INT64, PAIRS, ENTRIES),
-    st.builds(Closes, INT64, INT64, INT64, ROWS),
+    st.builds(Closes.of_rows, INT64, INT64, INT64, CLOSED),
     st.builds(Snapshot, st.integers(0, 31), INT64, INT64, INT64, PAIRS, ENTRIES, ROWS),
     st.builds(Request, st.sampled_from(["snapshot", "closes"]), st.integers(0, 31), INT64, INT64),
 )
@@ -172,3 +175,16 @@ def test_a_change_of_the_book_travels_with_the_venue_s_own_texts():
     topic, body = messages.depth_frames("binance", 7, update)
     assert topic == b"depth.binance.07"
     assert unpack(body) == ["BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], []]
+
+
+@given(CLOSED)
+def test_rows_of_closes_come_back_as_they_were(rows):
+    assert Closes.unpack(Closes.of_rows(1, 2, 3, rows).pack()).rows == rows
+
+
+@pytest.mark.parametrize(("at", "bad"), [(1, [7]), (2, [1]), (2, [-1]), (3, [99]), (4, b"short"), (5, b""), (6, [[1, []]])])
+def test_a_block_of_closes_that_does_not_fit_together_is_a_wire_error(at, bad):
+    block = Closes.of_rows(1, 2, 3, [["binance", "BTC-USDT", "1m", *range(len(CANDLE_FIELDS))]]).blocks[0]
+    block[at] = bad
+    with pytest.raises(WireError, match="block"):
+        Closes.unpack(Closes(1, 2, 3, [block]).pack())
