@@ -36,7 +36,13 @@ def check(stream, run, *, names=CALENDAR, grace_ms=GRACE_MS, **options):
     decimals = truth.price_decimals, truth.quantity_decimals
     wrong = []
     for name in names:
-        candles = truth.candles(name, run.clock_ms)
+        # Before the first trade that came nobody listened: what was quiet there has no candles.
+        came_ms = stream.delivered[0][0] // MS
+        candles = {
+            open_ms: one
+            for open_ms, one in truth.candles(name, run.clock_ms).items()
+            if one["close_time_ms"] > came_ms or not one["flags"] & EMPTY
+        }
         closed = {open_ms for open_ms, one in candles.items() if one["close_time_ms"] + grace_ms <= run.clock_ms}
         got = {open_ms for n, open_ms in run.newest if n == name}
         shown = {open_ms for (n, open_ms), row in live.items() if n == name}

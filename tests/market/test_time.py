@@ -279,6 +279,14 @@ def test_candles_that_opened_before_we_listened_are_partial_in_every_interval(st
     check(stream, play(ended(stream), new_pair(since_ms=since_ms)), since_ms=since_ms)
 
 
+def test_a_trade_older_than_the_first_that_came_gets_its_candle_and_no_flat_ones_behind_it():
+    stream = arriving(trade(T0 + 60_000, 2), T0 + 60_500, trade(T0, 1, 12), T0 + 80_000)
+    run = play(ended(stream), new_pair())
+    rows = [(row["open_time_ms"] - T0, row["close"]) for name, row in run.published if name == "15s"]
+    assert rows == [(0, 12), (60_000, 10)]
+    check(stream, run)
+
+
 def test_ids_that_are_missing_before_the_first_that_came_make_their_candle_suspect_too():
     stream = arriving(trade(T0 + 8_000, 4), trade(T0 + 2_000, 1), T0 + 30_000)
     check(stream, play(ended(stream), new_pair()))
