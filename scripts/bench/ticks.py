@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Processor time of one tick in a saturated worker: header, split by pair, inbox, actor, all fields, all intervals.
 
-    .venv/bin/python scripts/bench/ticks.py [--rounds 5] [--quick]
+    .venv/bin/python scripts/bench/ticks.py [--rounds 3] [--quick]
 
-The feed's messages (300 pairs by Zipf's law, a flush every 10 ms) are handed to the real aggregator as its socket's
+The feed's messages (300 pairs by Zipf's law, a flush every 20 ms) are handed to the real aggregator as its socket's
 reader does it, and its flush timer's work is done when it is due. Under a load of so many ticks a second it is due
-every five flushes, that is every 50 ms of market time. Saturated means that 256 flushes of 2,500 ticks wait, the reader
+every two and a half flushes, 50 ms of market time. Saturated means that 770 flushes of 5,000 ticks wait, the reader
 never finds its socket empty, and the timer is due when the worker has been busy for 50 ms. Ids, prices and times
 advance as in a market, and every section crosses a boundary and its grace, so that all pairs roll and close in it.
 Messages are made just before they are handed over, not in the measured time; nothing is handed over twice. The read
@@ -20,6 +20,7 @@ cross. One core, processor time, best of the rounds, and their median.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from statistics import median
 from typing import NamedTuple
 
@@ -32,10 +33,10 @@ from wick.market import candles
 from wick.stream.shards import shard_of
 
 TARGET_US, TARGET_RATIO = 0.5, 8.0
-FLUSH_NS, FULL = 10 * MS, 2_500  # ticks of a flush
-LOADS = {10_000: 1_500, 50_000: 1_500, 250_000: 256}  # ticks a second: flushes of a section
-SATURATED = 256
-TIMER_FLUSHES, TIMER_S = 5, 0.050  # aggregator.flush_ms
+FLUSH_NS, FULL = 20 * MS, 5_000  # feed.batch_ms; ticks of a flush
+LOADS = {10_000: 770, 50_000: 770, 250_000: 128}  # ticks a second: flushes of a section
+SATURATED = 770  # 15.4 s of market: once around all that happens every 15 s
+TIMER_S = 0.050  # aggregator.flush_ms
 BORDER_NS, SECTION_NS = 1_719_792_000 * SECOND, 30 * SECOND  # 2024-07-01 00:00, a Monday; a section begins every 30 s
 LEAD_NS = 300 * MS  # a section begins so long before a border
 PATHS = {"the engine's choice": None, "one by one": 10**9, "in columns": 2}  # COLUMNS_FROM of each
@@ -80,7 +81,7 @@ class Bench:
         busy = publishing = 0.0
         for number, flush in enumerate(self.section(flushes, ticks), 1):
             busy += self._hand([flush])
-            if number % TIMER_FLUSHES == 0 or number == flushes:
+            if number % 5 in (0, 2) or number == flushes:  # 50 ms are two and a half of them
                 busy += measured(self.engine.turn)
                 publishing += measured(self.engine.publish)
         return Cost(busy / (flushes * ticks) * 1e6, publishing / (flushes * ticks) * 1e6)
@@ -88,20 +89,21 @@ class Bench:
     def saturated(self, flushes: int) -> Cost:
         """All of it waits. The worker is handed as much at a time as a timer's period may take it."""
         busy = publishing = since = 0.0
-        waiting = list(self.section(flushes, FULL))
-        while waiting:
-            some, waiting = waiting[:8], waiting[8:]
+        waiting = self.section(flushes, FULL)
+        while some := list(islice(waiting, 4)):
             took = self._hand(some)
             since += took
             busy += took
-            if since >= TIMER_S or not waiting:
+            if since >= TIMER_S:
                 busy += measured(self.engine.turn)
                 publishing += measured(self.engine.publish)
                 since = 0.0
+        busy += measured(self.engine.turn)
+        publishing += measured(self.engine.publish)
         return Cost(busy / (flushes * FULL) * 1e6, publishing / (flushes * FULL) * 1e6)
 
     def baseline(self, flushes: int) -> float:
-        ticks = [decoded(self.market, ticks) for _, ticks in self.section(flushes, FULL)]
+        ticks = (decoded(self.market, ticks) for _, ticks in self.section(flushes, FULL))
         took = sum(measured(lambda some=some: self.naive.take(some)) for some in ticks)
         self.naive.closed.clear()
         return took / (flushes * FULL) * 1e6
@@ -145,8 +147,8 @@ def sweep(engine: Worker, rounds: int, each: int) -> dict[str, dict[int, float]]
 
 
 def main() -> None:
-    args = common.parser(__doc__, rounds=5).parse_args()
-    shrink, rounds, each = (16, 2, 4_096) if args.quick else (1, args.rounds, 32_768)
+    args = common.parser(__doc__, rounds=3).parse_args()
+    shrink, rounds, each = (32, 2, 4_096) if args.quick else (1, args.rounds, 32_768)
     loads = {f"{load:,} ticks a second": (flushes // shrink, load // 100) for load, flushes in LOADS.items()}
     common.pin()
     with worker() as engine:

@@ -54,29 +54,34 @@ class Actor(greenlet):  # type: ignore[misc]
 class Stream:
     """The ticks of one venue in one shard: where it stands, its actors, and who of them has something to do."""
 
-    __slots__ = ("actors", "beat", "epoch", "grace_ms", "seq", "shard", "venue", "waiting")
+    __slots__ = ("actors", "beat", "epoch", "grace_ms", "inboxes", "seq", "shard", "venue", "waiting")
 
     def __init__(self, shard: Shard, venue: str) -> None:
         self.shard, self.venue = shard, venue
         self.grace_ms = shard.rules[venue].grace_ms
         self.epoch = self.seq = self.beat = 0
         self.actors: dict[str, Actor] = {}
+        self.inboxes: dict[str, list[memoryview | None]] = {}  # the actors' own, by symbol: looked up for every run
         self.waiting: list[Actor] = []
 
     def deliver(self, symbols: list[str], counts: list[int], records: memoryview, clock_ms: int) -> None:
         """Split packed records by pair into the inboxes."""
-        actors, waiting, at = self.actors, self.waiting, 0
+        inboxes, at = self.inboxes, 0
         for symbol, count in zip(symbols, counts, strict=True):
             end = at + count * _SIZE
-            run = records[at:end]
+            inbox = inboxes.get(symbol)
+            if inbox is None:
+                inbox = self._welcome(symbol, clock_ms or RECORD_STRUCT.unpack_from(records, at)[0] // 1_000_000)
+            if not inbox:
+                self.waiting.append(self.actors[symbol])
+            inbox.append(records[at:end])
             at = end
-            actor = actors.get(symbol)
-            if actor is None:
-                since_ms = clock_ms or RECORD_STRUCT.unpack_from(run)[0] // 1_000_000
-                actor = actors[symbol] = Actor(self.shard.pair(self.venue, symbol, since_ms))
-            if not actor.inbox:
-                waiting.append(actor)
-            actor.inbox.append(run)
+
+    def _welcome(self, symbol: str, since_ms: int) -> list[memoryview | None]:
+        """An actor for a pair that is seen first; its inbox."""
+        actor = self.actors[symbol] = Actor(self.shard.pair(self.venue, symbol, since_ms))
+        self.inboxes[symbol] = actor.inbox
+        return actor.inbox
 
     def outage(self) -> None:
         """Nobody listened to the venue for a while before what comes next."""
