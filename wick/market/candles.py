@@ -223,11 +223,12 @@ class PairCandles(Stateful):
         """Runs of trades that are alike in columns, the odd ones between them by the loop."""
         table = flow.columns(buffer)
         ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
-        if not ((table[7] & 0xFFFFFF) == ours).all():
-            table = self._made_alike(table, buffer)
+        alike = bool(((table[7] & _NOT_BUY) == ours).all())
+        if not alike:
+            table, alike = self._made_alike(table, buffer)
         at, n = 0, table.shape[1]
         while at < n:
-            run = self._regular(table, at)
+            run = self._regular(table, at) if alike else 0
             if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run]):
                 at += run
                 continue
@@ -238,8 +239,8 @@ class PairCandles(Stateful):
             )
             at = end
 
-    def _made_alike(self, table: flow.Column, buffer: Any) -> flow.Column:
-        """The trades of the table with the pair's decimals, where 64 bits can hold them all; else as they are.
+    def _made_alike(self, table: flow.Column, buffer: Any) -> tuple[flow.Column, bool]:
+        """The trades of the table with the pair's decimals, and true; as they are where 64 bits cannot hold them all.
 
         The newest of the quotes between them is taken.
         """
@@ -250,7 +251,7 @@ class PairCandles(Stateful):
             self._loop(RECORD_STRUCT.iter_unpack(last_quote))
             table = table[:, kinds == 0]
         if not table.shape[1]:
-            return table
+            return table, True
         small = table[7]
         p, q = small & 0xFF, small >> 8 & 0xFF
         self._adopt(int(p.max()), int(q.max()))
@@ -260,25 +261,24 @@ class PairCandles(Stateful):
             int(table[2].max()) * POW10[more_price] > flow.INT64
             or int(table[3].max()) * POW10[more_quantity] > flow.INT64
         ):
-            return table
+            return table, False
         table[2] *= _POW10[prices - p]
         table[3] *= _POW10[quantities - q]
         table[7] = (small & ~0xFFFF) | prices | quantities << 8
-        return table
+        return table, True
 
     def _regular(self, table: flow.Column, at: int) -> int:
-        """How many trades from `at` on are simply the next ones of the segment."""
+        """How many trades from `at` on, all alike, are simply the next ones of the segment."""
         n = table.shape[1] - at
         times, from_ns, to_ns = table[0, at:], self._from_ns, self._to_ns
         fits = (table[1, at:] - _COUNTING.upto(n)) == self.ids.next
         if not (_least(times) >= from_ns and _most(times) < to_ns):
             fits &= (times >= from_ns) & (times < to_ns)
-        fits &= (table[7, at:] & 0xFFFF) == (self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8)
         return n if fits.all() else int(fits.argmin())
 
     def _extend(self, table: flow.Column) -> bool:
         """Put a run of next trades to the segment; false where its numbers are too large for columns."""
-        part = flow.of_columns(table[1], table[2], table[3], table[7] >> 24 & 1, table[4], self._large_from)
+        part = flow.of_columns(table[1], table[2], table[3], table[7] >> 24, table[4], self._large_from)
         if part is None:
             return False
         segment = self._segment
@@ -636,4 +636,6 @@ class _Counting:
 _COUNTING = _Counting()
 _least, _most = np.minimum.reduce, np.maximum.reduce
 _POW10 = np.array([10**n for n in range(19)])
+_BUY = 1 << 24  # in the small fields of a record, read as one integer
+_NOT_BUY = ~_BUY
 _NOTHING = (0,) * flow.WIDTH

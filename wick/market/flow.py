@@ -44,6 +44,8 @@ _HIGH_UNIT, _LOW_UNIT = 2.0**_HIGH_BITS, 2.0**_LOW_BITS
 SMALL: Final = 1e-4  # the series below is good to 1e-12 for squares of half-returns up to this
 SECOND_TERM, THIRD_TERM = 8 / 3, 92 / 45
 
+_FIRST_HIGH, _SECOND_HIGH, _THIRD_HIGH = 4 * _HIGH_UNIT, SECOND_TERM * _HIGH_UNIT, THIRD_TERM * _HIGH_UNIT
+
 EXACT_FLOAT: Final = 2**52  # the sum of two smaller integers is exact as a float64
 INT64: Final = 2**63 - 1
 
@@ -116,8 +118,8 @@ def of_columns(ids: Column, price: Column, size: Column, buy: Column, count: Col
         or int(_most(count)) * n > INT64
     ):
         return None
-    turnover = price * size
-    signed = size * (2 * buy - 1)
+    turnover, bought = price * size, size * buy
+    signed = 2 * bought - size
     running = _running(signed)
     rv = kyle = 0
     first, last = int(price[0]), int(price[-1])
@@ -129,10 +131,10 @@ def of_columns(ids: Column, price: Column, size: Column, buy: Column, count: Col
     large = large_buy = 0
     if highest * largest >= large_from:
         is_large = turnover >= large_from
-        large, large_buy = int(size @ is_large), int((size * buy) @ is_large)
+        large, large_buy = int(size @ is_large), int(bought @ is_large)
     return [
         int(ids[0]), int(ids[-1]), first, highest, lowest, last, int(signed[0]),
-        int(_sum(size)), int(_sum(turnover)), int(_sum(count)), int(size @ buy), int(turnover @ buy),
+        int(_sum(size)), int(_sum(turnover)), int(_sum(count)), int(_sum(bought)), int(turnover @ buy),
         max(int(_most(running)), 0), min(int(_least(running)), 0), largest, large, large_buy, rv, kyle, squares,
     ]  # fmt: skip
 
@@ -145,10 +147,11 @@ def _squared_returns(price: Column, change: Column) -> int:
         for index in np.flatnonzero(s >= SMALL).tolist():
             rv += squared_return(int(price[index]), int(price[index + 1]))
         s = s[s < SMALL]
-    scaled = s * (4.0 + s * (SECOND_TERM + s * THIRD_TERM)) * _HIGH_UNIT
-    high = np.floor(scaled)
-    low = (scaled - high) * _LOW_UNIT
-    return rv + (int(_sum(high.astype(np.int64))) << _LOW_BITS) + int(_sum(low.astype(np.int64)))
+    # The same series, times a power of two, which changes no digit of it.
+    scaled = s * (_FIRST_HIGH + s * (_SECOND_HIGH + s * _THIRD_HIGH))
+    high = scaled.astype(np.int64)
+    low = ((scaled - high) * _LOW_UNIT).astype(np.int64)
+    return rv + (int(_sum(high)) << _LOW_BITS) + int(_sum(low))
 
 
 # ---------------------------------------------------------------------- runs with holes
