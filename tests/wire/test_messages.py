@@ -19,7 +19,9 @@ NAMES = st.text(min_size=1, max_size=10)
 PAIRS = st.lists(st.tuples(st.integers(0, 99), NAMES, NAMES).map(list), max_size=3)
 ENTRIES = st.lists(st.lists(BIG, min_size=1, max_size=9), max_size=3)
 ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, *[BIG] * 17).map(list), max_size=3)
-CLOSED = st.lists(st.tuples(NAMES, NAMES, st.sampled_from(INTERVALS), *[BIG] * len(CANDLE_FIELDS)).map(list), max_size=3)
+CLOSED = st.lists(
+    st.tuples(NAMES, NAMES, st.sampled_from(INTERVALS), *[BIG] * len(CANDLE_FIELDS)).map(list), max_size=3
+)
 RUNS = st.lists(st.tuples(NAMES, st.integers(1, 9)), max_size=3)
 PARTS = st.lists(
     st.builds(
@@ -182,7 +184,9 @@ def test_rows_of_closes_come_back_as_they_were(rows):
     assert Closes.unpack(Closes.of_rows(1, 2, 3, rows).pack()).rows == rows
 
 
-@pytest.mark.parametrize(("at", "bad"), [(1, [7]), (2, [1]), (2, [-1]), (3, [99]), (4, b"short"), (5, b""), (6, [[1, []]])])
+@pytest.mark.parametrize(
+    ("at", "bad"), [(1, [7]), (2, [1]), (2, [-1]), (3, [99]), (4, b"short"), (5, b""), (6, [[1, []]])]
+)
 def test_a_block_of_closes_that_does_not_fit_together_is_a_wire_error(at, bad):
     block = Closes.of_rows(1, 2, 3, [["binance", "BTC-USDT", "1m", *range(len(CANDLE_FIELDS))]]).blocks[0]
     block[at] = bad
