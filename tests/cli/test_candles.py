@@ -103,6 +103,7 @@ def test_an_interval_without_a_trade_is_flat_or_left_out(tmp_path, candles):
     assert omitted == [flat[0], flat[2]]
 
 
+@pytest.mark.slow
 def test_a_long_silence_is_filled_to_its_end(tmp_path, candles):
     days = 18  # more than MAX_FLAT_RUN candles of 15 s
     path = capture(tmp_path / "a", trade(1, 0), trade(2, days * 86_400_000), trade(3, days * 86_400_000 + 1))

@@ -247,7 +247,8 @@ def test_the_same_recordings_twice_give_the_same_candles(slim, lines, expected, 
     _same(_rows(capsys, *slim, *copies, "--interval", "all"), expected, lines)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_frames_reordered_within_the_grace_give_the_same_candles(seed, lines, expected, tmp_path, capsys):
     """Some of them doubled too. Windows of 1.5 s and what the network does stay below the 2 s of grace."""
     frames = {path: _shaken(some, random.Random(seed)) for path, some in lines.items()}

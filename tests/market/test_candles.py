@@ -32,6 +32,15 @@ def test_a_trade_on_the_boundary_belongs_to_the_candle_that_opens():
     assert [row[3] for row in rows.values()][:2] == [10, 20]
 
 
+@pytest.mark.parametrize("again", [1, 2, 3])
+def test_a_new_low_is_shown_at_once_also_where_a_doubled_trade_follows_it(again):
+    pair = PairCandles("v", "S")
+    pair.trades([trade(START_MS, 1, 10), trade(START_MS, 2, 12)])
+    assert pair.groups[1][1:4] == [10, 12, 10]
+    pair.trades([trade(START_MS, 3, 9), trade(START_MS, again, 9), trade(START_MS, again, 9)])
+    assert pair.groups[1][1:4] == [10, 12, 9]
+
+
 def test_midnight_the_first_of_the_month_closes_every_interval_that_ends_there():
     midnight = 1_725_148_800_000  # 2024-09-01, a Sunday: the week goes on
     pair = PairCandles("v", "S", grace_ms=1_000)

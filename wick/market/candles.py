@@ -153,6 +153,7 @@ class PairCandles(Stateful):
                     continue
                 # Not the next of this candle: everything is put back, for whoever knows what to do.
                 if from_ns < to_ns:
+                    self.moved = True  # by the trades before this one, even where it is one that came twice
                     ids.next, self._last_ns = next_id, last_ns
                     self._segment = [
                         first, last, first_price, high, low, close, signed, volume, quote_volume, trades,

@@ -114,12 +114,13 @@ class History(Stateful):
         return 1
 
     def _cvd_before(self, index: int, open_ms: int) -> int:
-        """The CVD with which a held candle that nothing was known of starts: its day's, at the candle before it."""
-        for at in reversed(self.indices(index)):
-            values = self.held.read(at)
+        """The CVD with which a candle that nothing was held of begins: by its neighbours of the same day."""
+        day = [values for values in self.candles(index) if values[OPEN_MS] // DAY == open_ms // DAY]
+        for values in reversed(day):
             if values[OPEN_MS] < open_ms:
-                return values[CVD] if values[OPEN_MS] // DAY == open_ms // DAY else 0
-        # None is held: what the day has traded, less what came after.
+                return values[CVD]
+        for values in day:
+            return values[CVD] - 2 * values[PART + flow.BUY_VOLUME] + values[PART + flow.VOLUME]
         return 0
 
     def shift_cvd(self, event_ms: int, signed: int) -> None:
