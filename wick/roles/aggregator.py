@@ -52,6 +52,7 @@ class Aggregator(Role):
         self.lag_ms = 0
         self._waiting = 0  # ticks in inboxes
         self._breathed_ns = 0
+        self._ending = False
 
     # ------------------------------------------------------------------ life
 
@@ -80,10 +81,17 @@ class Aggregator(Role):
         return {"pairs": len(pairs), "lag_ms": self.lag_ms, "waiting": self._waiting, **sums}
 
     def _breathe(self) -> None:
-        """Let the hub's other greenlets run, where this one has run for a while."""
-        if steady_ns() - self._breathed_ns > BREATH_NS:
+        """Let the hub's other greenlets run, where this one has run for a while.
+
+        Who is told to end meanwhile does so when what it is about is done: half a message taken is half one lost.
+        """
+        if self._ending or steady_ns() - self._breathed_ns <= BREATH_NS:
+            return
+        try:
             give_way()
-            self._breathed_ns = steady_ns()
+        except gevent.GreenletExit:
+            self._ending = True
+        self._breathed_ns = steady_ns()
 
     # ------------------------------------------------------------------ ticks
 
@@ -184,7 +192,7 @@ class Aggregator(Role):
         """
         every_ns = self.settings["aggregator.flush_ms"] * MS
         due_ns = steady_ns()
-        while True:
+        while not self._ending:
             due_ns = max(due_ns + every_ns, steady_ns())
             gevent.sleep(max((due_ns - steady_ns()) / 1e9, 1e-6))
             self._breathed_ns = steady_ns()
