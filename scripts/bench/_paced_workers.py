@@ -1,5 +1,6 @@
-"""The workers of ticks_paced.py that are not wick's own: `python _paced_workers.py instrumented | reading | naive ...`.
+"""The workers of ticks_paced.py that are not wick's own: `python _paced_workers.py silent | instrumented | ...`.
 
+`silent` is the aggregator, which publishes nothing but its stats.
 `instrumented` is the aggregator, whose stats also say how long its actors' drains took. `reading` takes messages from
 the socket, as the aggregator does, and drops them: what the wake-ups cost alone. `naive` is what one writes
 first: a green socket that brings a msgpack map a tick, a queue and a greenlet a pair, twelve candle objects.
@@ -32,6 +33,11 @@ from wick.roles.aggregator import Aggregator
 from wick.roles.base import run_role
 
 
+class Silent(Aggregator):
+    def _flush(self) -> None:
+        """Nothing is made, nothing is sent."""
+
+
 class Instrumented(Aggregator):
     """The gauges `actor_ns` and `drains`: time within Actor._drain since the start, and how many there were."""
 
@@ -52,6 +58,10 @@ def instrumented(arguments: list[str]) -> int:
 
     Actor._drain = drain  # type: ignore[method-assign]
     return run_role(Instrumented, arguments)
+
+
+def silent(arguments: list[str]) -> int:
+    return run_role(Silent, arguments)
 
 
 class NaiveActor:
@@ -99,4 +109,5 @@ def naive(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit({"instrumented": instrumented, "reading": reading, "naive": naive}[sys.argv[1]](sys.argv[2:]))
+    workers = {"silent": silent, "instrumented": instrumented, "reading": reading, "naive": naive}
+    sys.exit(workers[sys.argv[1]](sys.argv[2:]))
