@@ -26,8 +26,10 @@ def parts_of(trades, large_from):
 
 def columns_of(trades, large_from, first_id=0):
     price, size, buy, count = (np.array(column, np.int64) for column in zip(*trades, strict=True))
-    ids = np.arange(first_id, first_id + len(trades))
-    return flow.of_columns(ids, price, size, buy, count, large_from)
+    table = np.zeros((8, len(trades)), np.int64)
+    table[1:5] = np.arange(first_id, first_id + len(trades)), price, size, count
+    table[7] = buy << 24
+    return flow.of_columns(table, large_from)
 
 
 def grouped(parts, chance):

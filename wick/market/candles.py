@@ -38,7 +38,7 @@ from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
-COLUMNS_FROM = 80  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
+COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
 
 (
     LAST_PRICE, LAST_ID, LAST_TIME, VOLUME, QUOTE_VOLUME, COUNT, BUY_VOLUME, BUY_QUOTE_VOLUME,
@@ -224,7 +224,7 @@ class PairCandles(Stateful):
         """Runs of trades that are alike in columns, the odd ones between them by the loop."""
         table = flow.columns(buffer)
         ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
-        alike = bool(((table[7] & _NOT_BUY) == ours).all())
+        alike = not int(_either(table[7] ^ ours)) & _NOT_BUY
         if not alike:
             table, alike = self._made_alike(table, buffer)
         at, n = 0, table.shape[1]
@@ -275,11 +275,11 @@ class PairCandles(Stateful):
         fits = (table[1, at:] - _COUNTING.upto(n)) == self.ids.next
         if not (_least(times) >= from_ns and _most(times) < to_ns):
             fits &= (times >= from_ns) & (times < to_ns)
-        return n if fits.all() else int(fits.argmin())
+        return n if _all(fits) else int(fits.argmin())
 
     def _extend(self, table: flow.Column) -> bool:
         """Put a run of next trades to the segment; false where its numbers are too large for columns."""
-        part = flow.of_columns(table[1], table[2], table[3], table[7] >> 24, table[4], self._large_from)
+        part = flow.of_columns(table, self._large_from)
         if part is None:
             return False
         segment = self._segment
@@ -635,7 +635,7 @@ class _Counting:
 
 
 _COUNTING = _Counting()
-_least, _most = np.minimum.reduce, np.maximum.reduce
+_least, _most, _all, _either = np.minimum.reduce, np.maximum.reduce, np.logical_and.reduce, np.bitwise_or.reduce
 _POW10 = np.array([10**n for n in range(19)])
 _BUY = 1 << 24  # in the small fields of a record, read as one integer
 _NOT_BUY = ~_BUY

@@ -106,27 +106,24 @@ def merge(a: Part, b: Part) -> Part:
 _most, _least, _sum, _running = np.maximum.reduce, np.minimum.reduce, np.add.reduce, np.add.accumulate
 
 
-def of_columns(ids: Column, price: Column, size: Column, buy: Column, count: Column, large_from: int) -> Part | None:
-    """The part of trades in columns, in their order (`buy` is 0 or 1). None where 64 bits might not hold a sum."""
+def of_columns(table: Column, large_from: int) -> Part | None:
+    """The part of trades in `columns`, alike and in their order. None where 64 bits might not hold a sum."""
+    ids, price, size, count = table[1], table[2], table[3], table[4]
     n = len(ids)
-    highest, lowest, largest = int(_most(price)), int(_least(price)), int(_most(size))
-    if (
-        lowest <= 0
-        or highest >= EXACT_FLOAT
-        or highest * largest * n > INT64
-        or n >= 1 << 16
-        or int(_most(count)) * n > INT64
-    ):
+    highest, largest, most = _most(table[2:5], 1).tolist()
+    lowest = int(_least(price))
+    if lowest <= 0 or highest >= EXACT_FLOAT or n >= 1 << 16 or max(highest * largest, most) * n > INT64:
         return None
+    buy = table[7] >> 24
     turnover, bought = price * size, size * buy
-    signed = 2 * bought - size
-    running = _running(signed)
+    signed = bought + bought
+    signed -= size
     rv = kyle = 0
     first, last = int(price[0]), int(price[-1])
     if highest != lowest:
-        change = price[1:] - price[:-1]
-        kyle = int(change @ signed[1:])
-        rv = _squared_returns(price, change)
+        kyle = int((price[1:] - price[:-1]) @ signed[1:])
+        rv = _squared_returns(price)
+    running = _running(signed)
     squares = int(size @ size) if largest * largest * n <= INT64 else sum([one * one for one in size.tolist()])
     large = large_buy = 0
     if highest * largest >= large_from:
@@ -139,19 +136,27 @@ def of_columns(ids: Column, price: Column, size: Column, buy: Column, count: Col
     ]  # fmt: skip
 
 
-def _squared_returns(price: Column, change: Column) -> int:
-    r = change / (price[1:] + price[:-1])
-    s = r * r
+def _squared_returns(price: Column) -> int:
+    exact = price.astype(np.float64)
+    after, before = exact[1:], exact[:-1]
+    s = after - before
+    s /= after + before
+    s *= s
     rv = 0
     if _most(s) >= SMALL:
         for index in np.flatnonzero(s >= SMALL).tolist():
             rv += squared_return(int(price[index]), int(price[index + 1]))
         s = s[s < SMALL]
     # The same series, times a power of two, which changes no digit of it.
-    scaled = s * (_FIRST_HIGH + s * (_SECOND_HIGH + s * _THIRD_HIGH))
+    scaled = s * _THIRD_HIGH
+    scaled += _SECOND_HIGH
+    scaled *= s
+    scaled += _FIRST_HIGH
+    scaled *= s
     high = scaled.astype(np.int64)
-    low = ((scaled - high) * _LOW_UNIT).astype(np.int64)
-    return rv + (int(_sum(high)) << _LOW_BITS) + int(_sum(low))
+    scaled -= high
+    scaled *= _LOW_UNIT
+    return rv + (int(_sum(high)) << _LOW_BITS) + int(_sum(scaled.astype(np.int64)))
 
 
 # ---------------------------------------------------------------------- runs with holes

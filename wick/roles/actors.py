@@ -14,7 +14,7 @@ from wick.market.trades import RECORD_STRUCT
 from wick.stream.shard import PairState, Shard
 
 BEAT_MS = 1_000  # the clock moves candles at each whole second, and a grace after it: by the batches, whatever ran when
-MOST_WAITING = 131_072  # ticks in inboxes, 8 MB, at which the actors run before more is read
+MOST_WAITING = 262_144  # ticks in inboxes, 16 MB, at which the actors run before more is read
 _SIZE = RECORD_STRUCT.size
 
 
