@@ -12,7 +12,6 @@ the rounds counts. What wick remembers of decimals comes from the messages befor
 appends a JSON line to scripts/bench/results.jsonl.
 """
 
-import argparse
 import gc
 import gzip
 import json
@@ -21,11 +20,9 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
-from candles_offline import RECORDINGS, RESULTS, git, machine
+import _common as common
 from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -49,7 +46,7 @@ TARGETS = {"recorded trades": 300_000, "generated, 300 symbols": 300_000}
 
 def recorded() -> list[bytes]:
     messages = []
-    for path in sorted(RECORDINGS.glob("*.gz")):
+    for path in sorted(common.RECORDINGS.glob("*.gz")):
         with gzip.open(path) as file:
             messages += [line.rstrip(b"\n").partition(b" ")[2] for line in file]
     return messages
@@ -163,9 +160,9 @@ def best_of(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=25)
-    args = parser.parse_args()
+    args = common.parser(__doc__, rounds=25).parse_args()
+    rounds = 2 if args.quick else args.rounds
+    common.pin()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)  # as the feed does; for everybody here
 
@@ -177,38 +174,31 @@ def main() -> None:
         "generated, 300 symbols": generated(5 * MESSAGES),
     }
     results: dict[str, dict[str, float]] = {}
-    print(f"{'messages':24}{'how':>14}{'a second':>12}{'us each':>9}{'times naive':>13}  target")
+    print(f"{'messages':24}{'how':>14}{'a second':>12}{'us each':>9}{'times naive':>13}")
     for title, stream in inputs.items():
         if not stream:
-            print(f"{title:24}{'no recordings in ' + str(RECORDINGS)}")
+            print(f"{title:24}{'no recordings in ' + str(common.RECORDINGS)}")
             continue
         before, messages = stream[:-MESSAGES], stream[-MESSAGES:]
         symbols = sorted({event.symbol for one in VENUE.take(messages) if isinstance(event := one, Trade | Quote)})
         contenders = {"naive": naive, "one by one": one_by_one, "wick": feed_way(symbols)}
-        best = best_of(args.rounds, contenders, messages, before)
+        best = best_of(rounds, contenders, messages, before)
         results[title] = {name: round(len(messages) / seconds) for name, seconds in best.items()}
         for name, seconds in best.items():
-            rate, target = len(messages) / seconds, TARGETS.get(title, 0) if name == "wick" else 0
-            said = f"{target:,}: {'met' if rate >= target else 'MISSED'}" if target else ""
             each, ratio = seconds / len(messages) * 1e6, best["naive"] / seconds
-            print(f"{title:24}{name:>14}{rate:12,.0f}{each:9.2f}{ratio:13.1f}  {said}".rstrip())
+            print(f"{title:24}{name:>14}{len(messages) / seconds:12,.0f}{each:9.2f}{ratio:13.1f}")
     reads = frames_of(inputs["generated, 300 symbols"][:MESSAGES])
-    best = best_of(args.rounds, {"websockets": by_protocol, "wick": by_inbox}, reads)
+    best = best_of(rounds, {"websockets": by_protocol, "wick": by_inbox}, reads)
     results["websocket frames"] = {name: round(MESSAGES / seconds) for name, seconds in best.items()}
     for name, seconds in best.items():
         print(f"{'websocket frames':24}{name:>14}{MESSAGES / seconds:12,.0f}{seconds / MESSAGES * 1e6:9.2f}")
 
-    record = {
-        "bench": "feed_parse",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else ""),
-        "machine": machine(),
-        "messages": MESSAGES,
-        "rounds": args.rounds,
-        "a_second": results,
-    }
-    with Path(RESULTS).open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    targets = [
+        common.Target(f"{title} a second", results[title]["wick"], TARGETS[title], at_least=True)
+        for title in results
+        if title in TARGETS
+    ]
+    common.finish("feed_parse", args, {"messages": MESSAGES, "rounds": rounds, "a_second": results}, targets)
 
 
 if __name__ == "__main__":
