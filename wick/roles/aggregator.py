@@ -43,7 +43,8 @@ class Aggregator(Role):
         super().__init__(settings, index)
         self.owned = frozenset(shards_of(index, settings["aggregator.workers"]))
         epoch = now_ns() // MS
-        rules = {venue: _rules(settings, venue) for venue in exchanges.ids()}
+        self.venues = exchanges.ids()
+        rules = {venue: _rules(settings, venue) for venue in self.venues}
         self.shards = {number: Shard(number, epoch, rules) for number in sorted(self.owned)}
         self.streams: dict[tuple[int, str], Stream] = {}  # by (shard, venue)
         self.log_dir = Path(self.data_dir) / "ticklog" if settings["ticklog.enabled"] else None
@@ -100,6 +101,8 @@ class Aggregator(Role):
             header = TickHeader.unpack(frames[0])
             if len(frames) != 2 or not self.owned.issuperset([part[0] for part in header.parts]):
                 raise WireError(f"{len(frames)} frames with shards that are not this worker's")
+            if header.venue not in self.venues:
+                raise WireError(f"the venue {header.venue!r} is not one of {', '.join(self.venues)}")
             records(frames[1], header)
         except WireError as error:
             self.stats.add("bad_batches")
@@ -160,7 +163,7 @@ class Aggregator(Role):
         self.stats.state = "replaying"
         started = steady_ns()
         for header, data in ticklog.read(self.log_dir, self.owned):
-            if header.venue in exchanges.ids():
+            if header.venue in self.venues:
                 for part, some in header.pieces(data):
                     self._take(self._stream(part[0], header.venue), header, part, some)
         self._turn()
