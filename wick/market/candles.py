@@ -23,21 +23,21 @@ from typing import Any, Final
 import numpy as np
 
 from wick.market import flow, held
-from wick.market.flow import RV_UNIT, SMALL, Chain, Part, squared_return
+from wick.market.cascade import Cascade, restated
+from wick.market.flow import RV_UNIT, SMALL, Part, squared_return
 from wick.market.flow import SECOND_TERM as _2
 from wick.market.flow import THIRD_TERM as _3
 from wick.market.held import FLAGS, Values
-from wick.market.history import History
+from wick.market.history import FIRST_DAILY, History
 from wick.market.ids import TradeIds
-from wick.market.intervals import DAY, INTERVALS, NAMES, Interval, bounds
+from wick.market.intervals import INTERVALS, NAMES, Interval
 from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
-from wick.market.schema import CLOSED, EMPTY, HEAD, HEAD_FIELDS, LIVE, PARTIAL, REVISED, Row, rescale
+from wick.market.schema import CLOSED, HEAD, HEAD_FIELDS, LIVE_FIELDS, Row, rescale
 from wick.market.state import Stateful
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
-MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
 COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
 
 (
@@ -45,11 +45,7 @@ COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the lo
     BID, BID_QUANTITY, ASK, ASK_QUANTITY, PRICE_DECIMALS, QUANTITY_DECIMALS, DAY_OPEN,
 ) = range(len(HEAD))  # fmt: skip
 TOTALS: Final = slice(VOLUME, BUY_QUOTE_VOLUME + 1)
-L_OPEN_TIME, L_OPEN, L_HIGH, L_LOW, L_VOLUME0 = range(5)
-L_FLAGS = len(LIVE) - 1
-# Of each interval, the number of that which it is put together from; those come before it.
-_PIECES: Final = tuple(NAMES.index(interval.parts) if interval.parts else -1 for interval in INTERVALS)
-_DAY: Final = NAMES.index("1d")
+L_OPEN = LIVE_FIELDS.index("open")
 
 assert HEAD_FIELDS[DAY_OPEN] == "day_open"
 
@@ -69,10 +65,10 @@ class PairCandles(Stateful):
     """
 
     STATE = (
-        "head", "ids", "history", "moved", "_published_live", "_counters", "_segment", "_chains", "_opens", "_closes",
-        "_openings", "_before", "_last_ns", "_from_ns", "_to_ns", "_large_from", "_day", "_day_delta", "_unseen",
+        "head", "ids", "history", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns", "_from_ns",
+        "_to_ns", "_large_from", "_unseen",
     )  # fmt: skip
-    GIVEN = ("venue", "symbol", "intervals", "lockstep", "flat", "since_ms", "large_notional", "before_roll")
+    GIVEN = ("venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll")
 
     def __init__(
         self,
@@ -90,24 +86,18 @@ class PairCandles(Stateful):
         self.venue, self.symbol, self.intervals = venue, symbol, tuple(intervals)
         self.lockstep = lockstep or Lockstep(grace_ms, history)
         self.lockstep.pairs.append(self)
-        self.flat, self.since_ms, self.large_notional = empty == "flat", since_ms, large_notional
+        self.since_ms, self.large_notional = since_ms, large_notional
         self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
         self.head: list[int] = [0] * len(HEAD)
         self.ids = TradeIds()
         self.history = History(self.lockstep, self.ids, since_ms, intervals)
-        self._published_live: list[list[int]] = [[0] * len(LIVE) for _ in INTERVALS]
+        self._cascade = Cascade(self.ids, self.history, empty == "flat", since_ms)
         self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
         self._segment: Part = []  # trades since the shortest candle opened, or since the last hole
-        self._chains: list[Chain] = [[] for _ in INTERVALS]  # of each candle what its pieces no longer have
-        self._opens = [0] * len(INTERVALS)  # of the live candles (ms)
-        self._closes = [0] * len(INTERVALS)
-        self._openings = [[0] * 5 for _ in INTERVALS]  # running totals at each opening
         self._before = [0] * 5  # running totals before the segment
         self._last_ns = 0
         self._from_ns = self._to_ns = 0  # where a trade of the segment can be; nowhere while it is empty
         self._large_from = 0
-        self._day = 0  # days since 1970 of the live candles, and the delta of all trades before it
-        self._day_delta = 0
         self.moved = True  # whether live candles may have changed in more than their totals
         self._unseen = False  # an outage that the next boundary has to take into account
         self._adopt(0, 0)
@@ -334,7 +324,7 @@ class PairCandles(Stateful):
     @property
     def boundary_ms(self) -> int:
         """Where the shortest live candle ends."""
-        return self._closes[0] if self.ids.next >= 0 else NEVER
+        return self._cascade.closes[0] if self.ids.next >= 0 else NEVER
 
     @property
     def counters(self) -> dict[str, int]:
@@ -360,8 +350,10 @@ class PairCandles(Stateful):
         head[LAST_TIME] = self._last_ns // MS
         if self.moved:
             self.moved = False
-            self._derive()
-        return [head, *self._published_live]
+            if self.ids.next >= 0:
+                self._cascade.derive(segment, head[LAST_PRICE])
+                head[DAY_OPEN] = self._cascade.live[FIRST_DAILY][L_OPEN]
+        return [head, *self._cascade.live]
 
     def drain_closed(self) -> list[tuple[str, Row]]:
         """Rows closed or revised since the last call, in the order in which that happened."""
@@ -394,53 +386,16 @@ class PairCandles(Stateful):
     def _row(self, values: Values) -> Row:
         return held.published(values, self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS])
 
-    def _chain(self, index: int) -> Chain:
-        """All of a live candle: what its pieces no longer have, then theirs, down to the segment."""
-        piece = _PIECES[index]
-        below = self._chain(piece) if piece >= 0 else [self._segment] if self._segment else []
-        return flow.join(self._chains[index], below, self.ids.is_open)
-
     def _live_values(self, index: int) -> Values:
-        return self._values(index, self._chain(index), self._delta())
-
-    def _values(self, index: int, chain: Chain, delta: int) -> Values:
-        """A candle that is live, as it is held. `delta`: of all trades so far."""
-        open_ms, price = self._opens[index], self.head[LAST_PRICE]
-        part = flow.whole(chain) if chain else held.flat(price)
-        flags = held.partial(open_ms, self.since_ms) | (0 if chain else EMPTY)
-        if index >= _DAY:
-            cvd, anchor_ms = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME], open_ms
-        else:
-            cvd, anchor_ms = delta - self._day_delta, open_ms // DAY * DAY
-        return [open_ms, self._closes[index], 0, flags, cvd, max(anchor_ms, self.since_ms), *part]
+        chain = self._cascade.chain(index, self._segment)
+        price = self._segment[flow.CLOSE] if self._segment else self.head[LAST_PRICE]
+        return self._cascade.values(index, chain, self._delta(), price)
 
     def _delta(self) -> int:
         """Taker buys minus sells, of all trades so far."""
         segment = self._segment
         inside = 2 * segment[flow.BUY_VOLUME] - segment[flow.VOLUME] if segment else 0
         return inside + 2 * self._before[3] - self._before[0]
-
-    def _derive(self) -> None:
-        """Bring the published live candles up to date."""
-        if self.ids.next < 0:
-            return
-        price = self.head[LAST_PRICE]
-        prices: list[tuple[int, int, int] | None] = []  # open, high, low; None while nothing was traded
-        for index, piece in enumerate(_PIECES):
-            segment = self._segment
-            if piece >= 0:
-                now = prices[piece]
-            else:
-                now = (segment[flow.OPEN], segment[flow.HIGH], segment[flow.LOW]) if segment else None
-            for part in self._chains[index][::-1]:
-                opened, high, low = part[flow.OPEN], part[flow.HIGH], part[flow.LOW]
-                now = (opened, max(high, now[1]), min(low, now[2])) if now else (opened, high, low)
-            prices.append(now)
-            opened, high, low = now or (price, price, price)
-            open_ms = self._opens[index]
-            flags = (0 if now else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0)
-            self._published_live[index][:] = (open_ms, opened, high, low, *self._openings[index], flags)
-        self.head[DAY_OPEN] = self._published_live[_DAY][L_OPEN]
 
     # ------------------------------------------------------------------ trades that are not simply the next
 
@@ -460,23 +415,24 @@ class PairCandles(Stateful):
         head = self.head
         price *= POW10[head[PRICE_DECIMALS] - price_decimals]
         size *= POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
-        if event_ns >= self._closes[0] * MS:
+        cascade = self._cascade
+        if event_ns >= cascade.closes[0] * MS:
             self._roll(event_ns // MS)
         part = flow.of_trade(trade_id, price, size, buy, count, self._large_from)
         if newest:
             head[LAST_PRICE] = price
             self._last_ns = event_ns
         self.moved = True
-        open_ns = self._opens[0] * MS
+        open_ns = cascade.opens[0] * MS
         if not newest or event_ns < open_ns:
-            self._place(event_ns, part, newest)
+            self._place(event_ns, part)
         elif not self._segment:
-            self._segment, self._from_ns, self._to_ns = part, open_ns, self._closes[0] * MS
+            self._segment, self._from_ns, self._to_ns = part, open_ns, cascade.closes[0] * MS
         elif is_next:
             self._segment = flow.merge(self._segment, part)
         else:
             self._shift(self._segment)
-            self._chains[0] = [*self._chains[0], self._segment]
+            cascade.chains[0] = [*cascade.chains[0], self._segment]
             self._segment = part
         return 1
 
@@ -484,99 +440,47 @@ class PairCandles(Stateful):
         """A part leaves the segment: the running totals take it in."""
         self._before = [total + more for total, more in zip(self._before, part[flow.SUMS], strict=True)]
 
-    def _place(self, event_ns: int, part: Part, newest: bool) -> None:
-        """Put a trade that is not the newest, or older than the live candle, into every candle that contains it."""
+    def _place(self, event_ns: int, part: Part) -> None:
+        """Put a trade that is not the newest, or older than the shortest live candle, into every candle of its time."""
+        event_ms, cascade = event_ns // MS, self._cascade
         self._counters["late"] += 1
-        event_ms = event_ns // MS
-        sums, signed = part[flow.SUMS], part[flow.FIRST_SIGNED]
-        is_open = self.ids.is_open
-        if event_ms // DAY < self._day:
-            self._day_delta += signed
-        revised = lost = False
-        in_segment = False
-        for index, open_ms in enumerate(self._opens):
-            piece = _PIECES[index]
-            if event_ms < open_ms:
-                self._openings[index] = [total + more for total, more in zip(self._openings[index], sums, strict=True)]
-                if self.history.wanted[index]:
-                    outcome = self.history.place(index, event_ms, part)
-                    revised |= outcome == REVISED
-                    lost |= outcome == 0
-            elif piece < 0:
-                chain = flow.insert([*self._chains[0], *([self._segment] if self._segment else [])], part, is_open)
-                before = self._segment[flow.SUMS] if self._segment else [0] * 5
-                *self._chains[0], self._segment = chain
-                self._from_ns, self._to_ns = open_ms * MS, self._closes[0] * MS
-                inside = self._segment[flow.SUMS]
-                self._before = [
-                    total + was + more - now
-                    for total, was, more, now in zip(self._before, before, sums, inside, strict=True)
-                ]
-                in_segment = True
-            elif event_ms < self._opens[piece]:
-                self._chains[index] = flow.insert(self._chains[index], part, is_open)
-        if not in_segment:
+        if event_ms < cascade.opens[0]:
+            revised, lost = cascade.place(event_ms, part)
+            self._counters["revised"] += revised
+            self._counters["too_late"] += lost
             self._shift(part)
-        self.history.shift_cvd(event_ms, signed)
-        self._counters["revised"] += revised
-        self._counters["too_late"] += lost
+        else:
+            was = self._segment
+            *cascade.chains[0], self._segment = flow.insert(
+                [*cascade.chains[0], *([was] if was else [])], part, self.ids.is_open
+            )
+            self._from_ns, self._to_ns = cascade.opens[0] * MS, cascade.closes[0] * MS
+            # The totals before the segment: all that there is, less what it has now.
+            self._shift(part)
+            if was:
+                self._shift(was)
+            inside = self._segment[flow.SUMS]
+            self._before = [total - some for total, some in zip(self._before, inside, strict=True)]
+        self.history.shift_cvd(event_ms, part[flow.FIRST_SIGNED])
 
     # ------------------------------------------------------------------ boundaries
 
     def reach(self, clock_ms: int) -> None:
         """The clock is at `clock_ms`: boundaries that it passed roll."""
-        if self.ids.next >= 0 and clock_ms >= self._closes[0]:
+        if self.ids.next >= 0 and clock_ms >= self._cascade.closes[0]:
             self._roll(clock_ms)
 
     def _roll(self, now_ms: int) -> None:
-        """Open the candles that hold `now_ms`; those that end before it become pending, and part of longer ones."""
+        """Open the candles that hold `now_ms`; those that end before it become pending."""
         if self.before_roll is not None:
             self.before_roll()
-        flat = self.flat and not self._unseen
-        self._unseen = False
-        delta, is_open = self._delta(), self.ids.is_open
-        segment, chains, closes = self._segment, self._chains, self._closes
+        segment, delta = self._segment, self._delta()
         if segment:
             self._shift(segment)
             self.head[LAST_PRICE] = segment[flow.CLOSE]
-        totals, ended = list(self._before), {-1: [segment] if segment else []}
-        wanted, (new_opens, new_closes) = self.history.wanted, bounds(now_ms)
-        for index, piece in enumerate(_PIECES):
-            close_ms = closes[index]
-            below = ended.get(piece)
-            if now_ms < close_ms:
-                if below:
-                    chains[index] = flow.join(chains[index], below, is_open)
-                continue
-            chain = flow.join(chains[index], below or [], is_open)
-            open_ms = new_opens[index]
-            if close_ms and wanted[index]:
-                if chain or flat:
-                    self.history.hold(index, self._values(index, chain, delta), chain)
-                if flat and close_ms < open_ms:
-                    self._hold_flat(index, close_ms, open_ms, delta)
-            ended[index] = chain
-            chains[index] = []
-            self._opens[index], closes[index], self._openings[index] = open_ms, new_closes[index], totals
-        self._segment = []
-        self._from_ns = self._to_ns = 0
-        self.moved = True
-        if now_ms // DAY != self._day:
-            self._day, self._day_delta = now_ms // DAY, delta
-
-    def _hold_flat(self, index: int, from_ms: int, to_ms: int, delta: int) -> None:
-        """Flat candles for the quiet periods of `[from_ms, to_ms)`; none where it is absurdly long."""
-        interval = INTERVALS[index]
-        if (to_ms - from_ms) // (interval.close_ms(from_ms) - from_ms) > MAX_FLAT_RUN:
-            return
-        part = held.flat(self.head[LAST_PRICE])
-        while from_ms < to_ms:
-            close_ms = interval.close_ms(from_ms)
-            anchor_ms = from_ms if index >= _DAY else from_ms // DAY * DAY
-            cvd = delta - self._day_delta if index < _DAY and from_ms // DAY == self._day else 0
-            flags = EMPTY | held.partial(from_ms, self.since_ms)
-            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, max(anchor_ms, self.since_ms), *part], [])
-            from_ms = close_ms
+        self._cascade.roll(now_ms, segment, self._before, delta, self.head[LAST_PRICE], not self._unseen)
+        self._segment, self._from_ns, self._to_ns = [], 0, 0
+        self._unseen, self.moved = False, True
 
     def correct(self) -> None:
         """Issue what late trades, and news of missing ones, have changed in closed candles."""
@@ -607,17 +511,13 @@ class PairCandles(Stateful):
 
     def _restate(self, more_price: int, more_size: int) -> None:
         head = self.head
-        both, size = 10 ** (more_price + more_size), 10**more_size
-        of_totals = (size, both, 1, size, both)
         rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
         head[QUANTITY_DECIMALS] += more_size
         if self._segment:
             self._segment = flow.rescale(self._segment, more_price, more_size)
-        self._chains = [[flow.rescale(part, more_price, more_size) for part in chain] for chain in self._chains]
-        self._before = [total * factor for total, factor in zip(self._before, of_totals, strict=True)]
-        self._openings = [[t * factor for t, factor in zip(one, of_totals, strict=True)] for one in self._openings]
-        self._day_delta *= size
+        self._before = restated(self._before, more_price, more_size)
+        self._cascade.restate(more_price, more_size)
         self.moved = True
         self.history.restate(more_price, more_size, (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS]))
 
