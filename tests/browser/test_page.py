@@ -218,6 +218,8 @@ def test_a_token_in_the_pages_address_opens_api_and_socket(open_page: OpenPage, 
     page.wait_for("wick.connected && wick.loaded && wick.candles.length")
     running_wick.kill("front-1")
     page.wait_for("!wick.connected")
+    page.open("about:blank")  # before it tries again
+    page.wait_for("location.href === 'about:blank'")
     page.errors.clear()  # the refused connections since then
 
 
