@@ -10,10 +10,10 @@ from typing import Final
 from wick.market import flow, held
 from wick.market.flow import Chain, Part
 from wick.market.held import Values
-from wick.market.history import FIRST_DAILY, History
+from wick.market.history import FIRST_DAILY, History, cvd_anchor_ms
 from wick.market.ids import TradeIds
 from wick.market.intervals import DAY, INTERVALS, NAMES, bounds
-from wick.market.schema import EMPTY, LIVE, PARTIAL, REVISED
+from wick.market.schema import EMPTY, LIVE, REVISED
 from wick.market.state import Stateful
 
 MAX_FLAT_RUN = 100_000  # flat candles that one step of the clock makes: 17 days of 15 s; a longer silence is an outage
@@ -48,11 +48,9 @@ class Cascade(Stateful):
         open_ms = self.opens[index]
         part = flow.whole(chain) if chain else held.flat(price)
         flags = held.partial(open_ms, self.since_ms) | (0 if chain else EMPTY)
-        if index >= FIRST_DAILY:
-            cvd, anchor_ms = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME], open_ms
-        else:
-            cvd, anchor_ms = delta - self.day_delta, open_ms // DAY * DAY
-        return [open_ms, self.closes[index], 0, flags, cvd, max(anchor_ms, self.since_ms), *part]
+        is_daily = index >= FIRST_DAILY
+        cvd = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME] if is_daily else delta - self.day_delta
+        return [open_ms, self.closes[index], 0, flags, cvd, cvd_anchor_ms(index, open_ms, self.since_ms), *part]
 
     def derive(self, segment: Part, price: int) -> None:
         """Bring the published live candles up to date."""
@@ -68,7 +66,7 @@ class Cascade(Stateful):
             prices.append(now)
             opened, high, low = now or (price, price, price)
             open_ms = self.opens[index]
-            flags = (0 if now else EMPTY) | (PARTIAL if open_ms < self.since_ms else 0)
+            flags = (0 if now else EMPTY) | held.partial(open_ms, self.since_ms)
             self.live[index][:] = (open_ms, opened, high, low, *self.openings[index], flags)
 
     def place(self, event_ms: int, part: Part) -> tuple[bool, bool]:
@@ -131,10 +129,10 @@ class Cascade(Stateful):
         part = held.flat(price)
         while from_ms < to_ms:
             close_ms = interval.close_ms(from_ms)
-            anchor_ms = from_ms if index >= FIRST_DAILY else from_ms // DAY * DAY
+            anchor_ms = cvd_anchor_ms(index, from_ms, self.since_ms)
             cvd = delta - self.day_delta if index < FIRST_DAILY and from_ms // DAY == self.day else 0
             flags = EMPTY | held.partial(from_ms, self.since_ms)
-            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, max(anchor_ms, self.since_ms), *part], [])
+            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [])
             from_ms = close_ms
 
     def restate(self, more_price: int, more_size: int) -> None:

@@ -19,6 +19,11 @@ MS = 1_000_000  # nanoseconds
 FIRST_DAILY = NAMES.index("1d")  # from here on an interval's CVD is its own delta
 
 
+def cvd_anchor_ms(index: int, open_ms: int, since_ms: int) -> int:
+    """From when the CVD of an interval's candle counts, where the pair has been listened to from `since_ms` on."""
+    return max(open_ms if index >= FIRST_DAILY else open_ms // DAY * DAY, since_ms)
+
+
 class Columns(Protocol):
     """What a pair needs of those that close together with it (`lockstep`)."""
 
@@ -88,7 +93,7 @@ class History(Stateful):
             if open_ms <= self._forgotten[index]:
                 return 0
             flags = partial(open_ms, self.since_ms)
-            anchor_ms = max(open_ms if index >= FIRST_DAILY else open_ms // DAY * DAY, self.since_ms)
+            anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
             cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
             close_ms = interval.close_ms(open_ms)
             self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])

@@ -34,8 +34,6 @@ __all__ = [
 ]  # fmt: skip
 
 Records = NDArray[np.void]
-Row = list[int]
-TradeRow = tuple[int, int, int, int, int, int, bool, int]
 
 _RECORD = Struct("<7q4BI")
 assert _RECORD.size == RECORD.itemsize
