@@ -1,0 +1,246 @@
+"""The metric state of all streams of one interval, a column each, and how it goes on. Pure.
+
+A stream keeps its newest candles in rings, and the state of what is recursive. Beside that are older copies of the
+state, taken every few candles: when a candle is corrected, the stream goes back to the copy before it and takes all
+candles since again. So what comes after a correction is, bit for bit, what it would have been without the mistake.
+
+A stream's values never depend on which others are taken with it, nor on how many.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.metrics import patterns
+from wick.metrics.registry import PRICE, PURE, SIZE, Column
+from wick.metrics.ring import Counts, Index, Ring
+from wick.metrics.table import FIELDS, METRICS
+from wick.metrics.window import FLOW_ROWS, ROWS, SHORT_ROWS, Window
+
+Patterns = NDArray[np.int8]
+
+# A candle as it is taken, in ticks and lots; `delta`: taker buy - taker sell volume.
+TIME, OPEN, HIGH, LOW, CLOSE, TURNOVER, VOLUME, DELTA = range(8)
+TAKEN: Final = 8
+
+_COPIES = 4
+_GROW = 64  # columns at a time: a doubling would leave up to half of each ring unused
+_ONE_BY_ONE = 20  # streams up to which patterns are found for one after the other (scripts/bench/patterns.py)
+_STATE: Final = tuple(scale for one in METRICS for scale in one.state)
+_DEFINED_FROM = np.array([field.n for field in FIELDS])[:, None]
+_ALL_DEFINED = int(_DEFINED_FROM.max())
+_TENS = np.array([10.0**power for power in range(40)])
+_GK = 2.0 * float(np.log(2.0)) - 1.0
+_OF_PRICE = np.array([field.scale == PRICE for field in FIELDS]).nonzero()[0]
+_OF_SIZE = np.array([field.scale == SIZE for field in FIELDS]).nonzero()[0]
+
+assert {field.scale for field in FIELDS} <= {PRICE, SIZE, PURE}
+
+
+class Bank:
+    """`depth`: how many of a stream's newest candles can still be corrected."""
+
+    def __init__(self, depth: int) -> None:
+        self.every = -(-depth // (_COPIES - 1))  # a copy is at most so many candles older than the next
+        older = _COPIES * self.every
+        self.prices = Ring((PRICE, PRICE, PRICE), ROWS, ROWS + older)  # high, low, close
+        # open, turnover, log return, range variance, time
+        self.others = Ring((PRICE, (1, 1), PURE, PURE, PURE), SHORT_ROWS, SHORT_ROWS + older)
+        self.flow = Ring((SIZE, SIZE), FLOW_ROWS, FLOW_ROWS + older)
+        self.state: Column = np.zeros((1 + _COPIES, len(_STATE), 0))  # now, then the copies, newest first
+        self.count: Counts = np.zeros(0, np.int64)
+        self.decimals: Counts = np.zeros((2, 0), np.int64)
+
+    @property
+    def rings(self) -> tuple[Ring, Ring, Ring]:
+        return self.prices, self.others, self.flow
+
+    def widen(self, streams: int) -> None:
+        """Room for at least so many."""
+        width = -(-streams // _GROW) * _GROW
+        more = width - len(self.count)
+        if more <= 0:
+            return
+        for ring in self.rings:
+            ring.widen(width)
+        self.state = np.concatenate([self.state, np.zeros((*self.state.shape[:2], more))], axis=2)
+        self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
+        self.decimals = np.concatenate([self.decimals, np.zeros((2, more), np.int64)], axis=1)
+
+    # ------------------------------------------------------------------ candles
+
+    def take(self, columns: Index, candles: Column, decimals: Counts) -> tuple[Column, Patterns]:
+        """The next candle of each of these streams, (TAKEN, streams); `decimals`: of prices and sizes, (2, streams).
+
+        Gives (FIELDS, streams) in real units, NaN where a value is not defined yet, and (61, streams) of patterns.
+        """
+        return self._run(columns, candles, decimals, commit=True)
+
+    def peek(self, columns: Index, candles: Column, decimals: Counts) -> tuple[Column, Patterns]:
+        """What `take` would give; nothing is committed."""
+        return self._run(columns, candles, decimals, commit=False)
+
+    def _run(self, columns: Index, candles: Column, decimals: Counts, commit: bool) -> tuple[Column, Patterns]:
+        n = len(columns)
+        if n == 1:  # numpy adds up a single column in another order
+            columns, candles, decimals = (np.repeat(one, 2, axis=-1) for one in (columns, candles, decimals))
+        self._adopt(columns, decimals)
+        counts = self.count[columns]
+        prices, others = self.prices.look(columns, counts), self.others.look(columns, counts)
+        flow = self.flow.look(columns, counts)
+        prices[:, -1] = candles[HIGH : CLOSE + 1]
+        others[:, -1] = _once(candles, prices[2, -2], counts)
+        flow[:, -1] = candles[VOLUME:]
+        tens = _TENS[decimals]
+        window = Window(prices, others, flow, counts + 1, tens)
+        state = self.state[0][:, columns]
+        values = _computed(window, state)
+        found = _patterns(window)
+        if commit:
+            self.prices.put(columns, counts, prices[:, -1])
+            self.others.put(columns, counts, others[:, -1])
+            self.flow.put(columns, counts, flow[:, -1])
+            self.state[0][:, columns] = state
+            self._counted(columns, counts + 1)
+        return values[:, :n], found[:, :n]
+
+    def _counted(self, columns: Index, counts: Counts) -> None:
+        self.count[columns] = counts
+        due = columns[counts % self.every == 0]
+        if len(due):
+            for older in range(_COPIES, 0, -1):
+                self.state[older][:, due] = self.state[older - 1][:, due]
+
+    def _adopt(self, columns: Index, decimals: Counts) -> None:
+        """Restate what has other decimals than the candle to come."""
+        more = decimals - self.decimals[:, columns]
+        if not more.any():
+            return
+        at = np.unique(columns[more.any(axis=0)])
+        wanted = dict(zip(columns.tolist(), decimals.T.tolist(), strict=True))
+        new = np.array([wanted[column] for column in at.tolist()]).T
+        more = new - self.decimals[:, at]
+        factors = np.where(more >= 0, _TENS[np.maximum(more, 0)], 1.0 / _TENS[np.maximum(-more, 0)])
+        for ring in self.rings:
+            ring.restate(at, factors)
+        for row, (price, size) in enumerate(_STATE):
+            if price or size:
+                self.state[:, row, at] *= factors[0] ** price * factors[1] ** size
+        self.decimals[:, at] = new
+
+    # ------------------------------------------------------------------ corrections
+
+    def last_times(self, columns: Index) -> Column:
+        """When the newest candle of each stream opened (ms); -1 where there is none."""
+        counts = self.count[columns]
+        times = self.others.values[-1, (counts - 1) % self.others.rows, columns]
+        return np.where(counts > 0, times, -1.0)
+
+    def correct(
+        self, columns: list[int], candles: list[Column], decimals: Counts
+    ) -> list[tuple[Column, Patterns]]:
+        """Corrected candles of these streams, (TAKEN, candles) for each in the order of time, or such that were missing.
+
+        What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and (61, candles)
+        of those that were given; NaN and 0 where they are older than what is kept.
+        """
+        queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
+        made = [
+            (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((patterns.COUNT, its.shape[1]), np.int8))
+            for its in candles
+        ]
+        places = [{time: at for at, time in enumerate(its[TIME].tolist())} for its in candles]
+        for step in range(max((queue.shape[1] for queue in queues), default=0)):
+            some = [at for at, queue in enumerate(queues) if step < queue.shape[1]]
+            now = np.stack([queues[at][:, step] for at in some], axis=1)
+            values, found = self.take(np.array([columns[at] for at in some], np.intp), now, decimals[:, some])
+            for row, at in enumerate(some):
+                place = places[at].get(now[TIME, row])
+                if place is not None:
+                    made[at][0][:, place], made[at][1][:, place] = values[:, row], found[:, row]
+        return made
+
+    def _rewound(self, column: int, given: Column) -> Column:
+        """Set a stream back to before the first of these candles. What it has to take again, in order."""
+        count = int(self.count[column])
+        back = min(count, _COPIES * self.every)
+        history = self._candles(column, count - back, count)
+        times = history[TIME]
+        kept = count - int((times >= given[TIME, 0]).sum())
+        for copy in range(1, _COPIES + 1):
+            begin = (count // self.every - copy + 1) * self.every
+            if 0 <= begin <= kept:
+                break
+        else:
+            return given[:, :0]
+        self.state[0, :, column] = self.state[copy, :, column]
+        for older in range(1, _COPIES - copy + 2):
+            self.state[older, :, column] = self.state[older + copy - 1, :, column]
+        self.count[column] = begin
+        history = history[:, begin - (count - back) :]
+        # What was given stands for what was there.
+        merged = {time: candle for time, candle in zip(history[TIME].tolist(), history.T, strict=True)}
+        merged |= {time: candle for time, candle in zip(given[TIME].tolist(), given.T, strict=True)}
+        return np.array([merged[time] for time in sorted(merged)]).T
+
+    def _candles(self, column: int, begin: int, end: int) -> Column:
+        """Candles of a stream as they were taken, (TAKEN, candles)."""
+        number = np.arange(begin, end)
+        prices, others, flow = (ring.values[:, number % ring.rows, column] for ring in self.rings)
+        return np.stack([others[4], others[0], *prices, others[1], *flow])
+
+    # ------------------------------------------------------------------ as bytes
+
+    def save(self, columns: Index) -> list[Any]:
+        """All that later values of these streams depend on."""
+        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
+        return [array[..., columns].tobytes() for array in arrays]
+
+    def restore(self, columns: Index, saved: list[Any]) -> None:
+        """Into streams of a bank of the same depth."""
+        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
+        for array, packed in zip(arrays, saved, strict=True):
+            array[..., columns] = np.frombuffer(packed, array.dtype).reshape(*array.shape[:-1], len(columns))
+
+
+def _once(candles: Column, before: Column, counts: Counts) -> Column:
+    """What is kept of a candle beside its prices, returns made once: open, turnover, return, variance, time."""
+    opened, high, low, close = candles[OPEN : CLOSE + 1]
+    # By the difference: the quotient of two near prices has lost the digits that matter.
+    before = np.where(counts > 0, before, close)
+    returns = np.log1p((close - before) / np.maximum(before, 1.0))
+    height = np.log1p((high - low) / np.maximum(low, 1.0))
+    body = np.log1p((close - opened) / np.maximum(opened, 1.0))
+    variance = height * height / 2.0 - _GK * (body * body)
+    return np.stack([opened, candles[TURNOVER], returns, variance, candles[TIME]])
+
+
+def _computed(window: Window, state: Column) -> Column:
+    values = np.empty((len(FIELDS), len(window.count)))
+    row = own = 0
+    for compute, fields, scales in METRICS:
+        result = compute(window, state[own : own + len(scales)])
+        own += len(scales)
+        if len(fields) == 1:
+            values[row] = result
+        else:
+            for at, one in enumerate(result):
+                values[row + at] = one
+        row += len(fields)
+    values[_OF_PRICE] /= window.price_tens
+    values[_OF_SIZE] /= window.size_tens
+    if int(window.count.min()) < _ALL_DEFINED:
+        values[window.count < _DEFINED_FROM] = np.nan
+    return values
+
+
+def _patterns(window: Window) -> Patterns:
+    o, h, l, c = (  # noqa: E741  (as everybody calls them)
+        prices[-patterns.ROWS :] for prices in (window.opens, window.highs, window.lows, window.closes)
+    )
+    if len(window.count) > _ONE_BY_ONE:
+        return patterns.columns(o, h, l, c, window.count)
+    each = zip(o.T.tolist(), h.T.tolist(), l.T.tolist(), c.T.tolist(), window.count.tolist(), strict=True)
+    found = b"".join([patterns.one(*one) for one in each])
+    return np.frombuffer(found, np.int8).reshape(-1, patterns.COUNT).T

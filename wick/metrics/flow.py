@@ -1,0 +1,134 @@
+"""Volume, and what it does to the price. Pure."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.metrics.registry import PURE, SIZE, Column, Field, metric
+from wick.metrics.window import FLOW_ROWS, Window, share
+
+
+@metric(
+    Field(
+        27, "amihud_20", "1 per quote",
+        "illiquidity: mean over 20 candles of abs(log_return) / quote_volume; a candle without volume counts 0",
+        21, "Amihud 2002; own formula",
+    )
+)  # fmt: skip
+def amihud(w: Window, _: Column) -> Column:
+    turnovers = w.turnovers[-20:]
+    terms = np.abs(w.log_returns[-20:]) / np.where(turnovers > 0.0, turnovers, np.inf)
+    return np.add.reduce(terms) / 20.0 * (w.price_tens * w.size_tens)
+
+
+@metric(
+    Field(
+        29, "vpin_50", "1",
+        "volume-synchronised probability of informed trading: the volume V of the newest 50 candles is cut into 50 "
+        "buckets of V / 50; the sum over the buckets of abs(taker buy volume - taker sell volume), over V. Within a "
+        "candle the two are taken as evenly mixed",
+        FLOW_ROWS, "Easley, López de Prado, O'Hara 2012, with the true taker side; own formula",
+    )
+)  # fmt: skip
+def vpin(w: Window, _: Column) -> Column:
+    """The running delta is a line of 50 pieces over the running volume; the buckets' borders cut it."""
+    rows, streams = w.volumes.shape
+    running, place = _running(w.deltas), _running(w.volumes)
+    total = place[-1].copy()
+    buckets = rows / np.where(total > 0.0, total, 1.0)
+    place *= buckets  # where each candle ends, in buckets
+    # Within its candle the line is slope * place + offset.
+    widths = w.volumes * buckets
+    slopes = w.deltas / np.where(widths > 0.0, widths, 1.0)
+    offsets = running - slopes * place
+    # The candle in which border b lies is the one after those that end at or before it: they are counted by the first
+    # border that is not before their end, and the counts added up.
+    number = np.arange(streams)
+    ends = np.ceil(place).astype(np.intp)
+    np.minimum(ends, rows, out=ends)
+    ends *= streams
+    ends += number
+    counts = np.bincount(ends.ravel(), minlength=(rows + 1) * streams)[: rows * streams]
+    candle = _running(counts.reshape(rows, streams))
+    np.minimum(candle, rows - 1, out=candle)
+    candle *= streams
+    candle += number
+    at = slopes.ravel()[candle]
+    at *= _BORDERS
+    at += offsets.ravel()[candle]
+    at[0] = 0.0
+    cut = np.add.reduce(np.abs(at[1:] - at[:-1])) + np.abs(running[-1] - at[-1])
+    return share(cut, total)
+
+
+def _running(values: NDArray[Any]) -> NDArray[Any]:
+    """The sums of the first one, two, ... rows; row by row it takes two thirds of the time of add.accumulate."""
+    sums = np.empty_like(values)
+    last = sums[0]
+    last[:] = values[0]
+    for value, now in zip(values[1:], sums[1:], strict=True):
+        np.add(last, value, now)
+        last = now
+    return sums
+
+
+_BORDERS = np.arange(float(FLOW_ROWS))[:, None]
+
+
+@metric(
+    Field(
+        43, "mfi_14", "0 to 100",
+        "money flow index: share of the turnover of candles with a rising typical price (H + L + C) / 3; equal ones, "
+        "in whole ticks, count nowhere",
+        15, "TA-Lib MFI(14)",
+    )
+)  # fmt: skip
+def mfi(w: Window, _: Column) -> Column:
+    typical = w.typical[-15:]
+    flows = typical[1:] * w.volumes[-14:]
+    moves = typical[1:] - typical[:-1]
+    up, down = np.add.reduce(flows * (moves > 0.0)), np.add.reduce(flows * (moves < 0.0))
+    return share(100.0 * up, up + down)
+
+
+@metric(
+    Field(
+        63, "obv", "base",
+        "on-balance volume since obv_anchor_ms: plus the volume of a candle that closes above the one before, minus "
+        "that of one that closes below; it begins with the first candle's volume",
+        1, "Granville 1963; TA-Lib OBV", SIZE,
+    ),
+    state=(SIZE,),
+)  # fmt: skip
+def obv(w: Window, state: Column) -> Column:
+    total = state[0]
+    sign = np.sign(w.change)
+    if not w.is_warm:
+        sign = np.where(w.count == 1, 1.0, sign)
+    total += sign * w.volume
+    return total
+
+
+@metric(
+    Field(0, "obv_anchor_ms", "ms", "the open time of the candle that `obv` begins with", 1, "own formula"),
+    state=(PURE,),
+)
+def obv_anchor(w: Window, state: Column) -> Column:
+    if not w.is_warm:
+        state[0] = np.where(w.count == 1, w.time, state[0])
+    return state[0]
+
+
+@metric(
+    Field(
+        64, "cmf_20", "-1 to 1",
+        "Chaikin money flow: sum(V * ((C - L) - (H - C)) / (H - L)) / sum(V) over 20 candles", 20,
+        "Chaikin; own formula",
+    )
+)  # fmt: skip
+def cmf(w: Window, _: Column) -> Column:
+    highs, lows = w.highs[-20:], w.lows[-20:]
+    twice = w.closes[-20:] * 2.0 - highs - lows
+    placed = twice / np.maximum(highs - lows, 1.0) * w.volumes[-20:]
+    return share(np.add.reduce(placed), w.volume_20)

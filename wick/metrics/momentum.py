@@ -1,0 +1,143 @@
+"""How fast prices go, and how strongly. Pure.
+
+Thresholds below which TA-Lib takes a sum as 0 (1e-14) act on whole ticks here.
+"""
+
+import numpy as np
+
+from wick.metrics.recursion import ema, wilder_mean, wilder_sum
+from wick.metrics.registry import PRICE, PURE, Column, Field, metric
+from wick.metrics.window import Window, share
+
+_ZERO = 1e-14
+
+
+def _share(part: Column, whole: Column) -> Column:
+    """part / whole, 0 where TA-Lib takes the whole as 0."""
+    has = whole >= _ZERO
+    if np.logical_and.reduce(has):
+        return part / whole
+    return np.where(has, part / np.where(has, whole, 1.0), 0.0)
+
+
+@metric(
+    Field(36, "rsi_14", "0 to 100", "relative strength index, Wilder's means of 14", 15, "TA-Lib RSI(14)"),
+    state=(PRICE, PRICE),
+)
+def rsi(w: Window, state: Column) -> Column:
+    gain, loss = state
+    up = np.maximum(w.change, 0.0)
+    wilder_mean(w, gain, up, 14, since=2)
+    wilder_mean(w, loss, up - w.change, 14, since=2)
+    return _share(100.0 * gain, gain + loss)
+
+
+@metric(
+    Field(37, "macd", "quote per base", "EMA12 - EMA26 of the close", 34, "TA-Lib MACD(12, 26, 9)", PRICE),
+    Field(38, "macd_signal", "quote per base", "EMA9 of macd", 34, "TA-Lib MACD(12, 26, 9)", PRICE),
+    state=(PRICE, PRICE, PRICE),
+)
+def macd(w: Window, state: Column) -> tuple[Column, Column]:
+    fast, slow, signal = state
+    ema(w, fast, w.close, 12, since=15)  # TA-Lib seeds the fast one so that both begin with the 26th candle
+    ema(w, slow, w.close, 26, since=1)
+    line = fast - slow
+    ema(w, signal, line, 9, since=26)
+    return line, signal
+
+
+@metric(
+    Field(
+        39, "stoch_k", "0 to 100", "mean of 3 of 100 (C - L14) / (H14 - L14), the extremes of 14 candles", 18,
+        "TA-Lib STOCH(14, 3, SMA, 3, SMA)",
+    ),
+    Field(40, "stoch_d", "0 to 100", "mean of 3 of stoch_k", 18, "TA-Lib STOCH(14, 3, SMA, 3, SMA)"),
+    state=(PURE, PURE, PURE, PURE),
+)  # fmt: skip
+def stoch(w: Window, state: Column) -> tuple[Column, Column]:
+    """The two raw values and the two k before."""
+    lowest = np.minimum.reduce(w.lows[-14:])
+    raw = share(100.0 * (w.close - lowest), np.maximum.reduce(w.highs[-14:]) - lowest)
+    older, old, older_k, old_k = state
+    k = (older + old + raw) / 3.0
+    d = (older_k + old_k + k) / 3.0
+    state[0], state[1], state[2], state[3] = old, raw, old_k, k
+    return k, d
+
+
+@metric(
+    Field(
+        41, "cci_20", "1",
+        "commodity channel index: typical price less its mean of 20, over 0.015 times its mean absolute deviation", 20,
+        "TA-Lib CCI(20)",
+    )
+)  # fmt: skip
+def cci(w: Window, _: Column) -> Column:
+    off = w.typical - np.add.reduce(w.typical) / 20.0
+    spread = np.add.reduce(np.abs(off)) / 20.0
+    return share(off[-1], 0.015 * spread)
+
+
+@metric(Field(42, "roc_10", "%", "rate of change: 100 (C / C 10 candles ago - 1)", 11, "TA-Lib ROC(10)"))
+def roc(w: Window, _: Column) -> Column:
+    then = w.closes[-11]
+    return share(100.0 * (w.close - then), then)
+
+
+@metric(
+    Field(44, "adx_14", "0 to 100", "average directional index: Wilder's mean of 14 of DX", 28, "TA-Lib ADX(14)"),
+    Field(45, "plus_di_14", "0 to 100", "plus directional indicator", 15, "TA-Lib PLUS_DI(14)"),
+    Field(46, "minus_di_14", "0 to 100", "minus directional indicator", 15, "TA-Lib MINUS_DI(14)"),
+    state=(PRICE, PRICE, PRICE, PURE),
+)
+def adx(w: Window, state: Column) -> tuple[Column, Column, Column]:
+    plus, minus, ranges, mean = state
+    up, down = w.high - w.highs[-2], w.lows[-2] - w.low
+    wilder_sum(w, plus, up * ((up > 0.0) & (up > down)), 14, since=2)
+    wilder_sum(w, minus, down * ((down > 0.0) & (down > up)), 14, since=2)
+    wilder_sum(w, ranges, w.true_range, 14, since=2)
+    plus_di, minus_di = _share(100.0 * plus, ranges), _share(100.0 * minus, ranges)
+    both = plus_di + minus_di
+    # Where there is no movement there is no DX: the mean stays, and a seed gets nothing.
+    has = both >= _ZERO
+    dx = 100.0 * np.abs(minus_di - plus_di) / np.where(has, both, 1.0)
+    before = mean.copy()
+    wilder_mean(w, mean, dx, 14, since=15)
+    if not np.logical_and.reduce(has):
+        seed_ends = w.count == 28
+        mean[:] = np.where(has | seed_ends, mean, before)
+    return mean, plus_di, minus_di
+
+
+@metric(
+    Field(
+        47, "tsi_25_13", "-100 to 100",
+        "true strength index: 100 EMA13(EMA25(C - C')) / EMA13(EMA25(abs(C - C')))", 38, "Blau 1991; own formula",
+    ),
+    state=(PRICE, PRICE, PRICE, PRICE),
+)  # fmt: skip
+def tsi(w: Window, state: Column) -> Column:
+    once, twice, size_once, size_twice = state
+    ema(w, once, w.change, 25, since=2)
+    ema(w, twice, once, 13, since=26)
+    ema(w, size_once, np.abs(w.change), 25, since=2)
+    ema(w, size_twice, size_once, 13, since=26)
+    return share(100.0 * twice, size_twice)
+
+
+@metric(
+    Field(
+        48, "ultosc", "0 to 100",
+        "ultimate oscillator of 7, 14, 28: 100 (4 a + 2 b + c) / 7, each the sum of C - min(L, C') over that of the "
+        "true range",
+        29, "TA-Lib ULTOSC(7, 14, 28)",
+    )
+)  # fmt: skip
+def ultosc(w: Window, _: Column) -> Column:
+    pressure, ranges = w.closes[1:] - w.true_lows, w.true_ranges
+    total = np.zeros(len(w.close))
+    bought = ranged = np.zeros(len(w.close))
+    for rows, weight in ((slice(-7, None), 4.0), (slice(-14, -7), 2.0), (slice(-28, -14), 1.0)):
+        bought, ranged = bought + np.add.reduce(pressure[rows]), ranged + np.add.reduce(ranges[rows])
+        total += weight * share(bought, ranged)
+    return total * (100.0 / 7.0)

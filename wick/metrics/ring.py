@@ -1,0 +1,64 @@
+"""The newest candles of many streams, some fields of each, in rings that are overwritten in place. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.metrics.registry import Column, Scale
+
+Index = NDArray[np.intp]
+Counts = NDArray[np.int64]
+
+
+class Ring:
+    """`fields`: what each scales with. `window`: rows that are looked at, `rows`: rows that are kept."""
+
+    def __init__(self, fields: tuple[Scale, ...], window: int, rows: int) -> None:
+        self.fields, self.window, self.rows = fields, window, rows
+        self.values: Column = np.zeros((len(fields), rows, 0))
+        self._steps = np.arange(-(window - 1), 1)[:, None]
+        self._room: Column = np.empty(0)
+
+    def widen(self, width: int) -> None:
+        """Room for so many streams."""
+        wider = np.zeros((*self.values.shape[:2], width))
+        wider[:, :, : self.values.shape[2]] = self.values
+        self.values = wider
+
+    def look(self, columns: Index, counts: Counts) -> Column:
+        """(fields, window, streams), oldest first; the last row is that of the candle to come, with anything in it.
+
+        Where the rows stand together as they are, it is they themselves: the last row may be written to, its place in
+        the ring is free. Else it is a copy, good until the next call.
+        """
+        fields, n = len(self.fields), len(columns)
+        first, end = int(columns[0]), int(counts[0]) % self.rows + 1
+        together = n == int(columns[-1]) - first + 1 and bool(np.logical_and.reduce(counts == counts[0]))
+        if together and (n < 3 or bool(np.logical_and.reduce(columns[1:] > columns[:-1]))):
+            own, begin = self.values[:, :, first : first + n], end - self.window
+            if begin >= 0:
+                return own[:, begin:end]
+            room = self._space(n)
+            room[:, :-end] = own[:, begin:]
+            room[:, -end:] = own[:, :end]
+            return room
+        room = self._space(n)
+        places = (counts + self._steps) % self.rows * self.values.shape[2] + columns
+        flat = self.values.reshape(fields, -1)
+        np.take(flat, places.ravel(), axis=1, out=room.reshape(fields, -1), mode="clip")
+        return room
+
+    def _space(self, n: int) -> Column:
+        fields = len(self.fields)
+        if len(self._room) < fields * self.window * n:
+            self._room = np.empty(fields * self.window * n)
+        return self._room[: fields * self.window * n].reshape(fields, self.window, n)
+
+    def put(self, columns: Index, counts: Counts, newest: Column) -> None:
+        """The candle that comes after `counts` others."""
+        self.values[:, counts % self.rows, columns] = newest
+
+    def restate(self, columns: Index, factors: Column) -> None:
+        """`factors`: of prices and of sizes, (2, streams)."""
+        for values, (price, size) in zip(self.values, self.fields, strict=True):
+            if price or size:
+                values[:, columns] *= factors[0] ** price * factors[1] ** size
