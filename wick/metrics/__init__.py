@@ -1,1 +1,0 @@
-"""What is worked out of closed candles: patterns. Pure: numpy and the standard library only."""
