@@ -33,7 +33,7 @@ from wick.market.ids import TradeIds
 from wick.market.intervals import INTERVALS, NAMES, Interval
 from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
-from wick.market.schema import CLOSED, HEAD, HEAD_FIELDS, LIVE_FIELDS, Row, rescale
+from wick.market.schema import CLOSED, HEAD, HEAD_FIELDS, LIVE_FIELDS, UNKNOWN, Row, rescale
 from wick.market.state import Stateful
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
@@ -384,7 +384,7 @@ class PairCandles(Stateful):
         ]
 
     def _row(self, values: Values) -> Row:
-        return held.published(values, self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS])
+        return [*held.published(values, self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]), *UNKNOWN]
 
     def _live_values(self, index: int) -> Values:
         chain = self._cascade.chain(index, self._segment)

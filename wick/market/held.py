@@ -19,7 +19,7 @@ from wick.market.blocks import EXACT, REALS, Block
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import POW10
-from wick.market.schema import CANDLE_FIELDS, PARTIAL, Row
+from wick.market.schema import FORMED_FIELDS, PARTIAL, Row
 from wick.market.state import Stateful
 
 Values = list[int]  # a candle as it is held: the six fields below, then its part
@@ -35,14 +35,14 @@ _ROW = Struct(f"={_WIDTH}q")
 _FIRST_ROOM = 8  # pairs; doubled when it is full
 _TENS = np.array([float(power) for power in POW10])
 
-# Where in `rows` each exact field of schema.CANDLE is; the computed ones (decimals, deltas) get their place only.
+# Where in `rows` each exact field of schema.FORMED is; the computed ones (decimals, deltas) get their place only.
 _EXACT: Final = [
     OPEN_MS, CLOSE_MS, REVISION, FLAGS, 0, 0, *range(PART + flow.OPEN, PART + flow.CLOSE + 1),
     *range(PART + flow.SUMS.start, PART + flow.SUMS.stop), PART + flow.FIRST_ID, PART + flow.LAST_ID,
     0, PART + flow.D_MAX, PART + flow.D_MIN, CVD, ANCHOR_MS, PART + flow.MAX_SIZE, PART + flow.LARGE, 0,
 ]  # fmt: skip
 _DECIMALS = slice(FLAGS + 1, FLAGS + 3)
-_DELTA, _LARGE_DELTA = CANDLE_FIELDS.index("delta"), CANDLE_FIELDS.index("large_trade_delta")
+_DELTA, _LARGE_DELTA = FORMED_FIELDS.index("delta"), FORMED_FIELDS.index("large_trade_delta")
 
 assert len(_EXACT) == EXACT
 

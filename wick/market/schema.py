@@ -9,6 +9,7 @@ Everything else (engine, diffs, wire, stores, page) reads these tables. Values a
 | TURNOVER | 10^-(price_decimals + quantity_decimals) of the quote asset |
 | PLAIN | as the name says: ids, counts, times in ms since the epoch, flags |
 | REAL | a float64 in whole units of what the name says (prices in the quote asset, sizes in the base asset) |
+| PATTERNS | 61 signed bytes, one for each candlestick pattern: TA-Lib's value / 20 |
 
 A product of two exact integers is exact, so turnover keeps every digit that the venue's own sum has.
 """
@@ -17,8 +18,10 @@ from enum import IntFlag
 from typing import Any, Final
 
 from wick.market.intervals import INTERVALS
+from wick.metrics import patterns, table
+from wick.metrics.registry import Field
 
-PRICE, VOLUME, TURNOVER, PLAIN, REAL = "price", "volume", "turnover", "plain", "real"
+PRICE, VOLUME, TURNOVER, PLAIN, REAL, PATTERNS = "price", "volume", "turnover", "plain", "real", "patterns"
 
 
 class Flag(IntFlag):
@@ -77,8 +80,8 @@ LIVE: Final = (
     ("flags", PLAIN),
 )
 
-# A candle's row: what is closed, published, stored and shown.
-CANDLE: Final = (
+# What trades and quotes make of a candle; the exact fields first.
+FORMED: Final = (
     ("open_time_ms", PLAIN),
     ("close_time_ms", PLAIN),
     ("revision", PLAIN),
@@ -111,49 +114,89 @@ CANDLE: Final = (
     ("kyle_lambda", REAL),
 )
 
-# The order flow of a candle's trades, in the order of their ids: unit and definition of each of the last 13 fields.
-# None: not known here (a reader that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
-FLOW: Final = {
-    "delta": ("base", "taker buy volume - taker sell volume"),
-    "delta_max": ("base", "highest value of the running delta, which is 0 at the open: never negative"),
-    "delta_min": ("base", "lowest value of the running delta: never positive"),
-    "cvd": ("base", "cumulative volume delta at the close: the running delta since `cvd_anchor_ms`"),
-    "cvd_anchor_ms": (
-        "ms",
+# What is made of closed candles (`wick.metrics`): null where a value is not defined yet, or nobody has computed it.
+METRICS: Final = (
+    *((field.name, REAL if field.unit != "ms" else PLAIN) for field in table.FIELDS),
+    ("bull", PLAIN),
+    ("bear", PLAIN),
+    ("patterns", PATTERNS),
+)
+
+# A candle's row: what is closed, published, stored and shown.
+CANDLE: Final = (*FORMED, *METRICS)
+
+_TRADES, _BOOK = "trades", "quotes"
+
+# What the fields of FORMED mean that are among the 64 metrics or go with one (number 0). None: not known here (a reader
+# that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
+BASIC: Final = (
+    Field(1, "open", "quote per base", "price of the first trade", 1, _TRADES),
+    Field(2, "high", "quote per base", "highest price", 1, _TRADES),
+    Field(3, "low", "quote per base", "lowest price", 1, _TRADES),
+    Field(4, "close", "quote per base", "price of the last trade", 1, _TRADES),
+    Field(5, "volume", "base", "sum of the quantities q", 1, _TRADES),
+    Field(6, "quote_volume", "quote", "sum of p q", 1, _TRADES),
+    Field(7, "trade_count", "1", "number of trades", 1, _TRADES),
+    Field(15, "taker_buy_volume", "base", "sum of q over trades in which the taker bought", 1, _TRADES),
+    Field(16, "taker_buy_quote_volume", "quote", "sum of p q over those trades", 1, _TRADES),
+)
+FLOW: Final = (
+    Field(17, "delta", "base", "taker buy volume - taker sell volume", 1, _TRADES),
+    Field(
+        20, "delta_max", "base", "highest value of the running delta, which is 0 at the open: never negative", 1, _TRADES
+    ),
+    Field(21, "delta_min", "base", "lowest value of the running delta: never positive", 1, _TRADES),
+    Field(
+        19, "cvd", "base", "cumulative volume delta at the close: the running delta since `cvd_anchor_ms`", 1, _TRADES
+    ),
+    Field(
+        0, "cvd_anchor_ms", "ms",
         "00:00 UTC of the day in which the candle opens (for 1d, 1w and 1M the candle's own open, so that `cvd` is "
-        "`delta`), or the moment from which we listened to the pair, if that is later",
+        "`delta`), or the moment from which we listened to the pair, if that is later", 1, _TRADES,
     ),
-    "max_trade_size": ("base", "largest quantity of a trade"),
-    "large_trade_volume": (
-        "base", "volume of the trades whose price * quantity is at least `aggregator.large_notional`"
+    Field(23, "max_trade_size", "base", "largest quantity of a trade", 1, _TRADES),
+    Field(
+        24, "large_trade_volume", "base",
+        "volume of the trades whose price * quantity is at least `aggregator.large_notional`", 1, _TRADES,
     ),
-    "large_trade_delta": ("base", "taker buy volume - taker sell volume of those trades"),
-    "vwap": ("quote per base", "volume-weighted average price: quote_volume / volume; null where the volume is 0"),
-    "delta_ratio": ("1", "delta / volume, from -1 to 1"),
-    "avg_trade_size": ("base", "volume / trade_count"),
-    "tick_rv": (
-        "1",
-        "realised volatility: sqrt(sum((ln p_i - ln p_(i-1))^2)) over consecutive trades inside the candle "
-        "(Andersen, Bollerslev, Diebold, Labys 2003)",
+    Field(
+        25, "large_trade_delta", "base", "taker buy volume - taker sell volume of those trades", 1, _TRADES
     ),
-    "kyle_lambda": (
-        "quote per base^2",
+    Field(
+        8, "vwap", "quote per base",
+        "volume-weighted average price: quote_volume / volume; null where the volume is 0", 1, _TRADES,
+    ),
+    Field(18, "delta_ratio", "1", "delta / volume, from -1 to 1", 1, _TRADES),
+    Field(22, "avg_trade_size", "base", "volume / trade_count", 1, _TRADES),
+    Field(
+        26, "tick_rv", "1",
+        "realised volatility: sqrt(sum((ln p_i - ln p_(i-1))^2)) over consecutive trades inside the candle",
+        1, f"{_TRADES}; Andersen, Bollerslev, Diebold, Labys 2003",
+    ),
+    Field(
+        28, "kyle_lambda", "quote per base^2",
         "price impact of signed volume: sum((p_i - p_(i-1)) * s_i q_i) / sum(q_i^2), s = 1 for taker buys, -1 for "
-        "taker sells; the numerator over consecutive trades inside the candle, the denominator over all of them "
-        "(after Kyle 1985)",
+        "taker sells; the numerator over consecutive trades inside the candle, the denominator over all of them",
+        1, f"{_TRADES}; after Kyle 1985",
     ),
-}  # fmt: skip
-FLOW_FIELDS: Final = tuple(FLOW)
+)  # fmt: skip
+FLOW_FIELDS: Final = tuple(field.name for field in FLOW)
+
+# The 64 metrics by number, and what goes with them: what they are, for documents, pages and programs.
+FIELDS: Final = tuple(sorted((*BASIC, *FLOW, *table.FIELDS), key=lambda field: field.number or 99))
 
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
+FORMED_FIELDS: Final = tuple(name for name, _ in FORMED)
+METRIC_FIELDS: Final = tuple(name for name, _ in METRICS)
 CANDLE_FIELDS: Final = tuple(name for name, _ in CANDLE)
+UNKNOWN: Final = [None] * len(METRICS)  # of a row whose metrics nobody has computed
 
 # The groups of a pair's state: its head, then the live candle of each interval.
 STATE_WIDTHS: Final = (len(HEAD), *[len(LIVE)] * len(INTERVALS))
 
 # How many powers of ten a field of each kind gains when a pair's decimals grow by (prices, quantities).
-_GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0), REAL: (0, 0)}
+_GAIN = {PRICE: (1, 0), VOLUME: (0, 1), TURNOVER: (1, 1), PLAIN: (0, 0), REAL: (0, 0), PATTERNS: (0, 0)}
 
 
 def rescale(values: list[int], fields: tuple[tuple[str, str], ...], more_price: int, more_quantity: int) -> None:
@@ -190,6 +233,20 @@ The order of ids is that of time: at the venues that we know, times never fall a
 """.rstrip().splitlines()
 
 
+_METRICS_TEXT = """
+The 64 metrics, and what goes with them. O, H, L, C are the candle's prices, V its volume, C' the close before. `n`:
+candles until the value is defined, the candle itself included; before that it is null, never a guess. 0/0 is 0 for a
+ratio (0.5 for `close_location`). Prices enter as whole ticks, so that ties are ties; recursive values have TA-Lib's
+seeds. Of flat candles without a trade all are made as of any other. `obv_anchor_ms` tells from when `obv` counts.
+""".rstrip().splitlines()
+
+_PATTERNS_TEXT = """
+TA-Lib's 61, with its default parameters, bit for bit on whole ticks. `patterns` has one signed byte for each: TA-Lib's
+value / 20 (100 is 5, 80 is 4, 200 is 10). `bull` and `bear` are masks: bit k says that pattern k is above, below 0. A
+pattern says nothing of a stream's first candles, as many as `after` tells.
+""".rstrip().splitlines()
+
+
 def units_document() -> str:
     """docs/units.md: `python -c "from wick.market import schema; print(schema.units_document(), end='')"`."""
     lines = ["# Fields, units, terms", "", "Generated from `wick/market/schema.py`.", ""]
@@ -197,8 +254,16 @@ def units_document() -> str:
     for title, fields in (("HEAD", HEAD), ("LIVE", LIVE), ("CANDLE (a row)", CANDLE)):
         lines += ["", f"## {title}", "", "| # | field | kind |", "|---|---|---|"]
         lines += [f"| {number} | `{name}` | {kind} |" for number, (name, kind) in enumerate(fields)]
-    lines += ["", "## Order flow", *_FLOW_TEXT, "", "| field | unit | definition |", "|---|---|---|"]
-    lines += [f"| `{name}` | {unit} | {text} |" for name, (unit, text) in FLOW.items()]
+    lines += ["", "## Order flow", *_FLOW_TEXT]
+    lines += ["", "## Metrics", *_METRICS_TEXT]
+    lines += ["", "| # | field | unit | definition | n | source |", "|---|---|---|---|---|---|"]
+    for field in FIELDS:
+        number = field.number or ""
+        lines += [f"| {number} | `{field.name}` | {field.unit} | {field.definition} | {field.n} | {field.source} |"]
+    lines += ["", "## Patterns", *_PATTERNS_TEXT, "", "| bit | pattern | | after | what it is |", "|---|---|---|---|---|"]
+    for pattern in patterns.PATTERNS:
+        number, name, title, definition, lookback = pattern
+        lines += [f"| {number} | `{name}` | {title} | {lookback} | {definition} |"]
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
     lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
     return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])

@@ -147,7 +147,7 @@ class Bank:
         """
         queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
         made = [
-            (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((patterns.COUNT, its.shape[1]), np.int8))
+            (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((len(patterns.NAMES), its.shape[1]), np.int8))
             for its in candles
         ]
         places = [{time: at for at, time in enumerate(its[TIME].tolist())} for its in candles]
@@ -243,4 +243,4 @@ def _patterns(window: Window) -> Patterns:
         return patterns.columns(o, h, l, c, window.count)
     each = zip(o.T.tolist(), h.T.tolist(), l.T.tolist(), c.T.tolist(), window.count.tolist(), strict=True)
     found = b"".join([patterns.one(*one) for one in each])
-    return np.frombuffer(found, np.int8).reshape(-1, patterns.COUNT).T
+    return np.frombuffer(found, np.int8).reshape(-1, len(patterns.NAMES)).T

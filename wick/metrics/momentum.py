@@ -1,23 +1,10 @@
-"""How fast prices go, and how strongly. Pure.
-
-Thresholds below which TA-Lib takes a sum as 0 (1e-14) act on whole ticks here.
-"""
+"""How fast prices go, and how strongly. Pure."""
 
 import numpy as np
 
 from wick.metrics.recursion import ema, wilder_mean, wilder_sum
 from wick.metrics.registry import PRICE, PURE, Column, Field, metric
 from wick.metrics.window import Window, share
-
-_ZERO = 1e-14
-
-
-def _share(part: Column, whole: Column) -> Column:
-    """part / whole, 0 where TA-Lib takes the whole as 0."""
-    has = whole >= _ZERO
-    if np.logical_and.reduce(has):
-        return part / whole
-    return np.where(has, part / np.where(has, whole, 1.0), 0.0)
 
 
 @metric(
@@ -29,7 +16,7 @@ def rsi(w: Window, state: Column) -> Column:
     up = np.maximum(w.change, 0.0)
     wilder_mean(w, gain, up, 14, since=2)
     wilder_mean(w, loss, up - w.change, 14, since=2)
-    return _share(100.0 * gain, gain + loss)
+    return share(100.0 * gain, gain + loss)
 
 
 @metric(
@@ -96,10 +83,10 @@ def adx(w: Window, state: Column) -> tuple[Column, Column, Column]:
     wilder_sum(w, plus, up * ((up > 0.0) & (up > down)), 14, since=2)
     wilder_sum(w, minus, down * ((down > 0.0) & (down > up)), 14, since=2)
     wilder_sum(w, ranges, w.true_range, 14, since=2)
-    plus_di, minus_di = _share(100.0 * plus, ranges), _share(100.0 * minus, ranges)
+    plus_di, minus_di = share(100.0 * plus, ranges), share(100.0 * minus, ranges)
     both = plus_di + minus_di
     # Where there is no movement there is no DX: the mean stays, and a seed gets nothing.
-    has = both >= _ZERO
+    has = both > 0.0
     dx = 100.0 * np.abs(minus_di - plus_di) / np.where(has, both, 1.0)
     before = mean.copy()
     wilder_mean(w, mean, dx, 14, since=15)

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.errors import WireError, shown
-from wick.market.blocks import ROW_BYTES, Block
+from wick.market.blocks import METRIC_BYTES, ROW_BYTES, Block
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE_FIELDS
+from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS
 from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire.codec import pack, unpack
 
@@ -132,7 +132,7 @@ class Diffs(NamedTuple):
 class Closes(NamedTuple):
     """Candles closed or revised in a shard, in that order.
 
-    A block is [venue, symbols, pairs, intervals, exact, real, big]: of each row the pair (its place in `symbols`) and
+    A block is [venue, symbols, pairs, intervals, exact, real, big, metrics, patterns]: of each row the pair (its place in `symbols`) and
     the interval (its place in the table), and the columns of `market.blocks.Block`.
     """
 
@@ -151,9 +151,10 @@ class Closes(NamedTuple):
 
     @classmethod
     def of_rows(cls, epoch: int, seq: int, publish_ns: int, rows: list[list[Any]]) -> Self:
-        """From rows as `rows` gives them."""
+        """From rows as `rows` gives them, without their metrics."""
+        zeros, width = (bytes(ROW_BYTES[0]), bytes(ROW_BYTES[1])), len(FORMED_FIELDS)
         blocks = [
-            [venue, [symbol], [0], [NAMES.index(interval)], bytes(ROW_BYTES[0]), bytes(ROW_BYTES[1]), [[0, row]]]
+            [venue, [symbol], [0], [NAMES.index(interval)], *zeros, [[0, row[:width]]], b"", b""]
             for venue, symbol, interval, *row in rows
         ]
         return cls(epoch, seq, publish_ns, blocks)
@@ -171,15 +172,16 @@ class Closes(NamedTuple):
         return pack(self)
 
 
-_BLOCK = [str, list, list, list, bytes, bytes, list]
+_BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 
 
 def _fits(block: list[Any]) -> bool:
-    _, symbols, pairs, intervals, exact, real, big = block
+    _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
     count = len(pairs)
     return (
         len(intervals) == count
         and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
+        and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
         and not {*map(type, symbols)} - {str}
         and all(type(pair) is int and 0 <= pair < len(symbols) for pair in pairs)
         and all(type(interval) is int and 0 <= interval < len(NAMES) for interval in intervals)
@@ -187,7 +189,7 @@ def _fits(block: list[Any]) -> bool:
             type(one) is list
             and [type(part) for part in one] == [int, list]
             and 0 <= one[0] < count
-            and len(one[1]) == len(CANDLE_FIELDS)
+            and len(one[1]) == len(FORMED_FIELDS)
             for one in big
         )
     )

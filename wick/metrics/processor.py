@@ -1,0 +1,130 @@
+"""The metrics processor: closed candles of many pairs and intervals in, the same with metrics and patterns out. Pure.
+
+All pairs of a worker share it, whatever shard they are in: the more that close together, the less each costs. What
+comes out for a pair depends on nothing but its own candles.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.market.blocks import EXACT, Block
+from wick.market.intervals import INTERVALS
+from wick.market.schema import FORMED_FIELDS
+from wick.metrics import patterns
+from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank
+from wick.metrics.ring import Index
+from wick.metrics.table import FIELDS
+
+MOST = 384  # streams taken in one go: what they cost is how long the hub is held
+
+_TAKEN_FROM: Final = [
+    FORMED_FIELDS.index(name)
+    for name in ("open_time_ms", "open", "high", "low", "close", "quote_volume", "volume", "taker_buy_volume")
+]
+_DECIMALS: Final = [FORMED_FIELDS.index(name) for name in ("price_decimals", "quantity_decimals")]
+
+assert len(_TAKEN_FROM) == TAKEN and (TIME, CLOSE, VOLUME, DELTA) == (0, 4, 6, 7)
+
+Work = tuple[Index, Block]  # the columns of a block's pairs by their numbers in it, and the block
+
+
+class Processor:
+    """`depth`: how many closed candles of an interval can still be corrected."""
+
+    def __init__(self, depth: int = 19) -> None:
+        self.depth = depth
+        self.banks = [Bank(depth) for _ in INTERVALS]
+        self.pairs = 0
+
+    def add_pair(self) -> int:
+        """Room for another pair; its column in all banks."""
+        self.pairs += 1
+        for bank in self.banks:
+            bank.widen(self.pairs)
+        return self.pairs - 1
+
+    def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
+        """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give the
+        caller time for something else. No pair may be in two of the blocks."""
+        sizes = [len(block.pairs) for _, block in work]
+        total = sum(sizes)
+        columns = np.concatenate([own[block.pairs] for own, block in work]) if total else np.zeros(0, np.intp)
+        intervals = np.array([interval for _, block in work for interval in block.intervals], np.intp)
+        read = [_read(block) for _, block in work]
+        candles = np.concatenate([one for one, _ in read], axis=1)
+        decimals = np.concatenate([one for _, one in read], axis=1)
+        metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
+        for interval in np.unique(intervals).tolist():
+            bank, rows = self.banks[interval], (intervals == interval).nonzero()[0]
+            rows, wrong = _in_order(bank, rows, columns, candles[TIME])
+            for some in _corrections(wrong, columns):
+                its = [candles[:, at] for at in some]
+                each = np.array([decimals[:, at[-1]] for at in some]).T
+                made = bank.correct([int(columns[at[0]]) for at in some], its, each)
+                for at, (values, own) in zip(some, made, strict=True):
+                    metrics[at], found[at] = values.T, own.T
+                yield []
+            for at in _turns(rows, columns):
+                values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
+                metrics[at], found[at] = values.T, own.T
+                yield []
+        ends = np.add.accumulate([0, *sizes]).tolist()
+        yield [
+            block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
+            for (_, block), begin, end in zip(work, ends, ends[1:], strict=True)
+        ]
+
+    # ------------------------------------------------------------------ as bytes
+
+    def save(self, pairs: Sequence[int]) -> list[list[Any]]:
+        """All that later metrics of these pairs depend on."""
+        return [bank.save(np.array(pairs, np.intp)) for bank in self.banks]
+
+    def restore(self, pairs: Sequence[int], saved: list[list[Any]]) -> None:
+        for bank, its in zip(self.banks, saved, strict=True):
+            bank.restore(np.array(pairs, np.intp), its)
+
+
+def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A block's rows as a bank takes them, and their decimals."""
+    exact = np.frombuffer(block.exact, "<i8").reshape(-1, EXACT)
+    candles = exact[:, _TAKEN_FROM].T.astype(np.float64)
+    decimals = exact[:, _DECIMALS].T.astype(np.int64)
+    for place, row in block.big:
+        candles[:, place] = [float(row[at]) for at in _TAKEN_FROM]
+        decimals[:, place] = [row[at] for at in _DECIMALS]
+    candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
+    return candles, decimals
+
+
+def _in_order(bank: Bank, rows: Index, columns: Index, times: NDArray[np.float64]) -> tuple[Index, Index]:
+    """The rows of streams that simply go on, and those of streams that a correction sets back."""
+    back = times[rows] <= bank.last_times(columns[rows])
+    if not back.any():
+        return rows, rows[:0]
+    wrong = np.isin(columns[rows], columns[rows[back]])
+    return rows[~wrong], rows[wrong]
+
+
+def _turns(rows: Index, columns: Index) -> Iterator[Index]:
+    """The rows in the order of their columns, each of these at most once a turn, no more than MOST at a time."""
+    while len(rows):
+        order = np.argsort(columns[rows], kind="stable")
+        rows = rows[order]
+        again = np.zeros(len(rows), bool)
+        again[1:] = columns[rows[1:]] == columns[rows[:-1]]
+        now, rows = rows[~again], rows[again]
+        parts = -(-len(now) // MOST)
+        yield from np.array_split(now, parts)
+
+
+def _corrections(rows: Index, columns: Index) -> Iterator[list[Index]]:
+    """The rows of each stream, those of at most MOST streams at a time."""
+    rows = rows[np.argsort(columns[rows], kind="stable")]
+    starts = (np.diff(columns[rows]) != 0).nonzero()[0] + 1
+    streams = np.split(rows, starts) if len(rows) else []
+    for at in range(0, len(streams), MOST):
+        yield streams[at : at + MOST]
