@@ -125,8 +125,8 @@ def quiet_runs(n: int, seed: int) -> Bars:
 
 
 def stopped(n: int, seed: int) -> Bars:
-    """A market that trades in few ticks and stops for good at a fifth: what decays comes below every threshold."""
-    return _without_trades(ties(n, seed), np.arange(n) >= n // 5)
+    """A market of few ticks that stops at a tenth and wakes at the end: what decays comes below every threshold."""
+    return _without_trades(ties(n, seed), (np.arange(n) >= n // 10) & (np.arange(n) < 19 * n // 20))
 
 
 def one_trade(n: int, seed: int) -> Bars:
@@ -139,18 +139,16 @@ def one_trade(n: int, seed: int) -> Bars:
 def price_spike(n: int, seed: int, at: int = SPIKE_AT) -> Bars:
     """`random_walk`, but one candle trades up to 10^12 units and closes there; the next opens where it was before."""
     bars = random_walk(n, seed)
-    high, close = bars.high.copy(), bars.close.copy()
-    high[at] = close[at] = SPIKE_UNITS * 10**bars.price_decimals
-    return _with_turnover(replace(bars, high=high, close=close), np.random.default_rng(seed))
+    price = SPIKE_UNITS * 10**bars.price_decimals
+    turnover = (int(bars.low[at]) + price) // 2 * int(bars.volume[at])
+    return _with(bars, at, high=price, close=price, quote_volume=turnover)
 
 
 def volume_spike(n: int, seed: int, at: int = SPIKE_AT) -> Bars:
     """`random_walk`, but one candle trades 10^12 units."""
     bars = random_walk(n, seed)
-    volume, buy_volume = bars.volume.copy(), bars.buy_volume.copy()
-    volume[at] = SPIKE_UNITS * 10**bars.quantity_decimals
-    buy_volume[at] = volume[at] // 3
-    return _with_turnover(replace(bars, volume=volume, buy_volume=buy_volume), np.random.default_rng(seed))
+    volume = SPIKE_UNITS * 10**bars.quantity_decimals
+    return _with(bars, at, volume=volume, buy_volume=volume // 3, quote_volume=int(bars.close[at]) * volume)
 
 
 HISTORIES: dict[str, Generator] = {
@@ -178,29 +176,30 @@ def _candles(
     n = len(close)
     high = np.maximum(opened, close) + np.rint(np.abs(rng.normal(0, 1, n)) * wick).astype(np.int64)
     low = np.minimum(opened, close) - np.rint(np.abs(rng.normal(0, 1, n)) * wick).astype(np.int64)
+    high, low = np.minimum(high, top or high), np.maximum(low, 1)
     volume = 1 + np.rint(lots * rng.lognormal(0, 1, n)).astype(np.int64)
-    bars = Bars(
+    return Bars(
         open_ms=START_MS + MINUTE_MS * np.arange(n, dtype=np.int64),
         open=opened,
-        high=high if top is None else np.minimum(high, top),
-        low=np.maximum(low, 1),
+        high=high,
+        low=low,
         close=close,
         volume=volume,
         buy_volume=np.minimum(np.rint(volume * rng.beta(2, 2, n)).astype(np.int64), volume),
-        quote_volume=np.zeros(n, dtype=np.int64),
+        quote_volume=low * volume + (high - low) * volume * rng.integers(0, 1_001, n) // 1_000,
         price_decimals=price_decimals,
         quantity_decimals=quantity_decimals,
     )
-    return _with_turnover(bars, rng)
 
 
-def _with_turnover(bars: Bars, rng: Rng) -> Bars:
-    """A turnover that the candle's prices allow: from low * volume to high * volume."""
-    parts = [int(part) for part in rng.integers(0, 1_001, len(bars))]
-    columns = (bars.low.tolist(), bars.high.tolist(), bars.volume.tolist(), parts)
-    turnover = [low * v + (high - low) * v * part // 1_000 for low, high, v, part in zip(*columns, strict=True)]
-    fits = max(turnover, default=0) < 2**63
-    return replace(bars, quote_volume=np.array(turnover, dtype=np.int64 if fits else object))
+def _with(bars: Bars, at: int, **values: int) -> Bars:
+    """One candle with other values: a column becomes one of Python's integers where int64 does not hold them."""
+    columns = {}
+    for name, value in values.items():
+        column = getattr(bars, name).astype(np.int64 if value < 2**63 else object)
+        column[at] = value
+        columns[name] = column
+    return replace(bars, **columns)
 
 
 def _without_trades(bars: Bars, asleep: NDArray[np.bool_]) -> Bars:

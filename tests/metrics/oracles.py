@@ -34,6 +34,11 @@ class Oracle:
 
 
 ORACLES: dict[str, Oracle] = {}
+# What remembers the whole history; every other field is decided by its last n candles.
+RECURSIVE = frozenset({
+    "adx_14", "atr_14", "ema_20", "ema_50", "kama_10", "macd", "macd_signal", "minus_di_14", "obv", "plus_di_14",
+    "psar", "rsi_14", "supertrend_10_3", "tsi_25_13",
+})  # fmt: skip
 
 
 def _oracle(kind: str, n: int, *names: str) -> Callable[[Callable[[Bars], Reals]], Callable[[Bars], Reals]]:
@@ -181,7 +186,8 @@ def rsi_14(bars: Bars) -> Reals:
 
 
 def _macd(bars: Bars) -> tuple[Reals, Reals, Reals]:
-    return talib.MACD(_reals(bars.close), fastperiod=12, slowperiod=26, signalperiod=9)
+    # Only differences count: near 0 they keep more digits.
+    return talib.MACD(_reals(bars.close - bars.close[0]), fastperiod=12, slowperiod=26, signalperiod=9)
 
 
 @_oracle("L", 34)
@@ -296,30 +302,26 @@ def kama_10(bars: Bars) -> Reals:
     return _price(bars, talib.KAMA(_reals(bars.close), timeperiod=10))
 
 
-def _bands(bars: Bars) -> tuple[Reals, Reals, Reals]:
-    """Upper, middle and lower band in ticks, relative to the candle's close."""
-
-    def bands(close: Reals) -> np.ndarray:
-        found = talib.BBANDS(close - close[-1], timeperiod=20, nbdevup=2.0, nbdevdn=2.0, matype=SMA)
-        return np.array(found).T
-
-    close = _reals(bars.close)
-    out = np.full((len(close), 3), np.nan)
-    for end in range(20, len(close) + 1):
-        out[end - 1] = bands(close[end - 20 : end])[-1]
-    return out[:, 0], out[:, 1], out[:, 2]
+def _bands(close: Reals) -> tuple[Reals, Reals, Reals]:
+    return talib.BBANDS(close, timeperiod=20, nbdevup=2.0, nbdevdn=2.0, matype=SMA)
 
 
 @_oracle("L", 20)
 def bb_percent_b(bars: Bars) -> Reals:
-    upper, _, lower = _bands(bars)
-    return _ratio(-lower, upper - lower)
+    def percent_b(close: Reals) -> Reals:
+        upper, _, lower = _bands(close - close[-1])
+        return _ratio(-lower, upper - lower)
+
+    return by_window(percent_b, 20, _reals(bars.close))
 
 
 @_oracle("L", 20)
 def bb_bandwidth(bars: Bars) -> Reals:
-    upper, middle, lower = _bands(bars)
-    return (upper - lower) / (middle + _reals(bars.close))
+    def bandwidth(close: Reals) -> Reals:
+        upper, middle, lower = _bands(close - close[-1])
+        return (upper - lower) / (middle + close[-1])
+
+    return by_window(bandwidth, 20, _reals(bars.close))
 
 
 @_oracle("L", 20)
@@ -337,7 +339,7 @@ def atr_14(bars: Bars) -> Reals:
     return _price(bars, talib.ATR(*_hlc(bars), timeperiod=14))
 
 
-@_oracle("L", 11)
+@_oracle("O", 11)
 def supertrend_10_3(bars: Bars) -> Reals:
     high, low, close = _hlc(bars)
     middle, reach = (high + low) / 2, 3 * talib.ATR(high, low, close, timeperiod=10)
