@@ -2,8 +2,8 @@
 
 Nothing of the engine is used here. Two rules keep the oracles' own rounding out of what is measured:
 
-- TA-Lib is fed whole ticks and lots as float64 (its thresholds of 1e-14 act on those), times whatever makes its own
-  divisions come out even; a price is scaled to real units at the end.
+- TA-Lib is fed whole ticks and lots as float64 (so where it has a threshold, it acts on those), times whatever makes
+  its own divisions come out even; a price is scaled to real units at the end.
 - Where TA-Lib keeps a running sum of what is not whole (an error stays when its cause has left the window), or of
   squares, it is asked window by window, about prices relative to the window's last close where only differences count.
 
