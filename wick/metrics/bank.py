@@ -137,9 +137,7 @@ class Bank:
         times = self.others.values[-1, (counts - 1) % self.others.rows, columns]
         return np.where(counts > 0, times, -1.0)
 
-    def correct(
-        self, columns: list[int], candles: list[Column], decimals: Counts
-    ) -> list[tuple[Column, Patterns]]:
+    def correct(self, columns: list[int], candles: list[Column], decimals: Counts) -> list[tuple[Column, Patterns]]:
         """Corrected candles of these streams, (TAKEN, candles) for each in the order of time, or such that were missing.
 
         What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and (61, candles)

@@ -60,7 +60,8 @@ def stoch(w: Window, state: Column) -> tuple[Column, Column]:
     )
 )  # fmt: skip
 def cci(w: Window, _: Column) -> Column:
-    off = w.typical - np.add.reduce(w.typical) / 20.0
+    off = w.typical - w.typical[-1]  # first, so that large prices lose no digits
+    off -= np.add.reduce(off) / 20.0
     spread = np.add.reduce(np.abs(off)) / 20.0
     return share(off[-1], 0.015 * spread)
 

@@ -5,6 +5,7 @@ import numpy as np
 from wick.metrics.registry import PRICE, Column, Field, metric
 from wick.metrics.window import Window
 
+
 @metric(Field(9, "log_return", "1", "ln(C / C'), C' the close of the candle before", 2, "own formula"))
 def log_return(w: Window, _: Column) -> Column:
     return w.log_returns[-1]

@@ -87,7 +87,8 @@ def kama(w: Window, state: Column) -> Column:
     Field(55, "bb_bandwidth", "1", "(upper - lower) / mean", 20, "Bollinger; TA-Lib BBANDS(20, 2, 2)"),
 )  # fmt: skip
 def bollinger(w: Window, _: Column) -> tuple[Column, Column]:
-    off = w.closes[-20:] - w.mean_20
+    off = w.closes[-20:] - w.close  # first, so that large prices lose no digits
+    off -= np.add.reduce(off) / 20.0
     band = 4.0 * np.sqrt(np.add.reduce(off * off) / 20.0)
     return share(off[-1] + band / 2.0, band), share(band, w.mean_20)
 
