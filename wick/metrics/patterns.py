@@ -5,7 +5,6 @@ Each is declared once (`_declared.py`); the evaluator of many streams at once (`
 function of the last `ROWS` candles.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from wick.metrics._columns import columns as columns
 from wick.metrics._declared import DECLARED
-
-ROWS: Final = 15  # candles that the longest pattern looks at: five, and ten before the first of them
+from wick.metrics._declared import ROWS as ROWS
+from wick.metrics._single import one as one
 
 
 class Pattern(NamedTuple):
@@ -32,12 +31,6 @@ PATTERNS: Final = tuple(
     for number, (name, lookback, title, definition, *_) in enumerate(DECLARED)
 )
 NAMES: Final = tuple(pattern.name for pattern in PATTERNS)
-
-
-def one(o: Sequence[float], h: Sequence[float], l: Sequence[float], c: Sequence[float], count: int) -> bytes:  # noqa: E741
-    """The patterns of one stream's newest candle, from its last ROWS candles: 61 signed bytes, as `columns`."""
-    prices = [np.array(column, np.float64)[:, None] for column in (o, h, l, c)]
-    return columns(*prices, np.array([count])).tobytes()
 
 
 def masks(patterns: NDArray[np.int8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
