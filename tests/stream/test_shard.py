@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.stream.market import MS, START_MS, SYMBOLS, VENUE, Market, Step, records_of, steps
 from wick.errors import WireError
 from wick.market.intervals import NAMES
-from wick.market.schema import FORMED, CANDLE_FIELDS, CLOSED, PLAIN, PRICE, REAL, VOLUME
+from wick.market.schema import CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, VOLUME
 from wick.market.trades import Quote, Trade
 from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
 
-F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
+F = {name: index for index, name in enumerate(FORMED_FIELDS)}
 
 
 def joined(market):

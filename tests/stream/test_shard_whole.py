@@ -10,7 +10,7 @@ from wick.market.schema import FORMED_FIELDS
 from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs
 
-HISTORY = 30
+HISTORY = 6
 RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 
