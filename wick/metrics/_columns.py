@@ -90,7 +90,7 @@ _PAIRS: Final = sorted({literal.pair for rules in RULES for rule in rules for li
 _VALUES: Final = _Values(side for pair in _PAIRS for side in pair)
 _LEFT, _RIGHT = (np.array([_VALUES.rows[pair[side]] for pair in _PAIRS]) for side in (0, 1))
 _PARTS: Final = [slice(start, start + COMPARISONS) for start in range(0, len(_PAIRS), COMPARISONS)]
-_ENOUGH: Final = np.unique(LOOKBACKS)[:, None]
+_ENOUGH: Final = np.array(sorted(set(LOOKBACKS)))[:, None]
 _FIRST_ROWS: Final = len(_PAIRS) + len(_ENOUGH)
 
 # Then: each rule, once where its conditions hold, once where it decides. After the latter a row that is never set.
