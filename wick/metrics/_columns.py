@@ -35,6 +35,7 @@ class _Values:
             _need(needed, expression, span)
         for name in reversed(QUANTITIES):
             _need(needed, QUANTITIES[name], needed[name])
+        assert max(needed[price][1] for price in "ohlc") == ROWS - 1
         # Rows go from the oldest to the newest candle, as those of the prices do.
         farthest = {name: far for name, (_, far) in needed.items()} | dict.fromkeys("ohlc", ROWS - 1)
         lines = [f"{name} = {_over(needed[name], text, farthest)}" for name, text in QUANTITIES.items()]
@@ -45,7 +46,7 @@ class _Values:
             lines.append(f"out[{start}:{len(self.rows)}] = {_over((near, far), expression, farthest)}")
         scope: dict[str, Any] = {"max": np.maximum, "min": np.minimum, "abs": np.abs}
         exec("\n ".join(["def fill(o, h, l, c, out):", *lines]), scope)
-        self.fill: Callable[[Floats, Floats, Floats, Floats, Floats], None] = scope["fill"]
+        self.fill: Callable[..., None] = scope["fill"]
 
 
 def _widen(spans: dict[str, Span], name: str, span: Span) -> None:
@@ -84,52 +85,58 @@ class _All:
         return made
 
 
-# Rows of bits, first: each comparison, then whether there are enough candles.
+# Rows of bits, first: each comparison, then whether there are more candles than each look-back.
 _PAIRS: Final = sorted({literal.pair for rules in RULES for rule in rules for literal in rule.literals})
 _VALUES: Final = _Values(side for pair in _PAIRS for side in pair)
 _LEFT, _RIGHT = (np.array([_VALUES.rows[pair[side]] for pair in _PAIRS]) for side in (0, 1))
 _PARTS: Final = [slice(start, start + COMPARISONS) for start in range(0, len(_PAIRS), COMPARISONS)]
-_ENOUGH: Final = sorted(set(LOOKBACKS))
+_ENOUGH: Final = np.array(sorted(set(LOOKBACKS)))[:, None]
 _FIRST_ROWS: Final = len(_PAIRS) + len(_ENOUGH)
 
-# Then: each rule, at first where its conditions hold, then where it decides. One more row is never set.
-_FLAT: Final = [(number, at, rule) for number, rules in enumerate(RULES) for at, rule in enumerate(rules)]
-_NEVER: Final = len(_FLAT)
+# Then: each rule, once where its conditions hold, once where it decides. After the latter a row that is never set.
+_ROWS_OF: Final = [
+    range(sum(map(len, RULES[:number])), sum(map(len, RULES[: number + 1]))) for number in range(len(RULES))
+]
+_NEVER: Final = sum(map(len, RULES))
 
-# Last: where nothing bullish is said, pattern by pattern, where nothing bearish, and where no other size than ±100.
+# Last: where a pattern says nothing bullish, where nothing bearish, and where no other size than the usual one.
 SIZE: Final = 5
-_OTHER: Final = {number: abs(rule.value) for number, _, rule in _FLAT if abs(rule.value) not in (0, SIZE)}
+_OTHER: Final = {
+    n: abs(rule.value) for n, rules in enumerate(RULES) for rule in rules if abs(rule.value) not in (0, SIZE)
+}
 _OTHER_ROWS: Final = list(_OTHER)
 _OTHER_MORE: Final = np.array([[size - SIZE] for size in _OTHER.values()], np.int8)
 
 
 def _holding() -> Iterable[list[int]]:
     row = {pair: at for at, pair in enumerate(_PAIRS)}
-    for number, _, rule in _FLAT:
-        enough = len(_PAIRS) + _ENOUGH.index(LOOKBACKS[number])
-        yield [enough, *(row[literal.pair] if literal.holds else ~row[literal.pair] for literal in rule.literals)]
+    enough = {lookback: len(_PAIRS) + at for at, lookback in enumerate(_ENOUGH[:, 0].tolist())}
+    for lookback, rules in zip(LOOKBACKS, RULES, strict=True):
+        for rule in rules:
+            conditions = (row[literal.pair] if literal.holds else ~row[literal.pair] for literal in rule.literals)
+            yield [enough[lookback], *conditions]
 
 
 def _deciding() -> Iterable[list[int]]:
-    for row, (number, at, rule) in enumerate(_FLAT):
-        before = RULES[number][:at]
-        yield [row, *(~(row - at + place) for place, other in enumerate(before) if not other.excludes(rule))]
+    for rows, rules in zip(_ROWS_OF, RULES, strict=True):
+        for row, rule in zip(rows, rules, strict=True):
+            before = zip(rows, rules[: row - rows.start], strict=False)
+            yield [row, *(~earlier for earlier, other in before if not other.excludes(rule))]
     yield [0, ~0]
 
 
 def _silent() -> Iterable[list[int]]:
     for sign in (1, -1):
-        for number in range(len(RULES)):
-            yield [~row for row, (of, _, rule) in enumerate(_FLAT) if of == number and rule.value * sign > 0] or [
-                ~_NEVER
-            ]
+        for rows, rules in zip(_ROWS_OF, RULES, strict=True):
+            said = [~row for row, rule in zip(rows, rules, strict=True) if rule.value * sign > 0]
+            yield said or [~_NEVER]
     for number, size in _OTHER.items():
-        yield [~row for row, (of, _, rule) in enumerate(_FLAT) if of == number and abs(rule.value) == size]
+        yield [~row for row, rule in zip(_ROWS_OF[number], RULES[number], strict=True) if abs(rule.value) == size]
 
 
 _HOLDING: Final = _All(_holding(), _FIRST_ROWS)
-_DECIDING: Final = _All(_deciding(), len(_FLAT))
-_SILENT: Final = _All(_silent(), len(_FLAT) + 1)
+_DECIDING: Final = _All(_deciding(), _NEVER)
+_SILENT: Final = _All(_silent(), _NEVER + 1)
 
 
 # ---------------------------------------------------------------------- all of it
@@ -147,21 +154,19 @@ def columns(o: Floats, h: Floats, l: Floats, c: Floats, count: NDArray[np.int64]
     tiles = -(-streams // STREAMS)
     for tile in range(tiles):
         part = slice(tile * streams // tiles, (tile + 1) * streams // tiles)
-        _columns(o[:, part], h[:, part], l[:, part], c[:, part], count[part], found[:, part])
+        _columns([price[:, part] for price in (o, h, l, c)], count[part], found[:, part])
     return found
 
 
-def _columns(
-    o: Floats, h: Floats, l: Floats, c: Floats, count: NDArray[np.int64], out: NDArray[np.int8]  # noqa: E741
-) -> None:  # fmt: skip
+def _columns(prices: list[Floats], count: NDArray[np.int64], out: NDArray[np.int8]) -> None:
     streams = count.shape[0]
     values = np.empty((len(_VALUES.rows), streams))
-    _VALUES.fill(o, h, l, c, values)
+    _VALUES.fill(*prices, out=values)
     holds = np.zeros((_FIRST_ROWS, -(-streams // WORD) * WORD), np.bool_)
+    compared, enough = holds[: len(_PAIRS), :streams], holds[len(_PAIRS) :, :streams]
     for part in _PARTS:
-        np.less(values.take(_LEFT[part], 0), values.take(_RIGHT[part], 0), out=holds[: len(_PAIRS), :streams][part])
-    for row, lookback in enumerate(_ENOUGH, len(_PAIRS)):
-        np.less(lookback, count, out=holds[row, :streams])
+        np.less(values.take(_LEFT[part], 0), values.take(_RIGHT[part], 0), out=compared[part])
+    np.less(_ENOUGH, count, out=enough)
     bits = np.packbits(holds, axis=1, bitorder="little").view(np.uint64)
     bits = ~_SILENT(_DECIDING(_HOLDING(bits)))
     said = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little", count=streams).view(np.int8)

@@ -6,7 +6,8 @@ declares a rule and its mirror image (`_rules`): what is up is down, what is whi
 the first that holds decides; a rule with value 0 says that none of the later ones may.
 
 The conditions are those of TA-Lib 0.8.1's C source (ta_codegen/input/cdl…/cdl….c), with the order of its floating
-point operations kept.
+point operations kept. Where a build of it fuses a multiplication and an addition (close + body * 0.3), one rounding
+more or less decides nothing: prices are whole ticks, at least 0 and below 2^49. So sums are exact, too.
 """
 
 from typing import Final

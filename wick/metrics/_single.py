@@ -48,7 +48,7 @@ class _Source:
     """The lines of the function that evaluates it all."""
 
     def __init__(self) -> None:
-        self.lines = ["def evaluated(o, h, l, c):", " found = bytearray(61)"]
+        self.lines = ["def evaluated(o, h, l, c):", f" found = bytearray({len(RULES)})"]
         for price in "ohlc":
             self.lines.append(f" {', '.join(f'{price}{lag}' for lag in reversed(range(ROWS)))} = {price}")
         known: set[str] = set()

@@ -37,8 +37,8 @@ def masks(patterns: NDArray[np.int8]) -> tuple[NDArray[np.uint64], NDArray[np.ui
     """The bullish and the bearish ones of each stream, from what `columns` gives: bit k is pattern k."""
 
     def bits(which: NDArray[np.bool_]) -> NDArray[np.uint64]:
-        packed = np.zeros((which.shape[1], 8), np.uint8)
-        packed[:] = np.packbits(which, axis=0, bitorder="little").T
-        return packed.view("<u8")[:, 0]
+        wide = np.zeros((which.shape[1], 64), np.bool_)
+        wide[:, : len(which)] = which.T
+        return np.packbits(wide, axis=1, bitorder="little").view("<u8")[:, 0]
 
     return bits(patterns > 0), bits(patterns < 0)
