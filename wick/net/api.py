@@ -6,13 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import gevent
-
 from wick.market.intervals import NAMES
 from wick.market.rows import ALL_COLUMNS, COLUMNS, Readable, rank, readable
 from wick.market.schema import CLOSED, FIELDS, Row
 from wick.metrics import patterns
 from wick.net.http_server import Reply, error_reply, json_body, json_reply
+from wick.net.reader import give_way
 from wick.wire.codec import pack_json
 
 DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
@@ -101,7 +100,7 @@ def _turns(rows: list[Row], columns: tuple[str, ...]) -> Iterator[list[list[Read
     """The rows' values, some at a time; in between others have their turn."""
     for at in range(0, len(rows), ROWS_A_TURN):
         yield [[*readable(row, columns).values()] for row in rows[at : at + ROWS_A_TURN]]
-        gevent.sleep(0)
+        give_way()
 
 
 def _columns(fields: str) -> tuple[str, ...]:
