@@ -205,13 +205,21 @@ class Bank:
 def _once(candles: Column, before: Column, counts: Counts) -> Column:
     """What is kept of a candle beside its prices, returns made once: open, turnover, return, variance, time."""
     opened, high, low, close = candles[OPEN : CLOSE + 1]
-    # By the difference: the quotient of two near prices has lost the digits that matter.
-    before = np.where(counts > 0, before, close)
-    returns = np.log1p((close - before) / np.maximum(before, 1.0))
-    height = np.log1p((high - low) / np.maximum(low, 1.0))
-    body = np.log1p((close - opened) / np.maximum(opened, 1.0))
+    returns = _log_ratio(close, np.where(counts > 0, before, close))
+    height, body = _log_ratio(high, low), _log_ratio(close, opened)
     variance = height * height / 2.0 - _GK * (body * body)
     return np.stack([opened, candles[TURNOVER], returns, variance, candles[TIME]])
+
+
+def _log_ratio(price: Column, base: Column) -> Column:
+    """ln(price / base), by their difference: the quotient of two near prices has lost the digits that matter."""
+    base = np.maximum(base, 1e-300)
+    change = (price - base) / base
+    logs = np.log1p(np.maximum(change, -0.5))
+    far = change < -0.5
+    if np.logical_or.reduce(far):
+        logs[far] = np.log(np.maximum(price[far], 1e-300)) - np.log(base[far])
+    return logs
 
 
 def _computed(window: Window, state: Column) -> Column:
