@@ -59,15 +59,22 @@ class Block(NamedTuple):
             for row in made:
                 row += UNKNOWN
             return made
-        metrics = _with_nulls(np.frombuffer(self.metrics, "<f8").reshape(len(made), -1))
+        metrics = np.frombuffer(self.metrics, "<f8").reshape(len(made), -1)
         found = np.frombuffer(self.patterns, np.int8).reshape(len(made), -1)
-        masks = [mask.tolist() for mask in patterns.masks(found.T)]
-        for row, values, bull, bear, own in zip(made, metrics, *masks, found, strict=True):
-            for at in _TIMES:
-                values[at] = None if values[at] is None else int(values[at])
-            row += values
-            row += (bull, bear, own.tobytes())
+        for row, more in zip(made, of_metrics(metrics, found), strict=True):
+            row += more
         return made
+
+
+def of_metrics(metrics: NDArray[np.float64], found: NDArray[np.int8]) -> list[Row]:
+    """The values of METRICS of each row, from its metrics (rows, FIELDS), NaN where undefined, and patterns (rows, 61)."""
+    made = _with_nulls(metrics)
+    masks = [mask.tolist() for mask in patterns.masks(found.T)]
+    for row, bull, bear, own in zip(made, *masks, found, strict=True):
+        for at in _TIMES:
+            row[at] = None if row[at] is None else int(row[at])
+        row += (bull, bear, own.tobytes())
+    return made
 
 
 def _with_nulls(numbers: NDArray[np.float64]) -> list[list[Any]]:

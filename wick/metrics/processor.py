@@ -20,13 +20,14 @@ from wick.metrics.table import FIELDS
 
 MOST = 384  # streams taken in one go: what they cost is how long the hub is held
 
-_TAKEN_FROM: Final = [
+# The fields of a row that a bank takes, in the order of its candles; in the place of `DELTA` the taker buy volume.
+TAKEN_FROM: Final = [
     FORMED_FIELDS.index(name)
     for name in ("open_time_ms", "open", "high", "low", "close", "quote_volume", "volume", "taker_buy_volume")
 ]
 _DECIMALS: Final = [FORMED_FIELDS.index(name) for name in ("price_decimals", "quantity_decimals")]
 
-assert len(_TAKEN_FROM) == TAKEN and (TIME, CLOSE, VOLUME, DELTA) == (0, 4, 6, 7)
+assert len(TAKEN_FROM) == TAKEN and (TIME, CLOSE, VOLUME, DELTA) == (0, 4, 6, 7)
 
 Work = tuple[Index, Block]  # the columns of a block's pairs by their numbers in it, and the block
 
@@ -65,7 +66,7 @@ class Processor:
                 for at, (values, own) in zip(some, made, strict=True):
                     metrics[at], found[at] = values.T, own.T
                 yield []
-            for at in _turns(rows, columns):
+            for at in turns(rows, columns):
                 values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
                 yield []
@@ -109,10 +110,10 @@ class Processor:
 def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """A block's rows as a bank takes them, and their decimals."""
     exact = np.frombuffer(block.exact, "<i8").reshape(-1, EXACT)
-    candles = exact[:, _TAKEN_FROM].T.astype(np.float64)
+    candles = exact[:, TAKEN_FROM].T.astype(np.float64)
     decimals = exact[:, _DECIMALS].T.astype(np.int64)
     for place, row in block.big:
-        candles[:, place] = [float(row[at]) for at in _TAKEN_FROM]
+        candles[:, place] = [float(row[at]) for at in TAKEN_FROM]
         decimals[:, place] = [row[at] for at in _DECIMALS]
     candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
     return candles, decimals
@@ -127,7 +128,7 @@ def _in_order(bank: Bank, rows: Index, columns: Index, times: NDArray[np.float64
     return rows[~wrong], rows[wrong]
 
 
-def _turns(rows: Index, columns: Index) -> Iterator[Index]:
+def turns(rows: Index, columns: Index) -> Iterator[Index]:
     """The rows in the order of their columns, each of these at most once a turn, no more than MOST at a time."""
     while len(rows):
         order = np.argsort(columns[rows], kind="stable")
