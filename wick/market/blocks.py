@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wick.market.schema import CANDLE, CANDLE_FIELDS, REAL, Row
+from wick.market.schema import CANDLE, REAL, Row
 
 EXACT = sum(kind != REAL for _, kind in CANDLE)
 REALS = len(CANDLE) - EXACT
-VWAP = CANDLE_FIELDS.index("vwap")
 ROW_BYTES = 8 * EXACT, 8 * REALS
 
 assert all((kind == REAL) == (at >= EXACT) for at, (_, kind) in enumerate(CANDLE)), "the REAL fields come last"
@@ -30,9 +29,7 @@ class Block(NamedTuple):
     def rows(self) -> list[Row]:
         made: list[Row] = np.frombuffer(self.exact, "<i8").reshape(-1, EXACT).tolist()
         for row, reals in zip(made, np.frombuffer(self.real, "<f8").reshape(-1, REALS).tolist(), strict=True):
-            row += reals
-            if row[VWAP] != row[VWAP]:
-                row[VWAP] = None  # NaN: nothing was traded at any price
+            row += [None if number != number else number for number in reals]  # NaN: there is none
         for place, row in self.big:
             made[place] = row
         return made

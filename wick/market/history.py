@@ -7,7 +7,7 @@ revision is published at the clock's next step, once, however many trades came i
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from wick.market import flow
+from wick.market import book, flow
 from wick.market.flow import Chain, Part
 from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held, Values, partial
 from wick.market.ids import TradeIds
@@ -96,7 +96,7 @@ class History(Stateful):
             anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
             cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
             close_ms = interval.close_ms(open_ms)
-            self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
+            self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *book.UNKNOWN, *part], [part])
             self._reflatten(index, open_ms, part[flow.CLOSE])
             return 1
         values = self.held.read(at)

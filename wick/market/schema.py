@@ -109,9 +109,15 @@ CANDLE: Final = (
     ("avg_trade_size", REAL),
     ("tick_rv", REAL),
     ("kyle_lambda", REAL),
+    ("ofi", REAL),
+    ("book_imbalance", REAL),
+    ("quoted_spread_bps", REAL),
+    ("effective_spread_bps", REAL),
+    ("microprice_dev_bps", REAL),
+    ("depth_imbalance_10bps", REAL),
 )
 
-# The order flow of a candle's trades, in the order of their ids: unit and definition of each of the last 13 fields.
+# The order flow of a candle's trades, in the order of their ids: unit and definition of each.
 # None: not known here (a reader that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
 FLOW: Final = {
     "delta": ("base", "taker buy volume - taker sell volume"),
@@ -143,7 +149,28 @@ FLOW: Final = {
         "(after Kyle 1985)",
     ),
 }  # fmt: skip
-FLOW_FIELDS: Final = tuple(FLOW)
+
+# What the book was while a candle was made: the fields behind the order flow, likewise.
+BOOK: Final = {
+    "ofi": (
+        "base",
+        "order-flow imbalance at the best quotes: sum over consecutive quotes of e = [b >= b'] B - [b <= b'] B' "
+        "- [a <= a'] A + [a >= a'] A', with bid b and its quantity B, ask a and its quantity A, and ' for the quote "
+        "before (Cont, Kukanov, Stoikov 2014)",
+    ),
+    "book_imbalance": ("1", "time-weighted (Qb - Qa) / (Qb + Qa) of the quantities of the best 5 levels"),
+    "quoted_spread_bps": ("bps", "time-weighted (a - b) / mid * 1e4, mid = (a + b) / 2"),
+    "effective_spread_bps": (
+        "bps",
+        "volume-weighted 2s (p - mid) / mid * 1e4 over trades, s = 1 for taker buys, -1 for taker sells, mid of the "
+        "newest quote before the trade",
+    ),
+    "microprice_dev_bps": (
+        "bps", "(weighted mid - mid) / mid * 1e4 at the close, weighted mid = (b A + a B) / (A + B)"
+    ),
+    "depth_imbalance_10bps": ("1", "(Db - Da) / (Db + Da) of the quantities within 10 bps of mid"),
+}  # fmt: skip
+FLOW_FIELDS: Final = (*FLOW, *BOOK)  # they may be null
 
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
@@ -190,6 +217,24 @@ The order of ids is that of time: at the venues that we know, times never fall a
 """.rstrip().splitlines()
 
 
+_BOOK_TEXT = """
+Of the best bid and ask. A quote counts where both sides have a price and a quantity and the bid is not above the ask,
+and it stands until the next one comes; behind one that does not count, and behind an outage, none stands. All that is
+said of quotes is of those that reach the engine: of a pair the newest of each flush of the feed (`feed.batch_ms`),
+behind the trades of the flush. They are taken in the order of the records, and timed by the venue's clock at the moment
+of receipt.
+
+- Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in which
+  a quote stood has weight. In a pair's first candles quotes count from its first trade on.
+- `ofi` is of neighbours that both count, in the candle in which the second of them came. A quiet candle has 0.
+- `effective_spread_bps` is of trades before which a quote stood. A trade that comes late, for a 15 s candle that has
+  ended, is not in it, in no interval; a revision leaves all of these fields as they were.
+- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no trade came
+  while one stood (`effective_spread_bps`), or none stood at the end (`microprice_dev_bps`); all of them in a candle that
+  a late trade made where none was. `book_imbalance` and `depth_imbalance_10bps` are null: no venue gives them yet.
+""".rstrip().splitlines()
+
+
 def units_document() -> str:
     """docs/units.md: `python -c "from wick.market import schema; print(schema.units_document(), end='')"`."""
     lines = ["# Fields, units, terms", "", "Generated from `wick/market/schema.py`.", ""]
@@ -199,6 +244,8 @@ def units_document() -> str:
         lines += [f"| {number} | `{name}` | {kind} |" for number, (name, kind) in enumerate(fields)]
     lines += ["", "## Order flow", *_FLOW_TEXT, "", "| field | unit | definition |", "|---|---|---|"]
     lines += [f"| `{name}` | {unit} | {text} |" for name, (unit, text) in FLOW.items()]
+    lines += ["", "## Book", *_BOOK_TEXT, "", "| field | unit | definition |", "|---|---|---|"]
+    lines += [f"| `{name}` | {unit} | {text} |" for name, (unit, text) in BOOK.items()]
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
     lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
     return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])

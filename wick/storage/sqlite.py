@@ -15,7 +15,7 @@ from typing import Any
 from wick.errors import StoreError
 from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PARTIAL, PRICE, TURNOVER, VOLUME
 
-VERSION = 2
+VERSION = 3
 BUSY_MS = 5_000
 INT64 = 2**63
 

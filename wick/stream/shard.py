@@ -13,7 +13,7 @@ from wick.errors import StoreError, WireError, shown
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep
-from wick.market.schema import EMPTY, STATE_WIDTHS, Row
+from wick.market.schema import EMPTY, FLOW_FIELDS, STATE_WIDTHS, Row
 from wick.market.state import Stateful
 from wick.stream import diffs, saved
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
@@ -221,7 +221,7 @@ def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
         *volumes,
         0,
         0,
-        *[None] * 13,
+        *[None] * len(FLOW_FIELDS),
     ]
 
 
