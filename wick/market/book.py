@@ -5,16 +5,16 @@ one comes, whatever that is; so one that does not count, and an outage, leave no
 trades is that of the records, as they reach the engine: the feed sends of a pair the newest quote of each flush, behind
 the flush's trades.
 
-Quotes have a time of their own, on the clock of the candles (Binance tells none: the feed takes the venue's clock at the
-moment of receipt, see `stream.ticks`). New prices stand from that time on. Where it has passed already, because older
-prices stand from a later one or the live 15 s candle opened after it, they stand from that moment on; and one that is
-past the live candle's end ends it, as a trade or the clock would. Time weighting is of that time alone, so neither how
-records are grouped nor when the clock's steps come makes a difference; the quote that stands at a boundary counts up to
-it in the one candle and from it in the next. Before a pair's first trade there are no candles, and nothing counts.
+Quotes have a time of their own, on the clock of the candles (Binance tells none: the feed takes the venue's clock at
+the moment of receipt, see `stream.ticks`). New prices stand from that time on; where it has passed already, because the
+prices before them stand from a later one or the live 15 s candle opened after it, from that moment on. A quote past the
+live candle's end ends it, as a trade or the clock would. Time is weighted by that time alone, so neither how records
+are grouped nor when the steps of the clock come makes a difference; what stands at a boundary counts up to it in the
+one candle and from it on in the next. Before a pair's first trade there are no candles, and nothing counts.
 
 How it stays cheap: a quote at the standing prices, nine of ten, changes one sum and two quantities. Nothing is done for
-a trade. What the trades between two prices paid follows from sums that the candles keep anyway: with M = bid + ask, S the
-sum of signed sizes and T that of signed turnovers, the sum of 2s(p - mid)q / mid is 2(2T - MS) / M.
+a trade. What the trades between two prices paid follows from sums that the candles keep anyway: with M = bid + ask, S
+the sum of signed sizes and T that of signed turnovers, the sum of 2s(p - mid)q / mid is 2(2T - MS) / M.
 
 How it stays exact: running totals since the pair began, integers all, of which a candle's share is a difference. Ratios
 are cut to a multiple of 2^-104, in units that more decimals do not change.

@@ -54,8 +54,8 @@ L_OPEN = LIVE_FIELDS.index("open")
 assert HEAD_FIELDS[DAY_OPEN] == "day_open"
 
 Trade = tuple[int, int, int, int, int, int, bool, int]
-# Quotes at the same prices, one after the other: of the first how many trades of the batch are before it, its time, bid,
-# bid quantity, ask, ask quantity; of the last the two quantities.
+# Quotes at the same prices, one after the other: of the first how many trades of the batch are before it, its time,
+# bid, bid quantity, ask, ask quantity; of the last the two quantities.
 Quoted = tuple[int, int, int, int, int, int, int, int]
 DEFAULT_LARGE: Final = (100_000, 0)
 
@@ -72,8 +72,8 @@ class PairCandles(Stateful):
     """
 
     STATE = (
-        "head", "ids", "history", "book", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns", "_from_ns",
-        "_to_ns", "_large_from", "_unseen",
+        "head", "ids", "history", "book", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns",
+        "_from_ns", "_to_ns", "_large_from", "_unseen",
     )  # fmt: skip
     GIVEN = ("venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll")
 

@@ -121,12 +121,13 @@ class History(Stateful):
     def _cvd_before(self, index: int, open_ms: int) -> int:
         """The CVD with which a candle that nothing was held of begins: by its neighbours of the same day."""
         day = [values for values in self.candles(index) if values[OPEN_MS] // DAY == open_ms // DAY]
+        cvd = 0
         for values in reversed(day):
+            cvd = values[CVD]
             if values[OPEN_MS] < open_ms:
-                return values[CVD]
-        for values in day:
-            return values[CVD] - 2 * values[PART + flow.BUY_VOLUME] + values[PART + flow.VOLUME]
-        return 0
+                break
+            cvd -= 2 * values[PART + flow.BUY_VOLUME] - values[PART + flow.VOLUME]
+        return cvd
 
     def shift_cvd(self, event_ms: int, signed: int) -> None:
         """A late trade moves the CVD of all candles of its day that end after it."""

@@ -224,14 +224,15 @@ said of quotes is of those that reach the engine: of a pair the newest of each f
 behind the trades of the flush. They are taken in the order of the records, and timed by the venue's clock at the moment
 of receipt.
 
-- Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in which
-  a quote stood has weight. In a pair's first candles quotes count from its first trade on.
+- Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in
+  which a quote stood has weight. In a pair's first candles quotes count from its first trade on.
 - `ofi` is of neighbours that both count, in the candle in which the second of them came. A quiet candle has 0.
-- `effective_spread_bps` is of trades before which a quote stood. A trade that comes late, for a 15 s candle that has
-  ended, is not in it, in no interval; a revision leaves all of these fields as they were.
-- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no trade came
-  while one stood (`effective_spread_bps`), or none stood at the end (`microprice_dev_bps`); all of them in a candle that
-  a late trade made where none was. `book_imbalance` and `depth_imbalance_10bps` are null: no venue gives them yet.
+- `effective_spread_bps` is of trades that came while a quote stood. A trade that came late, when the 15 s candle of its
+  time had ended, is in none of any interval; a revision leaves all of these fields as they were.
+- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no trade
+  came while one stood (`effective_spread_bps`), or none stood at the end (`microprice_dev_bps`); all of them in a
+  candle that a late trade made where none was. `book_imbalance` and `depth_imbalance_10bps` are null: no venue module
+  gives the engine the levels below the best yet. `wick candles` reads no quotes: there all of these are null.
 """.rstrip().splitlines()
 
 

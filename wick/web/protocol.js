@@ -116,7 +116,7 @@ export const jsonCodec = Object.freeze({
 // ---------------------------------------------------------------------------------------------------- candles
 
 /** The page's name for a field: "taker_buy_volume" is takerBuyVolume. */
-export const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+export const camel = (name) => name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 const CANDLE_FIELDS = Object.entries(CANDLE).map(([name, kind]) => [camel(name), kind]);
 
 /** A SNAPSHOT's or CLOSE's row as a candle: exact decimals as text, ratios as numbers, null for what is not known. */
