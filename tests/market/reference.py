@@ -267,6 +267,7 @@ class BookReference:
         self._open_ms: int | None = None
         self._stands: _Best | None = None
         self._since_ns = self._last_ns = 0
+        self._newest_id = -1
         self._ids: set[int] = set()
         for kind, value in events:
             if kind == "clock":
@@ -294,8 +295,8 @@ class BookReference:
             self._since_ns = at_ns // MS * MS
             self.spans, self.imbalances = [], []
         self._reach(at_ns // MS)
-        if number > max(self._ids, default=-1):
-            self._last_ns = at_ns
+        if number > self._newest_id:
+            self._newest_id, self._last_ns = number, at_ns
         self._ids.add(number)
         if at_ns // MS < self._open_ms:
             return

@@ -221,8 +221,8 @@ _BOOK_TEXT = """
 Of the best bid and ask. A quote counts where both sides have a price and a quantity and the bid is not above the ask,
 and it stands until the next one comes; behind one that does not count, and behind an outage, none stands. All that is
 said of quotes is of those that reach the engine: of a pair the newest of each flush of the feed (`feed.batch_ms`),
-behind the trades of the flush. They are taken in the order of the records, and timed by the venue's clock at the moment
-of receipt.
+behind the trades of the flush; so the mid that a trade is held against is that of the flush before. They are taken in
+the order of the records, and timed by the venue's clock at the moment of receipt.
 
 - Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in
   which a quote stood has weight. In a pair's first candles quotes count from its first trade on.
