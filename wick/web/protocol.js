@@ -34,6 +34,8 @@ export const CANDLE = Object.freeze({
   delta: VOLUME, delta_max: VOLUME, delta_min: VOLUME, cvd: VOLUME, cvd_anchor_ms: PLAIN, max_trade_size: VOLUME,
   large_trade_volume: VOLUME, large_trade_delta: VOLUME,
   vwap: REAL, delta_ratio: REAL, avg_trade_size: REAL, tick_rv: REAL, kyle_lambda: REAL,
+  ofi: REAL, book_imbalance: REAL, quoted_spread_bps: REAL, effective_spread_bps: REAL, microprice_dev_bps: REAL,
+  depth_imbalance_10bps: REAL,
 });
 const CANDLE_NAMES = Object.keys(CANDLE);
 const [PRICE_DECIMALS_AT, QUANTITY_DECIMALS_AT] = ["price_decimals", "quantity_decimals"].map((name) => CANDLE_NAMES.indexOf(name));
@@ -114,7 +116,7 @@ export const jsonCodec = Object.freeze({
 // ---------------------------------------------------------------------------------------------------- candles
 
 /** The page's name for a field: "taker_buy_volume" is takerBuyVolume. */
-export const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+export const camel = (name) => name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 const CANDLE_FIELDS = Object.entries(CANDLE).map(([name, kind]) => [camel(name), kind]);
 
 /** A SNAPSHOT's or CLOSE's row as a candle: exact decimals as text, ratios as numbers, null for what is not known. */
@@ -141,7 +143,8 @@ function real(value) {
 // What the totals of head and live candle do not tell: it comes with the CLOSE.
 const NOT_TOLD = Object.freeze(Object.fromEntries([
   "closeTimeMs", "firstTradeId", "lastTradeId", "deltaMax", "deltaMin", "cvd", "cvdAnchorMs", "maxTradeSize",
-  "largeTradeVolume", "largeTradeDelta", "tickRv", "kyleLambda",
+  "largeTradeVolume", "largeTradeDelta", "tickRv", "kyleLambda", "ofi", "bookImbalance", "quotedSpreadBps",
+  "effectiveSpreadBps", "micropriceDevBps", "depthImbalance10bps",
 ].map((name) => [name, null])));
 
 /** The live candle that a `[head, candle]` state holds; null while nothing has traded. */
