@@ -10,7 +10,8 @@ from wick.market.schema import FORMED_FIELDS
 from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs
 
-HISTORY = 6
+HISTORY = 6  # corrected candles are taken again: a long history takes long here
+FEW = settings(max_examples=settings.default.max_examples // 5)  # a step of a shard with closes costs a millisecond
 RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 
@@ -60,6 +61,7 @@ def unpacked(messages):
     return [kinds[bytes(topic).partition(b".")[0]].unpack(body) for some in messages for topic, body in some]
 
 
+@FEW
 @given(markets())
 def test_a_pair_closes_in_its_shard_what_it_closes_alone(events):
     published = [
@@ -74,6 +76,7 @@ def test_a_pair_closes_in_its_shard_what_it_closes_alone(events):
         assert repr(together) == repr([(name, list(row.values())[: len(FORMED_FIELDS)]) for name, row in alone])
 
 
+@FEW
 @given(markets(), st.integers(1, 5))
 def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
     cut = [
@@ -85,6 +88,7 @@ def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
     assert [some for some in pieces if some] == [some for some in whole if some]
 
 
+@FEW
 @given(markets(), st.data())
 def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, data):
     at = data.draw(st.integers(0, len(events)))

@@ -16,8 +16,8 @@ from wick.market.intervals import NAMES
 from wick.market.schema import FORMED, HEAD, LIVE
 from wick.market.state import Stateful
 from wick.market.trades import Trade
-from wick.stream import saved
 from wick.metrics import table
+from wick.stream import saved
 from wick.stream.shard import CandleRules, Shard
 from wick.wire import codec
 

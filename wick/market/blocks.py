@@ -37,6 +37,13 @@ class Block(NamedTuple):
     metrics: bytes = b""
     patterns: bytes = b""
 
+    @classmethod
+    def of(cls, pairs: list[int], intervals: list[int], rows: list[Row]) -> "Block":
+        """Of rows without metrics, FORMED each, that are not in columns."""
+        count = len(rows)
+        zeros = bytes(count * ROW_BYTES[0]), bytes(count * ROW_BYTES[1])
+        return cls(pairs, intervals, *zeros, [[place, row] for place, row in enumerate(rows)])
+
     def formed(self) -> list[Row]:
         """The rows without metrics."""
         made: list[Row] = np.frombuffer(self.exact, "<i8").reshape(-1, EXACT).tolist()
@@ -73,6 +80,6 @@ def of_metrics(metrics: NDArray[np.float64], found: NDArray[np.int8]) -> list[Ro
 def _with_nulls(numbers: NDArray[np.float64]) -> list[list[Any]]:
     """As lists; None for NaN, which is no number."""
     rows: list[list[Any]] = numbers.tolist()
-    for at in np.isnan(numbers).any(axis=1).nonzero()[0].tolist():
+    for at in np.flatnonzero(np.isnan(numbers).any(axis=1)).tolist():
         rows[at] = [None if value != value else value for value in rows[at]]
     return rows

@@ -375,6 +375,12 @@ class PairCandles(Stateful):
                 rows.append((interval.name, self._row(self._live_values(index))))
         return rows
 
+    def live_row(self, interval: int) -> Row | None:
+        """What is known of the unclosed candle of an interval, without metrics; None before the first trade."""
+        if self.ids.next < 0:
+            return None
+        return held.published(self._live_values(interval), self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS])
+
     def recent(self, count: int) -> list[tuple[str, Row]]:
         """The newest `count` pending or closed rows of each interval, oldest first: what precedes the live candle."""
         return [

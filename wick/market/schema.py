@@ -143,7 +143,8 @@ BASIC: Final = (
 FLOW: Final = (
     Field(17, "delta", "base", "taker buy volume - taker sell volume", 1, _TRADES),
     Field(
-        20, "delta_max", "base", "highest value of the running delta, which is 0 at the open: never negative", 1, _TRADES
+        20, "delta_max", "base", "highest value of the running delta, which is 0 at the open: never negative", 1,
+        _TRADES,
     ),
     Field(21, "delta_min", "base", "lowest value of the running delta: never positive", 1, _TRADES),
     Field(
@@ -260,7 +261,8 @@ def units_document() -> str:
     for field in FIELDS:
         number = field.number or ""
         lines += [f"| {number} | `{field.name}` | {field.unit} | {field.definition} | {field.n} | {field.source} |"]
-    lines += ["", "## Patterns", *_PATTERNS_TEXT, "", "| bit | pattern | | after | what it is |", "|---|---|---|---|---|"]
+    lines += ["", "## Patterns", *_PATTERNS_TEXT]
+    lines += ["", "| bit | pattern | | after | what it is |", "|---|---|---|---|---|"]
     for pattern in patterns.PATTERNS:
         number, name, title, definition, lookback = pattern
         lines += [f"| {number} | `{name}` | {title} | {lookback} | {definition} |"]

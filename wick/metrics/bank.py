@@ -84,7 +84,7 @@ class Bank:
     def _run(self, columns: Index, candles: Column, decimals: Counts, commit: bool) -> tuple[Column, Patterns]:
         n = len(columns)
         if n == 1:  # numpy adds up a single column in another order
-            columns, candles, decimals = (np.repeat(one, 2, axis=-1) for one in (columns, candles, decimals))
+            columns, candles, decimals = columns.repeat(2), candles.repeat(2, axis=1), decimals.repeat(2, axis=1)
         self._adopt(columns, decimals)
         counts = self.count[columns]
         prices, others = self.prices.look(columns, counts), self.others.look(columns, counts)
@@ -138,10 +138,10 @@ class Bank:
         return np.where(counts > 0, times, -1.0)
 
     def correct(self, columns: list[int], candles: list[Column], decimals: Counts) -> list[tuple[Column, Patterns]]:
-        """Corrected candles of these streams, (TAKEN, candles) for each in the order of time, or such that were missing.
+        """Corrected candles of these streams, or such that were missing: (TAKEN, candles) for each, by time.
 
-        What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and (61, candles)
-        of those that were given; NaN and 0 where they are older than what is kept.
+        What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and
+        (61, candles) of those that were given; NaN and 0 where they are older than what is kept.
         """
         queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
         made = [
@@ -178,8 +178,8 @@ class Bank:
         self.count[column] = begin
         history = history[:, begin - (count - back) :]
         # What was given stands for what was there.
-        merged = {time: candle for time, candle in zip(history[TIME].tolist(), history.T, strict=True)}
-        merged |= {time: candle for time, candle in zip(given[TIME].tolist(), given.T, strict=True)}
+        merged = dict(zip(history[TIME].tolist(), history.T, strict=True))
+        merged |= dict(zip(given[TIME].tolist(), given.T, strict=True))
         return np.array([merged[time] for time in sorted(merged)]).T
 
     def _candles(self, column: int, begin: int, end: int) -> Column:

@@ -46,8 +46,8 @@ class Processor:
         return self.pairs - 1
 
     def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
-        """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give the
-        caller time for something else. No pair may be in two of the blocks."""
+        """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give
+        the caller time for something else. No pair may be in two of the blocks."""
         sizes = [len(block.pairs) for _, block in work]
         total = sum(sizes)
         columns = np.concatenate([own[block.pairs] for own, block in work]) if total else np.zeros(0, np.intp)
@@ -75,6 +75,20 @@ class Processor:
             block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
             for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
         ]
+
+    def peek(self, columns: Index, block: Block) -> Block:
+        """A block of unclosed candles, each of another stream, with the metrics that they would have if they closed
+        now. Nothing is committed."""
+        (candles, decimals), intervals = _read(block), np.array(block.intervals)
+        columns = columns[block.pairs]
+        metrics = np.empty((len(columns), len(FIELDS)))
+        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+        for interval in np.unique(intervals).tolist():
+            rows = (intervals == interval).nonzero()[0]
+            for at in _turns(rows, columns):
+                values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
+                metrics[at], found[at] = values.T, own.T
+        return block._replace(metrics=metrics.tobytes(), patterns=found.tobytes())
 
     # ------------------------------------------------------------------ as bytes
 

@@ -16,6 +16,7 @@ import gevent
 from wick import exchanges
 from wick.errors import WireError
 from wick.market.numbers import parse_decimal
+from wick.metrics.processor import Processor
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader, give_way
@@ -23,10 +24,9 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
-from wick.metrics.processor import Processor
 from wick.stream.shard import CandleRules, Shard, deepest, enrich
-from wick.stream.shards import shards_of
-from wick.wire.messages import Request, TickHeader, records
+from wick.stream.shards import shard_of, shards_of
+from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, records
 
 MS = 1_000_000
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
@@ -54,6 +54,8 @@ class Aggregator(Role):
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
         self.router = bus.router(self.data_dir, index)
         self.lag_ms = 0
+        self.watches: dict[bytes, tuple[int, list[list[Any]]]] = {}  # by front: until when (ns), and what it watches
+        self._live_ns = 0
         self._waiting = 0  # ticks in inboxes
         self._breathed_ns = 0
         self._ending = False
@@ -206,6 +208,25 @@ class Aggregator(Role):
                 give_way()
             self._turn()
             self._flush()
+            self._show_live()
+
+    def _show_live(self) -> None:
+        """Publish the metrics of unclosed candles that fronts watch, `aggregator.live_hz` times a second."""
+        now = steady_ns()
+        if not self.watches or now < self._live_ns:
+            return
+        self._live_ns = now + 10**9 // self.settings["aggregator.live_hz"]
+        self.watches = {front: watch for front, watch in self.watches.items() if watch[0] > now}
+        wanted: dict[int, dict[tuple[Any, ...], None]] = {}
+        for _, streams in self.watches.values():
+            for one in streams:
+                wanted.setdefault(shard_of(one[0], one[1]), {})[tuple(one)] = None
+        for number in self.owned & wanted.keys():
+            message = self.shards[number].live([list(one) for one in wanted[number]], now_ns())
+            if message:
+                self.pub.send_multipart(message)
+                self.stats.add("live")
+            self._breathe()
 
     def _flush(self) -> None:
         closing = [shard for shard in self.shards.values() if shard.has_closed]
@@ -224,6 +245,9 @@ class Aggregator(Role):
     def _answer(self, frames: list[bytes]) -> None:
         who, asked = frames[0], frames[-1]
         try:
+            if Watch.is_one(asked):
+                self._watch(who, Watch.unpack(asked))
+                return
             request = Request.unpack(asked)
             shard = self.shards.get(request.shard)
             if shard is None:
@@ -238,6 +262,12 @@ class Aggregator(Role):
         else:
             answer = shard.closes_after(request.epoch, request.after)
         bus.try_send(self.router, [who, asked, *answer])
+
+
+    def _watch(self, who: bytes, watch: Watch) -> None:
+        self.watches.pop(who, None)
+        if watch.streams and self.settings["aggregator.live_hz"]:
+            self.watches[who] = (steady_ns() + WATCH_S * 10**9, watch.streams)
 
 
 def _rules(settings: Settings, venue: str) -> CandleRules:
