@@ -67,7 +67,7 @@ class Block(NamedTuple):
 
 
 def of_metrics(metrics: NDArray[np.float64], found: NDArray[np.int8]) -> list[Row]:
-    """The values of METRICS of each row, from its metrics (rows, FIELDS), NaN where undefined, and patterns (rows, 61)."""
+    """The values of METRICS of each row, from its metrics (rows, FIELDS), NaN if undefined, and patterns (rows, 61)."""
     made = _with_nulls(metrics)
     masks = [mask.tolist() for mask in patterns.masks(found.T)]
     for row, bull, bear, own in zip(made, *masks, found, strict=True):

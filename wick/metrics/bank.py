@@ -51,6 +51,7 @@ class Bank:
         self.state: Column = np.zeros((1 + _COPIES, len(_STATE), 0))  # now, then the copies, newest first
         self.count: Counts = np.zeros(0, np.int64)
         self.decimals: Counts = np.zeros((2, 0), np.int64)
+        self.expected: Column = np.zeros(0)  # when the first candle after a history has to open; 0: whenever
 
     @property
     def rings(self) -> tuple[Ring, Ring, Ring]:
@@ -67,6 +68,7 @@ class Bank:
         self.state = np.concatenate([self.state, np.zeros((*self.state.shape[:2], more))], axis=2)
         self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
         self.decimals = np.concatenate([self.decimals, np.zeros((2, more), np.int64)], axis=1)
+        self.expected = np.concatenate([self.expected, np.zeros(more)])
 
     # ------------------------------------------------------------------ candles
 
@@ -128,6 +130,16 @@ class Bank:
             if price or size:
                 self.state[:, row, at] *= factors[0] ** price * factors[1] ** size
         self.decimals[:, at] = new
+
+    def meet(self, columns: Index, times: Column) -> None:
+        """The first candles after a history open at these times: where that leaves a gap the history is forgotten."""
+        expected = self.expected[columns]
+        if not expected.any():
+            return
+        lost = columns[(expected > 0.0) & (times != expected)]
+        self.count[lost] = 0
+        self.state[:, :, lost] = 0.0
+        self.expected[columns] = 0.0
 
     # ------------------------------------------------------------------ corrections
 
@@ -192,14 +204,17 @@ class Bank:
 
     def save(self, columns: Index) -> list[Any]:
         """All that later values of these streams depend on."""
-        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
-        return [array[..., columns].tobytes() for array in arrays]
+        return [array[..., columns].tobytes() for array in self._arrays]
 
     def restore(self, columns: Index, saved: list[Any]) -> None:
         """Into streams of a bank of the same depth."""
-        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
-        for array, packed in zip(arrays, saved, strict=True):
+        for array, packed in zip(self._arrays, saved, strict=True):
             array[..., columns] = np.frombuffer(packed, array.dtype).reshape(*array.shape[:-1], len(columns))
+
+    @property
+    def _arrays(self) -> list[NDArray[Any]]:
+        """All that there is, streams last."""
+        return [*[ring.values for ring in self.rings], self.state, self.count, self.decimals, self.expected]
 
 
 def _once(candles: Column, before: Column, counts: Counts) -> Column:

@@ -5,7 +5,7 @@ comes out for a pair depends on nothing but its own candles.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from wick.market.intervals import INTERVALS
 from wick.market.schema import FORMED_FIELDS
 from wick.metrics import patterns
 from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank
-from wick.metrics.ring import Index
+from wick.metrics.registry import Column
+from wick.metrics.ring import Counts, Index
 from wick.metrics.table import FIELDS
 
 MOST = 384  # streams taken in one go: what they cost is how long the hub is held
@@ -38,12 +39,32 @@ class Processor:
     def __init__(self, depth: int = 19) -> None:
         self.depth = depth
         self.banks = [Bank(depth) for _ in INTERVALS]
-        self.pairs = 0
+        self.columns: dict[tuple[str, str], int] = {}
 
-    def add_pair(self) -> int:
-        """Room for another pair; its column in all banks."""
-        self.pairs += 1
-        return self.pairs - 1
+    def column(self, venue: str, symbol: str) -> int:
+        """The pair's place in all banks; one that is new gets one."""
+        return self.columns.setdefault((venue, symbol), len(self.columns))
+
+    def learn(
+        self,
+        interval: int,
+        pairs: Sequence[int],
+        histories: Sequence[Column],
+        decimals: Sequence[Counts],
+        next_ms: Sequence[int],
+    ) -> Iterator[None]:
+        """Begin these pairs' streams with candles that closed before: (TAKEN, candles) and (2, candles) of each, oldest
+        first. `next_ms`: when the next candle has to open, if it is to follow them without a gap; 0: whenever it comes.
+        Gives the caller time in between."""
+        bank = self._bank(interval)
+        columns, lengths = np.array(pairs, np.intp), np.array([own.shape[1] for own in histories])
+        for left in range(int(lengths.max(initial=0)), 0, -1):
+            some = np.flatnonzero(lengths >= left)
+            for at in np.array_split(some, -(-len(some) // MOST)):
+                each = np.stack([histories[one][:, -left] for one in at.tolist()], axis=1)
+                bank.take(columns[at], each, np.stack([decimals[one][:, -left] for one in at.tolist()], axis=1))
+                yield
+        bank.expected[columns] = next_ms
 
     def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
         """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give
@@ -58,6 +79,7 @@ class Processor:
         metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
         for interval in np.unique(intervals).tolist():
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
+            bank.meet(columns[rows], candles[TIME, rows])
             rows, wrong = _in_order(bank, rows, columns, candles[TIME])
             for some in _corrections(wrong, columns):
                 its = [candles[:, at] for at in some]
@@ -85,7 +107,7 @@ class Processor:
         found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
         for interval in np.unique(intervals).tolist():
             rows = (intervals == interval).nonzero()[0]
-            for at in _turns(rows, columns):
+            for at in turns(rows, columns):
                 values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
         return block._replace(metrics=metrics.tobytes(), patterns=found.tobytes())
@@ -103,8 +125,30 @@ class Processor:
     def _bank(self, interval: int) -> Bank:
         """With room for all pairs that there are."""
         bank = self.banks[interval]
-        bank.widen(self.pairs)
+        bank.widen(len(self.columns))
         return bank
+
+
+class History(NamedTuple):
+    """Candles of a stream as a bank takes them, (TAKEN, candles) and (2, candles), and when the last one closed."""
+
+    candles: Column
+    decimals: Counts
+    close_ms: int
+
+
+def history_of(rows: Sequence[Sequence[int]], contiguous: bool) -> History | None:
+    """Of rows in the order of time: open and close time, decimals of prices and of sizes, then TAKEN_FROM without the
+    time. `contiguous`: what is before a gap is left out. None where there are none."""
+    if not rows:
+        return None
+    table = np.array(rows, np.float64).T
+    times, ends = table[0], table[1]
+    gaps = np.flatnonzero(times[1:] != ends[:-1])
+    begin = int(gaps[-1]) + 1 if contiguous and len(gaps) else 0
+    candles = np.concatenate([table[:1], table[4:]])[:, begin:]
+    candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
+    return History(candles, table[2:4, begin:].astype(np.int64), int(ends[-1]))
 
 
 def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

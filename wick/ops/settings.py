@@ -61,6 +61,8 @@ SETTINGS: tuple[Setting, ...] = (
             "`venue` does what the venue does.", choices=("venue", "flat", "omit")),
     Setting("aggregator.large_notional", DECIMAL, "100000",
             "Trades with a turnover of at least this, in the quote currency, count as large."),
+    Setting("aggregator.warmup", INTEGER, 300,
+            "Stored candles of each interval with which the metrics of a pair begin at a start; 0: none.", 0, 100_000),
     Setting("aggregator.live_hz", INTEGER, 2,
             "How often a second the metrics of unclosed candles are published to who is subscribed to them; 0: never.",
             0, 4),

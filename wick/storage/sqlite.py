@@ -57,6 +57,7 @@ _SELECT = f"""
 SELECT {", ".join(CANDLE_FIELDS)} FROM candles
 WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? ORDER BY open_time_ms DESC LIMIT ?
 """
+_NEXT_PAIR = "SELECT venue, symbol FROM candles WHERE (venue, symbol) > (?, ?) ORDER BY venue, symbol LIMIT 1"
 # What metrics are made of. These columns come early in a row: SQLite reads it from its beginning.
 INPUTS = (
     "open_time_ms", "close_time_ms", "price_decimals", "quantity_decimals", "open", "high", "low", "close",
@@ -154,9 +155,17 @@ class SqliteStore:
     def symbols(self) -> list[tuple[str, str]]:
         """(venue, symbol) of every pair that has a candle."""
         try:
-            return self._db.execute("SELECT DISTINCT venue, symbol FROM candles WHERE interval = '15s'").fetchall()
+            return self._pairs()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """One look into the primary key a pair: DISTINCT would read every row."""
+        pairs: list[tuple[str, str]] = []
+        pair = ("", "")
+        while pair := self._db.execute(_NEXT_PAIR, pair).fetchone():
+            pairs.append(pair)
+        return pairs
 
     def close(self) -> None:
         self._db.close()

@@ -114,7 +114,7 @@ class Shard(Stateful):
             venue, symbol, empty=rules.empty, since_ms=since_ms, large_notional=rules.large_notional,
             lockstep=self.locksteps[venue],
         )  # fmt: skip
-        self.columns[venue].append(self.processor.add_pair())
+        self.columns[venue].append(self.processor.column(venue, symbol))
         state = self.pairs[venue, symbol] = PairState(self, len(self.pairs), candles)
         return state
 
