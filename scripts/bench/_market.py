@@ -46,8 +46,8 @@ class Market:
         self._ids = np.full(pairs, FIRST_ID)
         self._prices = self.random.integers(10_000, 10_000_000, pairs)
         self._buying = self.random.integers(0, 2, pairs)
-        self._price_decimals = self.random.integers(2, 7, pairs)
-        self._quantity_decimals = self.random.integers(1, 6, pairs)
+        self.price_decimals = self.random.integers(2, 7, pairs)
+        self.quantity_decimals = self.random.integers(1, 6, pairs)
         self.has_quotes = False
         self._bids = self._prices.copy()
         self._lots = np.exp(self.random.normal(6, 2, 4096)).astype(np.int64) + 1  # quantities that come again
@@ -75,7 +75,7 @@ class Market:
         fresh = np.exp(random.normal(6, 2, count)).astype(np.int64) + 1
         made["b"] = np.where(seen_before, self._lots[random.integers(0, len(self._lots), count)], fresh)
         made["c"] = 1
-        made["price_decimals"], made["quantity_decimals"] = self._price_decimals[pairs], self._quantity_decimals[pairs]
+        made["price_decimals"], made["quantity_decimals"] = self.price_decimals[pairs], self.quantity_decimals[pairs]
         made["kind"] = TRADE
         made["taker_buy"] = self._buying[pairs] + _running(random.random(count) < 0.1, starts) & 1
         last = np.flatnonzero(np.diff(pairs, append=-1))  # the last of each pair
@@ -105,6 +105,10 @@ class Wire:
     def __init__(self, market: Market, epoch: int = 1) -> None:
         self.market, self.epoch = market, epoch
         self._sequences = [0] * SHARDS
+        self._heard_ns = [0] * SHARDS
+
+    def all_hear(self) -> None:
+        """The next message tells all shards the clock."""
         self._heard_ns = [0] * SHARDS
 
     def messages(self, ticks: Ticks | None, send_ns: int, clock_ns: int | None = None) -> list[list[bytes]]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import _common as common
 import numpy as np
 import talib
+from _candles import drawn
 from numpy.typing import NDArray
 
 from wick.metrics.patterns import NAMES, ROWS, columns, one
@@ -25,28 +26,14 @@ CANDLES = 8  # a round
 KNOWN = ROWS + 15  # candles that a stream has before the first round
 TARGET_US, TARGET_ONE_US, TARGET_TIMES = 1.5, 6.0, 20
 
-Prices = NDArray[np.float64]  # (candles, streams)
 Said = NDArray[np.int8]  # (candles, 61, streams)
-
-
-def market(candles: int, seed: int = 1) -> tuple[Prices, Prices, Prices, Prices]:
-    """Walks that hold still now and then; open, high, low, close."""
-    random = np.random.default_rng(seed)
-
-    def steps(scale: float) -> Prices:
-        return np.rint(random.normal(0, scale, (candles, STREAMS)))
-
-    body = steps(20) * (random.random((candles, STREAMS)) < 0.9)
-    close = 100_000 + np.cumsum(body + steps(1), axis=0)
-    open_ = close - body
-    return open_, np.maximum(open_, close) + np.abs(steps(8)), np.minimum(open_, close) - np.abs(steps(8)), close
 
 
 class Contenders:
     """All of them on the same market; each is given the candles `start` … `end` and gives what it says of them."""
 
     def __init__(self, candles: int) -> None:
-        self.prices = market(candles)
+        self.prices = drawn(candles, STREAMS)
         self.lists = [column.T.tolist() for column in self.prices]
         self.by_stream = [np.ascontiguousarray(column.T) for column in self.prices]
         self.opened = [getattr(talib.stream, name) for name in NAMES]

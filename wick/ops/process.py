@@ -1,4 +1,4 @@
-"""What every process has, gevent or not: its name, a lock that no second one can hold, and its stats."""
+"""What every process has, gevent or not: its name, a lock that no second one can hold, its memory, and its stats."""
 
 import fcntl
 import os
@@ -31,6 +31,20 @@ def hold_lock(run_dir: Path, process: str) -> TextIO:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+KEPT_BLOCK = 2 << 20  # bytes
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed, in blocks of up to KEPT_BLOCK and twice that in all, for the next array.
+
+    By default glibc maps each block of 128 KB or more by itself and unmaps it when it is freed, or gives the end of the
+    heap back; then every large temporary array begins with a page fault each 4 KB, which doubles what it costs. It
+    raises both thresholds to the size of a mapped block, and twice that, when one is freed (mallopt(3),
+    M_MMAP_THRESHOLD). With another malloc nothing happens.
+    """
+    bytes(KEPT_BLOCK)
 
 
 class Stats:

@@ -22,6 +22,7 @@ from wick.metrics.processor import Processor, history_of
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader, give_way
+from wick.ops.process import keep_freed_memory
 from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
@@ -66,6 +67,7 @@ class Aggregator(Role):
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
+        keep_freed_memory()
         self._warm()
         self._replay()
         # What lives now lives long: the collector need not look at it, nor at all of the heap ever again. Actors leave

@@ -16,7 +16,7 @@ from wick.market.blocks import Block
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep, slots
-from wick.market.schema import CANDLE_FIELDS, EMPTY, STATE_WIDTHS, Row
+from wick.market.schema import CANDLE_FIELDS, EMPTY, FORMED, STATE_WIDTHS, Row
 from wick.market.state import Stateful
 from wick.metrics.processor import Processor
 from wick.stream import diffs, saved
@@ -322,12 +322,15 @@ class ShardMirror:
     def restart(self, snapshot: Snapshot) -> None:
         self.names.clear()
         self.groups.clear()
-        self.recent.clear()
+        before, self.recent = self.recent, {}
         self._introduce(snapshot.pairs)
         for number, *changes in snapshot.entries:
             diffs.apply(self.groups[number], changes)
         for venue, symbol, interval, *row in snapshot.recent:
-            self.close(venue, symbol, interval, row)
+            known = before[venue, symbol][_INDEX[interval]].get(row[0]) if (venue, symbol) in before else None
+            # A worker does not keep the metrics of what it has published: whoever heard them knows more.
+            is_same = known is not None and known[:_FORMED] == row[:_FORMED]
+            self.close(venue, symbol, interval, known if known is not None and is_same else row)
 
     def apply(self, message: Diffs) -> Iterator[tuple[int, list[int]]]:
         """Apply a message, one change at a time, as it is iterated: gives the (pair number, changes) just made."""
@@ -364,4 +367,5 @@ class ShardMirror:
             self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])
 
 
+_FORMED = len(FORMED)
 _INDEX = {interval.name: index for index, interval in enumerate(INTERVALS)}
