@@ -105,6 +105,9 @@ class SessionClient:
 
     def _row(self, topic: str, row: list[Any]) -> None:
         row = [None if value != value else value for value in row]  # NaN, which JSON and the store do not have
+        if self.form == "json":  # which has texts for integers that are too big, and an array for bytes
+            row = [int(value) if isinstance(value, str) else value for value in row]
+            row = [bytes(one & 255 for one in value) if isinstance(value, list) else value for value in row]
         self.rows.setdefault(topic, {})[row[0]] = row
         if row[3] & 1:
             self.closed.setdefault(topic, {})[row[0]] = row
