@@ -5,7 +5,7 @@ import {
 } from "./vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
 import { compact, openTimeText, priceText } from "./format.js";
 import { axisNeeds } from "./intervals.js";
-import { FLAG } from "./protocol.js";
+import { FLAG } from "./schema.js";
 
 const UP = "#34c79a";
 const DOWN = "#dd4660";

@@ -4,7 +4,7 @@ import {
   NOTHING, ageText, bytesText, clockText, compact, openTimeText, percentText, priceText, signed, spanText,
 } from "./format.js";
 import { axisNeeds, spokenName } from "./intervals.js";
-import { FLAG } from "./protocol.js";
+import { FLAG } from "./schema.js";
 
 const byId = (id) => document.getElementById(id);
 
