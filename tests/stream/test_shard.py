@@ -11,7 +11,7 @@ from wick.errors import WireError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PLAIN, PRICE, REAL, VOLUME
 from wick.market.trades import Quote, Trade
-from wick.stream.shard import CLOSES_KEPT, RECENT, CandleRules, Shard, ShardMirror
+from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
 
 F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
@@ -180,14 +180,18 @@ def test_closes_can_be_asked_for_again_after_any_position_of_the_same_epoch():
     assert market.shard.closes_after(4, 0) == []
 
 
-def test_of_closes_the_newest_are_kept():
+def test_of_closes_the_newest_are_kept_as_many_as_there_is_room_for():
     market = Market(0)
+    market.shard.keep_bytes = 20_000
     market.take(Step("trade", "BTC-USDT", 0, 0, 7, 0, 3))
-    for _ in range(CLOSES_KEPT + 10):
+    for _ in range(30):
         market.take(Step("clock", "", 15_000, 0, 0, 0, 0))
         market.flush()
-    kept = [Closes.unpack(packed).seq for packed in market.shard.closes_after(1, 0)]
-    assert len(kept) == CLOSES_KEPT and kept[-1] == market.shard.closes_seq
+    kept = market.shard.closes_after(1, 0)
+    seqs = [Closes.unpack(packed).seq for packed in kept]
+    assert seqs == list(range(seqs[0], market.shard.closes_seq + 1)) and seqs[0] > 1
+    room = 20_000 - sum(map(len, kept))
+    assert 0 <= room < max(map(len, kept)) * 2
 
 
 def test_trades_and_quotes_of_one_run_are_both_taken():

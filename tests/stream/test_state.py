@@ -17,7 +17,7 @@ from wick.market.schema import CANDLE, HEAD, LIVE
 from wick.market.state import Stateful
 from wick.market.trades import Trade
 from wick.stream import saved
-from wick.stream.shard import CLOSES_KEPT, CandleRules, Shard
+from wick.stream.shard import CandleRules, Shard
 from wick.wire import codec
 
 RULES = {VENUE: CandleRules()}
@@ -108,7 +108,7 @@ def test_what_is_loaded_is_connected_as_what_was_saved():
         assert pair.shard is shard and candles.lockstep is shard.locksteps[VENUE]
         assert candles.history.held is held and candles.history.ids is candles.ids
     assert [pair.symbol for pair in shard.locksteps[VENUE].pairs] == [symbol for _, symbol in shard.pairs]
-    assert shard.kept.maxlen == CLOSES_KEPT
+    assert shard._kept_bytes == sum(len(packed) for _, packed in shard.kept)
 
 
 def test_a_change_of_the_layout_is_a_new_version():

@@ -28,6 +28,9 @@ class Columns(Protocol):
     """What a pair needs of those that close together with it (`lockstep`)."""
 
     held: Held
+    clock_ms: int
+    grace_ms: int
+    follows: bool
 
     def close(self, indices: list[int]) -> None: ...
     def publish(self, indices: list[int]) -> None: ...
@@ -36,7 +39,7 @@ class Columns(Protocol):
 class History(Stateful):
     """One pair's part of the held columns. `wanted`: which intervals are kept at all."""
 
-    STATE = ("recheck", "blind_ns", "_forgotten", "_apart", "_touched")
+    STATE = ("recheck", "blind_ns", "_forgotten", "_inserted", "_apart", "_touched")
     GIVEN = ("columns", "held", "ids", "since_ms", "number", "wanted")
 
     def __init__(self, columns: Columns, ids: TradeIds, since_ms: int, wanted: Iterable[Interval]) -> None:
@@ -48,16 +51,18 @@ class History(Stateful):
         self.blind_ns: int | None = None  # since when trades may have been missed
         self._forgotten = [-1] * len(INTERVALS)  # open_ms of the newest candle that left the history
         self._apart: dict[tuple[int, int], Chain] = {}  # (interval, open_ms) -> the parts of a candle around holes
-        self._touched: dict[tuple[int, int], None] = {}  # (interval, open_ms) of candles that late trades changed
+        self._inserted: list[list[int]] = []  # [interval, open_ms] of candles that came between others
+        # (interval, open_ms) of closed candles that have changed -> whether in their trades, on which metrics depend
+        self._touched: dict[tuple[int, int], bool] = {}
 
     def state(self) -> list[Any]:
         *plain, apart, touched = super().state()
-        return [*plain, list(apart.items()), list(touched)]
+        return [*plain, list(apart.items()), list(touched.items())]
 
     def restore(self, state: list[Any]) -> None:
         *plain, apart, touched = state
         of_keys = {tuple(key): chain for key, chain in apart}
-        super().restore([*plain, of_keys, {tuple(key): None for key in touched}])
+        super().restore([*plain, of_keys, {tuple(key): is_traded for key, is_traded in touched}])
 
     def candles(self, interval: int, count: int = 0) -> list[Values]:
         """The newest `count` candles of an interval (0: all), oldest first."""
@@ -97,6 +102,7 @@ class History(Stateful):
             cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
             close_ms = interval.close_ms(open_ms)
             self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
+            self._inserted.append([index, open_ms])
             self._reflatten(index, open_ms, part[flow.CLOSE])
             return 1
         values = self.held.read(at)
@@ -114,7 +120,7 @@ class History(Stateful):
         if values[PART + flow.CLOSE] != was or fresh:
             self._reflatten(index, open_ms, values[PART + flow.CLOSE])
         if values[FLAGS] & CLOSED:
-            self._touched[index, open_ms] = None
+            self._touched[index, open_ms] = True
             return REVISED
         return 1
 
@@ -141,7 +147,7 @@ class History(Stateful):
                     values[CVD] += signed
                     self.held.write(at, values)
                     if values[FLAGS] & CLOSED:
-                        self._touched[index, values[OPEN_MS]] = None
+                        self._touched.setdefault((index, values[OPEN_MS]), False)
 
     def _reflatten(self, index: int, open_ms: int, price: int) -> None:
         """A candle has a new close: the flat ones that follow it stand at that price."""
@@ -154,7 +160,7 @@ class History(Stateful):
             values[PART + flow.OPEN : PART + flow.CLOSE + 1] = [price] * 4
             self.held.write(at, values)
             if values[FLAGS] & CLOSED:
-                self._touched[index, values[OPEN_MS]] = None
+                self._touched[index, values[OPEN_MS]] = True
 
     # ------------------------------------------------------------------ what may be missing, and what is corrected
 
@@ -178,17 +184,42 @@ class History(Stateful):
                 for at in self.indices(index):
                     open_ms, close_ms, _, flags = rows[at, :CVD].tolist()
                     if flags & CLOSED and bool(flags & SUSPECT) != self.is_suspect(open_ms, close_ms):
-                        self._touched[index, open_ms] = None
+                        self._touched.setdefault((index, open_ms), False)
+        if self._inserted:
+            self._close_inserted()
         if self._touched:
             self.revise(list(self._touched))
 
+    def _close_inserted(self) -> None:
+        """Close the candles that came between closed ones first: the metrics of those depend on them."""
+        due_ms = self.columns.clock_ms - self.columns.grace_ms
+        for index, open_ms in sorted(self._inserted):
+            at = self.held.find(self.number, index, open_ms)
+            close_ms = INTERVALS[index].close_ms(open_ms)
+            if at is not None and close_ms <= due_ms and self.held.undo_pending(at, close_ms):
+                self.columns.close([at])
+                if self.columns.follows:
+                    self._touched |= dict.fromkeys(self._closed_after(index, open_ms), True)
+        self._inserted.clear()
+
+    def _closed_after(self, index: int, open_ms: int) -> list[tuple[int, int]]:
+        rows = self.held.rows
+        each = [rows[at, :CVD].tolist() for at in self.indices(index)]
+        return [(index, opens) for opens, _, _, flags in each if opens > open_ms and flags & CLOSED]
+
     def revise(self, keys: Iterable[tuple[int, int]]) -> None:
-        """Publish the next revision of these held candles, as far as they were touched."""
-        indices = []
+        """Publish the next revision of these held candles, as far as they were touched, and of what follows them."""
+        wanted: set[tuple[int, int]] = set()
         for key in keys:
-            if key not in self._touched:
+            is_traded = self._touched.pop(key, None)
+            if is_traded is None:
                 continue
-            del self._touched[key]
+            wanted.add(key)
+            if is_traded and self.columns.follows:
+                wanted.update(self._closed_after(*key))
+        indices = []
+        for key in sorted(wanted):
+            self._touched.pop(key, None)
             at = self.held.find(self.number, *key)
             if at is None:
                 continue

@@ -10,6 +10,11 @@ from wick.market.state import Stateful
 NEVER = 2**63
 
 
+def slots(grace_ms: int, history: int) -> int:
+    """How many candles an interval holds: those that can be corrected, and those that are pending."""
+    return history + grace_ms // 15_000 + 3
+
+
 class Pair(Protocol):
     """What the clock does to a pair."""
 
@@ -28,11 +33,12 @@ class Lockstep(Stateful):
     """The pairs of one shard and venue: one clock, one set of columns; what ends together closes together."""
 
     STATE = ("clock_ms", "held", "closed")
-    GIVEN = ("grace_ms", "pairs")
+    GIVEN = ("grace_ms", "pairs", "follows")
 
-    def __init__(self, grace_ms: int = 2_000, history: int = 16) -> None:
-        self.grace_ms = grace_ms
-        self.held = Held(history + grace_ms // 15_000 + 3)
+    def __init__(self, grace_ms: int = 2_000, history: int = 16, follows: bool = False) -> None:
+        """`follows`: what comes after a corrected candle is published again too, for its metrics have changed."""
+        self.grace_ms, self.follows = grace_ms, follows
+        self.held = Held(slots(grace_ms, history))
         self.pairs: list[Pair] = []
         self.clock_ms = 0
         self.closed: list[Block] = []  # what closed or was revised, until it is drained

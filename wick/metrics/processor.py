@@ -42,8 +42,6 @@ class Processor:
     def add_pair(self) -> int:
         """Room for another pair; its column in all banks."""
         self.pairs += 1
-        for bank in self.banks:
-            bank.widen(self.pairs)
         return self.pairs - 1
 
     def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
@@ -58,7 +56,7 @@ class Processor:
         decimals = np.concatenate([one for _, one in read], axis=1)
         metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
         for interval in np.unique(intervals).tolist():
-            bank, rows = self.banks[interval], (intervals == interval).nonzero()[0]
+            bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
             rows, wrong = _in_order(bank, rows, columns, candles[TIME])
             for some in _corrections(wrong, columns):
                 its = [candles[:, at] for at in some]
@@ -74,18 +72,24 @@ class Processor:
         ends = np.add.accumulate([0, *sizes]).tolist()
         yield [
             block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
-            for (_, block), begin, end in zip(work, ends, ends[1:], strict=True)
+            for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
         ]
 
     # ------------------------------------------------------------------ as bytes
 
     def save(self, pairs: Sequence[int]) -> list[list[Any]]:
         """All that later metrics of these pairs depend on."""
-        return [bank.save(np.array(pairs, np.intp)) for bank in self.banks]
+        return [self._bank(interval).save(np.array(pairs, np.intp)) for interval in range(len(self.banks))]
 
     def restore(self, pairs: Sequence[int], saved: list[list[Any]]) -> None:
-        for bank, its in zip(self.banks, saved, strict=True):
-            bank.restore(np.array(pairs, np.intp), its)
+        for interval, its in enumerate(saved):
+            self._bank(interval).restore(np.array(pairs, np.intp), its)
+
+    def _bank(self, interval: int) -> Bank:
+        """With room for all pairs that there are."""
+        bank = self.banks[interval]
+        bank.widen(self.pairs)
+        return bank
 
 
 def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -61,6 +61,8 @@ SETTINGS: tuple[Setting, ...] = (
             "`venue` does what the venue does.", choices=("venue", "flat", "omit")),
     Setting("aggregator.large_notional", DECIMAL, "100000",
             "Trades with a turnover of at least this, in the quote currency, count as large."),
+    Setting("aggregator.closes_mb", INTEGER, 8,
+            "Memory of a worker for closes that a sink can ask for again; ten pairs make about 3 MB an hour.", 1, 4096),
     Setting("aggregator.history", INTEGER, 16, "Closed candles of an interval in a snapshot.", 1, 1000),
     Setting("front.host", TEXT, "127.0.0.1", "The address to listen on; beyond loopback, with a token."),
     Setting("front.port", INTEGER, 8765, "The port of the page, the API and the WebSocket.", 1, 65_535),

@@ -23,7 +23,8 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
-from wick.stream.shard import CandleRules, Shard
+from wick.metrics.processor import Processor
+from wick.stream.shard import CandleRules, Shard, deepest, enrich
 from wick.stream.shards import shards_of
 from wick.wire.messages import Request, TickHeader, records
 
@@ -45,7 +46,9 @@ class Aggregator(Role):
         epoch = now_ns() // MS
         self.venues = exchanges.ids()
         rules = {venue: _rules(settings, venue) for venue in self.venues}
-        self.shards = {number: Shard(number, epoch, rules) for number in sorted(self.owned)}
+        self.processor = Processor(deepest(rules))
+        keep = (settings["aggregator.closes_mb"] << 20) // max(1, len(self.owned))
+        self.shards = {number: Shard(number, epoch, rules, self.processor, keep) for number in sorted(self.owned)}
         self.streams: dict[tuple[int, str], Stream] = {}  # by (shard, venue)
         self.log_dir = Path(self.data_dir) / "ticklog" if settings["ticklog.enabled"] else None
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
@@ -205,6 +208,9 @@ class Aggregator(Role):
             self._flush()
 
     def _flush(self) -> None:
+        closing = [shard for shard in self.shards.values() if shard.has_closed]
+        for _ in enrich(self.processor, closing):
+            self._breathe()
         for shard in self.shards.values():
             if not shard.is_quiet:
                 self._publish(shard)

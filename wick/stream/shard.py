@@ -5,21 +5,25 @@ reader sees the finished candle before the new one. What was published last is t
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from wick.errors import StoreError, WireError, shown
+from wick.market.blocks import Block
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS
-from wick.market.lockstep import Lockstep
-from wick.market.schema import EMPTY, STATE_WIDTHS, Row
+from wick.market.lockstep import Lockstep, slots
+from wick.market.schema import CANDLE_FIELDS, EMPTY, STATE_WIDTHS, Row
 from wick.market.state import Stateful
+from wick.metrics.processor import Processor
 from wick.stream import diffs, saved
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
 
 MS = 1_000_000
-CLOSES_KEPT = 512  # messages that a sink can ask for again: a shard closes about four times a minute, so two hours
+CLOSES_KEPT = 1 << 20  # bytes of messages that a sink can ask for again: ten pairs close about 0.8 KB a second
 RECENT = 8  # rows before the live candle, an interval, that a snapshot carries: what a store may not have yet
 
 
@@ -69,17 +73,28 @@ class PairState(Stateful):
 class Shard(Stateful):
     """The pairs of one shard, by (venue, symbol)."""
 
-    STATE = ("entries", "diffs_seq", "closes_seq", "_new", "kept", "dirty", "pairs", "locksteps")
-    GIVEN = ("number", "epoch", "rules")
+    STATE = ("entries", "diffs_seq", "closes_seq", "ready", "_new", "kept", "dirty", "pairs", "locksteps")
+    GIVEN = ("number", "epoch", "rules", "processor", "columns", "keep_bytes", "_kept_bytes")
 
-    def __init__(self, number: int, epoch: int, rules: dict[str, CandleRules]) -> None:
-        self.number, self.epoch, self.rules = number, epoch, rules
+    def __init__(
+        self,
+        number: int,
+        epoch: int,
+        rules: dict[str, CandleRules],
+        processor: Processor | None = None,
+        keep_bytes: int = CLOSES_KEPT,
+    ) -> None:
+        self.number, self.epoch, self.rules, self.keep_bytes = number, epoch, rules, keep_bytes
+        self.processor = processor or Processor(deepest(rules))
         self.pairs: dict[tuple[str, str], PairState] = {}
         self.locksteps: dict[str, Lockstep] = {}  # by venue
+        self.columns: dict[str, list[int]] = {}  # a venue's pairs in the processor, by their numbers in the lockstep
+        self.ready: list[list[Any]] = []  # blocks with metrics, until the next flush
         self.dirty: dict[int, PairState] = {}
         self.entries: list[list[int]] = []
         self.diffs_seq = self.closes_seq = 0
-        self.kept: deque[tuple[int, bytes]] = deque(maxlen=CLOSES_KEPT)
+        self.kept: deque[tuple[int, bytes]] = deque()
+        self._kept_bytes = 0
         self._new: list[list[Any]] = []
 
     def pair(self, venue: str, symbol: str, now_ms: int) -> PairState:
@@ -93,11 +108,13 @@ class Shard(Stateful):
     def _add(self, venue: str, symbol: str, since_ms: int) -> PairState:
         rules = self.rules[venue]
         if venue not in self.locksteps:
-            self.locksteps[venue] = Lockstep(rules.grace_ms, rules.history)
+            self.locksteps[venue] = Lockstep(rules.grace_ms, rules.history, follows=True)
+            self.columns[venue] = []
         candles = PairCandles(
             venue, symbol, empty=rules.empty, since_ms=since_ms, large_notional=rules.large_notional,
             lockstep=self.locksteps[venue],
         )  # fmt: skip
+        self.columns[venue].append(self.processor.add_pair())
         state = self.pairs[venue, symbol] = PairState(self, len(self.pairs), candles)
         return state
 
@@ -110,29 +127,39 @@ class Shard(Stateful):
     @property
     def is_quiet(self) -> bool:
         """Whether there is nothing to publish."""
-        return not (self.dirty or self.entries or any(one.closed for one in self.locksteps.values()))
+        return not (self.dirty or self.entries or self.ready or self.has_closed)
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether there are closed candles that have no metrics yet."""
+        return any(one.closed for one in self.locksteps.values())
 
     def flush(self, now_ns: int) -> list[list[bytes]]:
         """The messages (topic, body) for what has changed since the last flush; none where nothing has."""
+        for _ in enrich(self.processor, [self]):
+            pass
         messages: list[list[bytes]] = []
-        blocks: list[list[Any]] = []
         for state in self.dirty.values():
             state.publish()
         self.dirty.clear()
-        for venue, lockstep in self.locksteps.items():
-            symbols = [pair.symbol for pair in lockstep.pairs]
-            blocks += [[venue, symbols, *block] for block in lockstep.drain()]
         if self.entries or self._new:
             self.diffs_seq += 1
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
             messages.append([diffs_topic(self.number), message.pack()])
             self._new, self.entries = [], []
-        if blocks:
+        if self.ready:
             self.closes_seq += 1
-            packed = Closes(self.epoch, self.closes_seq, now_ns, blocks).pack()
-            self.kept.append((self.closes_seq, packed))
+            packed = Closes(self.epoch, self.closes_seq, now_ns, self.ready).pack()
+            self.ready = []
+            self._keep(self.closes_seq, packed)
             messages.append([closes_topic(self.number), packed])
         return messages
+
+    def _keep(self, seq: int, packed: bytes) -> None:
+        self.kept.append((seq, packed))
+        self._kept_bytes += len(packed)
+        while self._kept_bytes > self.keep_bytes:
+            self._kept_bytes -= len(self.kept.popleft()[1])
 
     def snapshot(self) -> Snapshot:
         """The state as last published. Flush first: a change that waits for its message would be told twice."""
@@ -159,21 +186,32 @@ class Shard(Stateful):
         """All that later output depends on. Nothing changes, and it may be done at any moment."""
         rules = {venue: astuple(self.rules[venue]) for venue in self.locksteps}
         pairs = [[venue, symbol, one.candles.since_ms] for (venue, symbol), one in self.pairs.items()]
-        return saved.pack([self.number, self.epoch, rules, pairs, self.state()])
+        columns = [column for own in self.columns.values() for column in own]
+        metrics = [self.processor.depth, self.processor.save(columns)]
+        return saved.pack([self.number, self.epoch, rules, pairs, metrics, self.state()])
 
     @classmethod
-    def load(cls, data: bytes, rules: dict[str, CandleRules]) -> "Shard":
+    def load(
+        cls,
+        data: bytes,
+        rules: dict[str, CandleRules],
+        processor: Processor | None = None,
+        keep_bytes: int = CLOSES_KEPT,
+    ) -> "Shard":
         """The shard as it was saved, which goes on as if it had never been. StoreError, and nothing else, where the
         bytes are damaged or of another version, or where candles were made by other rules than they would go on by."""
         content = saved.unpack(data)
         try:
-            number, epoch, made_by, pairs, state = content
+            number, epoch, made_by, pairs, (depth, metrics), state = content
             for venue, (grace_ms, history, empty, large) in made_by.items():
                 _same(venue, CandleRules(grace_ms, history, empty, tuple(large)), rules.get(venue))
-            shard = cls(number, epoch, rules)
+            shard = cls(number, epoch, rules, processor, keep_bytes)
+            if depth != shard.processor.depth:
+                raise StoreError(f"a saved shard keeps metrics {depth} candles back, not {shard.processor.depth}")
             for venue, symbol, since_ms in pairs:
                 shard._add(venue, symbol, since_ms)
             shard.restore(state)
+            shard.processor.restore([column for own in shard.columns.values() for column in own], metrics)
         except StoreError:
             raise
         except Exception as error:  # whole, and yet not what this version saves: any kind of error may come of it
@@ -190,8 +228,37 @@ class Shard(Stateful):
         numbered = list(self.pairs.values())
         for one, its in zip([*numbered, *self.locksteps.values()], [*pairs, *locksteps], strict=True):
             one.restore(its)
-        restored = deque([(seq, packed) for seq, packed in kept], CLOSES_KEPT)
+        restored = deque([(seq, packed) for seq, packed in kept])
+        self._kept_bytes = sum(len(packed) for _, packed in restored)
         super().restore([*plain, restored, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
+
+
+def deepest(rules: dict[str, CandleRules]) -> int:
+    """How far back metrics have to be corrected: as far as any venue's candles are."""
+    return max([slots(one.grace_ms, one.history) for one in rules.values()], default=1)
+
+
+def enrich(processor: Processor, shards: Sequence[Shard]) -> Iterator[None]:
+    """Compute the metrics of what has closed in these shards, all at once; then it is ready to be published.
+
+    It gives the caller time in between, in which nothing may be fed to the shards, and none of them saved.
+    """
+    waiting = [
+        (shard, venue, deque(lockstep.drain()))
+        for shard in shards
+        for venue, lockstep in shard.locksteps.items()
+        if lockstep.closed
+    ]
+    while waiting:
+        now = [(shard, venue, blocks.popleft()) for shard, venue, blocks in waiting]
+        work = [(np.array(shard.columns[venue]), block) for shard, venue, block in now]
+        made: list[Block] = []
+        for made in processor.run(work):  # noqa: B007  (the last one is what is wanted)
+            yield
+        for (shard, venue, _), block in zip(now, made, strict=True):
+            symbols = [pair.symbol for pair in shard.locksteps[venue].pairs]
+            shard.ready.append([venue, symbols, *block])
+        waiting = [one for one in waiting if one[2]]
 
 
 def _same(venue: str, were: CandleRules, now: CandleRules | None) -> None:
@@ -221,7 +288,7 @@ def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
         *volumes,
         0,
         0,
-        *[None] * 13,
+        *[None] * (len(CANDLE_FIELDS) - CANDLE_FIELDS.index("delta")),
     ]
 
 
