@@ -28,9 +28,10 @@ export const symbols = () => get("api/v1/symbols");
 /** ["15s", "30s", ...] */
 export const intervals = () => get("api/v1/intervals");
 
-/** Up to PAGE_ROWS candles, oldest first, that open before `to` (the newest, without it). */
-export async function candles({ venue, symbol, interval }, to) {
-  return candlesFromHistory(await get("api/v1/candles", { venue, symbol, interval, limit: PAGE_ROWS, to }));
+/** Up to PAGE_ROWS candles, oldest first, that open before `to` (the newest, without it), with `fields` beyond the usual. */
+export async function candles({ venue, symbol, interval }, to, fields = []) {
+  const query = { venue, symbol, interval, limit: PAGE_ROWS, to, fields: fields.join() || undefined };
+  return candlesFromHistory(await get("api/v1/candles", query));
 }
 
 export function socketUrl() {

@@ -9,6 +9,8 @@ export function candlesFromHistory({ columns, rows }) {
   return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
 }
 
+const MANY = 32; // changed candles: then all are drawn at once
+
 const isClosed = (candle) => (candle.flags & FLAG.CLOSED) !== 0;
 
 /** Whether `candle` may take the place of `old`. Of two closed ones: complete beats partial, then the later revision. */
@@ -41,6 +43,9 @@ export class CandleSeries {
 
   get(openTimeMs) { return this.#byTime.get(openTimeMs) ?? null; }
 
+  /** The candle before that of `openTimeMs`, or null. */
+  before(openTimeMs) { return this.#byTime.get(this.#times[this.#times.lastIndexOf(openTimeMs) - 1]) ?? null; }
+
   toArray() { return this.#times.map((time) => this.#byTime.get(time)); }
 
   clear() {
@@ -55,7 +60,26 @@ export class CandleSeries {
   mergeHistory(candles) {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
-      if (!old || supersedes(candle, old, !this.#fromStream.has(candle.openTimeMs))) this.#put(candle);
+      if (old && !supersedes(candle, old, !this.#fromStream.has(candle.openTimeMs))) continue;
+      // The same candle again may come with other fields than those that were asked for before.
+      this.#put(old && isClosed(old) && old.revision === candle.revision ? { ...old, ...candle } : candle);
+    }
+  }
+
+  /** The open time of the newest candle that has nothing to say of one of `fields`, not even that it is not known; or null. */
+  lacking(fields) {
+    return this.#times.findLast((time) => fields.some((field) => this.#byTime.get(time)[field] === undefined)) ?? null;
+  }
+
+  /** History that was asked for `fields`, up to `to`: what ours lack of them comes from there; null where nobody has it. */
+  fill(candles, fields, to) {
+    this.mergeHistory(candles);
+    const told = new Map(candles.map((candle) => [candle.openTimeMs, candle]));
+    const from = candles[0]?.openTimeMs ?? -Infinity;
+    for (const time of this.#times.filter((time) => time >= from && time <= to)) {
+      const ours = this.#byTime.get(time);
+      const lacks = fields.filter((field) => ours[field] === undefined);
+      if (lacks.length) this.#put({ ...ours, ...Object.fromEntries(lacks.map((field) => [field, told.get(time)?.[field] ?? null])) });
     }
   }
 
@@ -103,7 +127,7 @@ export class CandleSeries {
 
   /** What to redraw: everything, or the candles of `times`. */
   takeChanges() {
-    const all = this.#reordered;
+    const all = this.#reordered || this.#changed.size > MANY;
     const times = all ? [] : [...this.#changed].sort((a, b) => a - b);
     this.#reordered = false;
     this.#changed.clear();
