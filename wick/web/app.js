@@ -31,6 +31,7 @@ const series = new CandleSeries();
 let intervals = [];
 let selection = null; // {venue, symbol, interval, topic, ...}: what the chart shows
 let choice = PLAIN; // the metrics and patterns that are shown
+let legendPx = 0; // how high the legend has been: its rows come and go with what a candle has to tell
 let hovered = null; // the open time under the crosshair
 let liveMoved = false; // the live candle changed since the last frame
 let switchTimer = null;
@@ -94,6 +95,7 @@ function drawLegend() {
   const candle = series.get(hovered) ?? series.last;
   legend.draw(candle, selection.interval, selection.decimals);
   studyLabels.draw(candle, selection.decimals, chart.panes);
+  chart.leaveRoom(legendPx);
   patternLabels.draw(choice.marks ? patternsOf(candle, new Set(choice.patterns)) : [], candle?.openTimeMs === hovered);
   if (series.length) drawNotice("");
   else if (selection.problem || selection.history.problem) drawNotice(selection.problem || selection.history.problem, "error");
@@ -202,6 +204,7 @@ function choose(wanted) {
     chart.showStudies(shown);
     studyLabels.show(shown);
   }
+  legendPx = 0;
   chart.showMarks(choice.marks ? new Set(choice.patterns) : null);
   picker.draw(choice);
   byId("metrics-count").textContent = choice.metrics.length || "";
@@ -382,6 +385,8 @@ function listen() {
   byId("intervals").addEventListener("click", ({ target }) => {
     if (target.dataset.interval && selection) select({ ...selection, interval: target.dataset.interval });
   });
+  new ResizeObserver(([{ contentRect }]) => { legendPx = Math.max(legendPx, contentRect.height); }).observe(byId("numbers"));
+  new ResizeObserver(() => { legendPx = byId("numbers").offsetHeight; }).observe(byId("chart"));
   new ResizeObserver(revealInterval).observe(byId("intervals"));
   byId("latest").addEventListener("click", () => chart.showLatest());
   byId("metrics").addEventListener("click", () => picker.open(!picker.isOpen));

@@ -20,6 +20,8 @@ const FIRST_VIEW_BARS = 140;
 const FEWEST_VIEW_BARS = 40; // a handful of candles should not fill the screen
 
 const SEPARATOR_PX = 1; // between panes
+const LEGEND_GAP_PX = 20; // between the legend and the candles
+const VOLUME_SHARE = 0.24; // of the candles' pane
 
 const secondsOf = (openTimeMs) => openTimeMs / 1000;
 
@@ -66,6 +68,7 @@ export class CandleChart {
   #wanted = null; // the names of the patterns that are marked, or null
   #span = 1; // of how many candles at most one is marked
   #marked = new Map(); // open time -> the patterns that the marks were made of
+  #top = 0.14; // the share of the pane that is left to the legend
   #isStale = false; // metrics or marks are to be drawn anew
   #series = null;
   #drawn = 0; // the last open time drawn, ms
@@ -90,7 +93,7 @@ export class CandleChart {
         vertLine: { color: "#55667a", style: LineStyle.Dashed, labelBackgroundColor: "#2a3747" },
         horzLine: { color: "#55667a", style: LineStyle.Dashed, labelBackgroundColor: "#2a3747" },
       },
-      rightPriceScale: { borderColor: "#1d2733", scaleMargins: { top: 0.14, bottom: 0.24 } },
+      rightPriceScale: { borderColor: "#1d2733", scaleMargins: { top: this.#top, bottom: VOLUME_SHARE } },
       timeScale: { borderColor: "#1d2733", rightOffset: 6, barSpacing: reduced ? 6 : 8, minBarSpacing: 1.5 },
       localization: {
         locale: "en-GB",
@@ -143,6 +146,15 @@ export class CandleChart {
     this.#isStale = true;
   }
 
+  /** Keeps the candles clear of the uppermost `px`, where the legend is. */
+  leaveRoom(px) {
+    const height = this.#chart.panes()[0].getHeight();
+    const top = Math.min(0.4, Math.max(0.08, (px + LEGEND_GAP_PX) / Math.max(1, height)));
+    if (Math.abs(top - this.#top) * height < LEGEND_GAP_PX / 2) return;
+    this.#top = top;
+    this.#chart.priceScale("right").applyOptions({ scaleMargins: { top, bottom: VOLUME_SHARE } });
+  }
+
   /** Marks the candles that have one of the patterns `wanted`, a set of names; null: none. */
   showMarks(wanted) {
     this.#wanted = wanted;
@@ -185,8 +197,8 @@ export class CandleChart {
     const historical = candle.openTimeMs < this.#drawn;
     this.#candles.update(bar(candle), historical);
     this.#volumes.update(column(candle), historical);
-    if (historical) this.#isStale = true; // the joint to its successor may be another
-    else this.#plots.update(candle, this.#series.before(candle.openTimeMs));
+    // An older one may be joined to its successor in another way now.
+    if (historical || !this.#plots.update(candle, this.#series.before(candle.openTimeMs))) this.#isStale = true;
     this.#drawn = Math.max(this.#drawn, candle.openTimeMs);
   }
 

@@ -35,7 +35,7 @@ export function marksOf(candles, wanted, span) {
   return [...best.values()].map(({ openTimeMs, direction, count }) => ({ openTimeMs, direction, count }));
 }
 
-const LEAST_PX = 26; // between marks
+const LEAST_PX = 14; // between marks
 
 /** Of how many neighbours one is marked, with candles `barPx` apart: a power of two, so that zooming seldom changes it. */
 export const spanOf = (barPx) => 2 ** Math.max(0, Math.ceil(Math.log2(LEAST_PX / barPx)));

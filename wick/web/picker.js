@@ -2,7 +2,7 @@
 
 import { PRESETS, presetOf, withMetric, withPattern } from "./choice.js";
 import { PATTERNS } from "./schema.js";
-import { GROUP_ORDER, STUDIES } from "./studies.js";
+import { GROUPS, STUDIES } from "./studies.js";
 
 function part(name, className, parent, text = "") {
   const element = document.createElement(name);
@@ -97,7 +97,7 @@ export class Picker {
   }
 
   #fillMetrics() {
-    for (const title of GROUP_ORDER) {
+    for (const title of GROUPS) {
       const studies = Object.values(STUDIES).filter(({ group }) => group === title);
       if (!studies.length) continue;
       const group = this.#group(title, this.#lists.metrics);

@@ -4,7 +4,7 @@ import {
   HistogramSeries, LineSeries, LineStyle,
 } from "./vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
 import { figure } from "./format.js";
-import { pointOf, points, valueOf } from "./studies.js";
+import { isBroken, pointOf, pointsOf, valueOf } from "./studies.js";
 
 const QUIET = { priceLineVisible: false, crosshairMarkerRadius: 3, crosshairMarkerBorderWidth: 0 };
 const GUIDE = { color: "#34465c", lineWidth: 1, lineStyle: LineStyle.Dotted, axisLabelVisible: false };
@@ -21,7 +21,7 @@ const STYLES = Object.freeze({
 export class Plots {
   #chart;
   #timeOf;
-  #drawn = []; // [{study, series}, ...]
+  #drawn = []; // [{study, series, broken: whether the line ends before the newest candle}, ...]
   #priceFormat = null;
 
   constructor(chart, timeOf) {
@@ -52,7 +52,7 @@ export class Plots {
     const [kind, style] = STYLES[study.plot](study);
     const options = { ...QUIET, ...style, lastValueVisible: index > 0, ...(index > 0 && { priceFormat: FIGURES }) };
     const series = this.#chart.addSeries(kind, options, index);
-    this.#drawn.push({ study, series });
+    this.#drawn.push({ study, series, broken: false });
     return series;
   }
 
@@ -64,13 +64,19 @@ export class Plots {
   }
 
   setAll(candles) {
-    for (const { study, series } of this.#drawn) series.setData(points(candles, study, this.#timeOf));
-  }
-
-  /** The newest candle has changed; `before` is the one before it, or null. */
-  update(candle, before) {
-    for (const { study, series } of this.#drawn) {
-      series.update(pointOf(candle, study, this.#timeOf, before && valueOf(before, study)));
+    const [before, newest] = [candles[candles.length - 2] ?? null, candles[candles.length - 1]];
+    for (const drawn of this.#drawn) {
+      drawn.series.setData(pointsOf(drawn.study, candles, this.#timeOf));
+      drawn.broken = newest !== undefined && breaks(drawn.study, before, newest);
     }
   }
+
+  /** The newest candle has changed; `before` is the one before it, or null. False: all have to be set, a line broke. */
+  update(newest, before) {
+    if (this.#drawn.some(({ study, broken }) => breaks(study, before, newest) !== broken)) return false;
+    for (const { study, series } of this.#drawn) series.update(pointOf(study, newest, this.#timeOf));
+    return true;
+  }
 }
+
+const breaks = (study, before, newest) => isBroken(study, before && valueOf(before, study), valueOf(newest, study));

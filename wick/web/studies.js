@@ -5,23 +5,24 @@ import { camel } from "./protocol.js";
 import { METRICS, PATTERNS } from "./schema.js";
 
 // Told apart on the dark ground, and from the green, red and amber that mean something on their own.
-const [BLUE, VIOLET, CYAN, PINK, SAND, ROSE, LIME, STEEL] = [
-  "#6cb2ff", "#b795ff", "#4fd0dc", "#f090d0", "#e0cd7a", "#ff9d85", "#b4d86c", "#a9bccf",
+const [BLUE, VIOLET, CYAN, PINK, SAND, PEACH, INDIGO, STEEL] = [
+  "#6cb2ff", "#b795ff", "#4fd0dc", "#f090d0", "#e0cd7a", "#f3b296", "#8492ff", "#a9bccf",
 ];
 export const [UP, DOWN] = ["#34c79a", "#f4687b"];
 
-/** The groups of the picker, each from the number of its first metric; the chart shows the prices themselves anyway. */
-const GROUPS = Object.freeze([
-  [1, null], [6, "Trades"], [9, "Shape of the candle"], [15, "Order flow"], [30, "Order book"], [36, "Momentum"],
-  [49, "Trend"], [58, "Volatility"], [63, "Order flow"],
+// The groups of the picker, each from the number of a first metric on; what the chart shows anyway is in none.
+const [TREND, MOMENTUM, VOLATILITY, FLOW, BOOK, SHAPE] = ["Trend", "Momentum", "Volatility", "Order flow", "Order book", "Shape of the candle"];
+export const GROUPS = Object.freeze([TREND, MOMENTUM, VOLATILITY, FLOW, BOOK, SHAPE]);
+const GROUPED = Object.freeze([
+  [1, null], [6, FLOW], [8, TREND], [9, SHAPE], [15, FLOW], [30, BOOK], [36, MOMENTUM], [49, TREND], [54, VOLATILITY], [56, TREND],
+  [58, VOLATILITY], [59, TREND], [61, VOLATILITY], [63, FLOW],
 ]);
-export const GROUP_ORDER = Object.freeze(["Trend", "Momentum", "Volatility", "Order flow", "Order book", "Shape of the candle", "Trades"]);
 
 // On the candles, in the price's scale.
 const OVERLAYS = Object.freeze({
   vwap: { colour: SAND }, sma_20: { colour: STEEL }, ema_20: { colour: BLUE }, ema_50: { colour: VIOLET }, hma_16: { colour: CYAN },
-  kama_10: { colour: PINK }, donchian_upper_20: { colour: LIME }, donchian_lower_20: { colour: LIME },
-  supertrend_10_3: { plot: "trend", colour: UP }, psar: { plot: "dots", colour: ROSE },
+  kama_10: { colour: PINK }, donchian_upper_20: { colour: INDIGO }, donchian_lower_20: { colour: INDIGO },
+  supertrend_10_3: { plot: "trend", colour: UP }, psar: { plot: "dots", colour: PEACH },
 });
 
 // Who shares a pane. `guides`: quiet lines at those values; bars: drawn as columns, coloured by their sign.
@@ -53,7 +54,7 @@ const PANES = Object.freeze([
   { names: ["taker_buy_volume"] },
   { names: ["quote_volume", "taker_buy_quote_volume"] },
 ]);
-const PANE_COLOURS = Object.freeze([BLUE, ROSE, LIME, VIOLET]);
+const PANE_COLOURS = Object.freeze([BLUE, PEACH, VIOLET, CYAN]);
 
 const CAPITALS = /^(adx|atr|bb|bps|cci|cmf|cvd|di|ema|hma|kama|macd|mfi|obv|ofi|psar|roc|rsi|rv|sma|tsi|vpin|vwap)$/;
 const SPELLED = Object.freeze({
@@ -71,7 +72,7 @@ export function titleOf(name) {
   return words[0].toUpperCase() + words.slice(1);
 }
 
-const groupOf = (number) => GROUPS.findLast(([first]) => first <= number)[1];
+const groupOf = (number) => GROUPED.findLast(([first]) => first <= number)[1];
 
 function howDrawn(name) {
   if (name in OVERLAYS) return { pane: null, plot: "line", guides: [], ...OVERLAYS[name] };
@@ -114,31 +115,40 @@ export function valueOf(candle, study) {
   return value === null || value === undefined ? null : Number(value);
 }
 
-/** The points of a line through `candles`: a gap where there is no value, and where a trend turns. */
-export function points(candles, study, timeOf) {
-  let before = null;
-  return candles.map((candle) => {
-    const value = valueOf(candle, study);
-    const point = pointOf(candle, study, timeOf, before);
-    before = value;
-    return point;
-  });
+// The library joins a line's points across what is missing between them, in the colour of the earlier one.
+const UNSEEN = "rgba(0, 0, 0, 0)";
+const [RISES, FALLS] = ["rgba(52, 199, 154, 0.7)", "rgba(244, 104, 123, 0.7)"];
+
+/** Whether a line is not to go on from the value `before` to `value`, its successor: nothing was there, or a trend turned. */
+export function isBroken(study, before, value) {
+  if (value === null) return false;
+  return before === null || (study.plot === "trend" && before < 0 !== value < 0);
 }
 
-// The library joins a line's points across what is missing between them; a joint without colour is the gap.
-const UNSEEN = "rgba(0, 0, 0, 0)";
-
-/** One candle's point; `before` is the value of the candle before it (null: it has none). */
-export function pointOf(candle, study, timeOf, before) {
+/** A candle's point: {time, value, color}, or {time} where there is no value. */
+export function pointOf(study, candle, timeOf) {
   const time = timeOf(candle.openTimeMs);
   const value = valueOf(candle, study);
   if (value === null) return { time };
-  if (study.plot === "bars") return { time, value, color: value < 0 ? "rgba(244, 104, 123, 0.7)" : "rgba(52, 199, 154, 0.7)" };
-  if (study.plot === "dots") return { time, value };
-  const isTrend = study.plot === "trend";
-  const isJoined = before !== null && !(isTrend && before < 0 !== value < 0);
-  const colour = isTrend ? (value < 0 ? DOWN : UP) : study.colour;
-  return { time, value: isTrend ? Math.abs(value) : value, color: isJoined ? colour : UNSEEN };
+  switch (study.plot) {
+    case "trend": return { time, value: Math.abs(value), color: value < 0 ? DOWN : UP };
+    case "bars": return { time, value, color: value < 0 ? FALLS : RISES };
+    default: return { time, value };
+  }
+}
+
+/** The points of all `candles`. Where a line is broken, its last point before that has no colour to be joined in. */
+export function pointsOf(study, candles, timeOf) {
+  const all = candles.map((candle) => pointOf(study, candle, timeOf));
+  if (study.plot === "bars" || study.plot === "dots") return all;
+  let last = null; // the last point that has a value
+  candles.forEach((candle, at) => {
+    const value = valueOf(candle, study);
+    const before = at ? valueOf(candles[at - 1], study) : null;
+    if (last && isBroken(study, before, value)) last.color = UNSEEN;
+    if (value !== null) last = all[at];
+  });
+  return all;
 }
 
 export const PATTERN = Object.freeze(Object.fromEntries(PATTERNS.map((pattern) => [pattern.name, pattern])));
