@@ -30,10 +30,10 @@ export function choiceText({ metrics, marks, patterns }) {
 /** The choice that `text` names; what nobody knows is left out. Without patterns, those of `before` wait. */
 export function choiceFrom(text, before = PLAIN) {
   const words = [...new Set(text.split(","))];
-  const metrics = words.filter((word) => word in STUDIES);
+  const metrics = words.filter((word) => Object.hasOwn(STUDIES, word));
   const preset = words.includes("patterns") ? "notable" : words.find((word) => word.startsWith("patterns="))?.slice(9);
   const named = ALL.filter((name) => words.includes(name.slice(3)));
-  const patterns = PRESETS[preset] ?? (named.length ? named : null);
+  const patterns = Object.hasOwn(PRESETS, preset ?? "") ? PRESETS[preset] : named.length ? named : null;
   return { metrics, marks: patterns !== null, patterns: patterns ?? before.patterns };
 }
 

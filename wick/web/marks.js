@@ -4,7 +4,7 @@ import { PATTERN } from "./studies.js";
 
 /** A candle's patterns among those of the set `wanted`: [{name, title, definition, value}, ...], the strongest first. */
 export function patternsOf(candle, wanted) {
-  const found = Object.entries(candle?.patterns ?? {}).filter(([name]) => wanted.has(name) && name in PATTERN);
+  const found = Object.entries(candle?.patterns ?? {}).filter(([name]) => wanted.has(name) && Object.hasOwn(PATTERN, name));
   return found.map(([name, value]) => ({ ...PATTERN[name], value })).sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
 }
 

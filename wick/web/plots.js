@@ -12,7 +12,7 @@ const FIGURES = { type: "custom", formatter: figure, minMove: 1e-10 };
 const PANE_MARGINS = { top: 0.2, bottom: 0.1 };
 
 const STYLES = Object.freeze({
-  line: ({ colour }) => [LineSeries, { color: colour, lineWidth: 1.5 }],
+  line: ({ colour, width = 1.5 }) => [LineSeries, { color: colour, lineWidth: width }],
   trend: ({ colour }) => [LineSeries, { color: colour, lineWidth: 2 }],
   dots: ({ colour }) => [LineSeries, { color: colour, lineVisible: false, pointMarkersVisible: true, pointMarkersRadius: 1.5 }],
   bars: ({ colour }) => [HistogramSeries, { color: colour }],

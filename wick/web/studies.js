@@ -21,7 +21,7 @@ const GROUPED = Object.freeze([
 // On the candles, in the price's scale.
 const OVERLAYS = Object.freeze({
   vwap: { colour: SAND }, sma_20: { colour: STEEL }, ema_20: { colour: BLUE }, ema_50: { colour: VIOLET }, hma_16: { colour: CYAN },
-  kama_10: { colour: PINK }, donchian_upper_20: { colour: INDIGO }, donchian_lower_20: { colour: INDIGO },
+  kama_10: { colour: PINK }, donchian_upper_20: { colour: INDIGO, width: 1 }, donchian_lower_20: { colour: INDIGO, width: 1 },
   supertrend_10_3: { plot: "trend", colour: UP }, psar: { plot: "dots", colour: PEACH },
 });
 
@@ -100,7 +100,7 @@ const ORDER = new Map([...Object.keys(OVERLAYS), ...PANES.flatMap(({ names }) =>
 
 /** Chosen names as the chart lays them out: {overlays: [study, ...], panes: [[study, ...], ...]}, in an order of their own. */
 export function layout(names) {
-  const studies = [...new Set(names)].filter((name) => name in STUDIES).sort((a, b) => ORDER.get(a) - ORDER.get(b)).map((name) => STUDIES[name]);
+  const studies = [...new Set(names)].filter((name) => Object.hasOwn(STUDIES, name)).sort((a, b) => ORDER.get(a) - ORDER.get(b)).map((name) => STUDIES[name]);
   const panes = new Map();
   for (const study of studies.filter(({ pane }) => pane !== null)) {
     if (!panes.has(study.pane)) panes.set(study.pane, []);
