@@ -453,6 +453,7 @@ window.wick = Object.freeze({
   get loaded() { return selection?.history.isLoaded ?? false; },
   get candles() { settle(); return series.toArray(); },
   get choice() { return choice; },
+  get marks() { return chart.marks; },
   get symbols() { return watchlist.keys; },
   get counters() { return { ...session.counters }; },
 });

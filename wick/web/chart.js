@@ -161,6 +161,9 @@ export class CandleChart {
     this.#isStale = true;
   }
 
+  /** The marks that are drawn: [{openTimeMs, position}, ...]. */
+  get marks() { return this.#markers.markers().map(({ time, position }) => ({ openTimeMs: time * 1000, position })); }
+
   /** Where the panes are, from the top: [{top, height}, ...] in pixels; the candles' own comes first. */
   get panes() {
     let below = 0;

@@ -57,7 +57,7 @@ export class Picker {
     const hadFocus = this.contains(document.activeElement);
     this.#root.hidden = !isOpen;
     this.#button.setAttribute("aria-expanded", String(isOpen));
-    if (isOpen && matchMedia("(hover: hover)").matches) this.#search.focus(); // a phone would raise its keyboard
+    if (isOpen && !matchMedia("(pointer: coarse)").matches) this.#search.focus(); // a phone would raise its keyboard
     if (!isOpen && hadFocus) this.#button.focus();
     this.#onOpen(isOpen);
   }
