@@ -4,8 +4,8 @@
     .venv/bin/python scripts/bench/candles_offline.py [FILE ...] [--rounds 5] [--quick]
 
 The naive loop is what one writes first: gzip, json.loads of every frame, Decimal, a dict of candles; it checks
-nothing and merges nothing. Both make all twelve intervals, each round is a process of its own (start-up included),
-the rounds take turns and the best counts.
+nothing and merges nothing. Both make all twelve intervals, `wick candles` also once with --metrics; each round is a
+process of its own (start-up included), the rounds take turns and the best counts.
 """
 
 import argparse
@@ -90,8 +90,10 @@ def main() -> None:
     if not files:
         raise SystemExit(f"no recordings in {common.RECORDINGS}: name some files")
 
+    wick = [sys.executable, "-c", WICK, "candles", *files, "--interval", "all", "--format", "csv"]
     contenders = {
-        "wick candles": [sys.executable, "-c", WICK, "candles", *files, "--interval", "all", "--format", "csv"],
+        "wick candles": wick,
+        "with --metrics": [*wick, "--metrics"],
         "naive loop": [sys.executable, __file__, *files, "--naive"],
     }
     common.pin()

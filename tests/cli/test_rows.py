@@ -97,6 +97,8 @@ MINUTE = {
     "last_trade_id": 9, "delta": -100_000, "delta_max": 0, "delta_min": -200_001, "cvd": -(10**25),
     "cvd_anchor_ms": 1_723_161_600_000, "max_trade_size": 150_000, "large_trade_volume": 0, "large_trade_delta": 0,
     "vwap": 61833.33333333667, "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63,
+    "ofi": -2.5, "book_imbalance": None, "quoted_spread_bps": 0.125, "effective_spread_bps": 0.25,
+    "microprice_dev_bps": -0.5, "depth_imbalance_10bps": None,
 }  # fmt: skip
 UNKNOWN = MINUTE | dict.fromkeys(FLOW_FIELDS) | {"flags": 0}
 QUIET = MINUTE | {"vwap": None, "delta": 0, "flags": Flag.CLOSED | Flag.EMPTY}
@@ -120,7 +122,7 @@ def test_csv_has_every_field_of_a_candle_to_the_last_digit():
     assert [" ".join(line) for line in lines] == [
         "binance BTC-USDT 1m 1723161600000 1723161660000 61837.63 61837.64 61837 61837 3 1855000.0000001 3 1 0.6183763"
         " 7 9 -1 0 -2.00001 -100000000000000000000 1723161600000 1.5 0 0 61833.33333333667 -0.3333333333333333 1.0"
-        " 1.5e-05 -0.63 1 closed revised 1"
+        " 1.5e-05 -0.63 -2.5  0.125 0.25 -0.5  1 closed revised 1"
     ]  # fmt: skip
 
 
@@ -152,7 +154,9 @@ def test_json_has_decimals_as_texts_and_the_rest_as_numbers():
         "taker_buy_quote_volume": "0.6183763", "first_trade_id": 7, "last_trade_id": 9, "delta": "-1",
         "delta_max": "0", "delta_min": "-2.00001", "cvd": "-100000000000000000000", "cvd_anchor_ms": 1_723_161_600_000,
         "max_trade_size": "1.5", "large_trade_volume": "0", "large_trade_delta": "0", "vwap": 61833.33333333667,
-        "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63, "revision": 1,
+        "delta_ratio": -1 / 3, "avg_trade_size": 1.0, "tick_rv": 1.5e-05, "kyle_lambda": -0.63, "ofi": -2.5,
+        "book_imbalance": None, "quoted_spread_bps": 0.125, "effective_spread_bps": 0.25, "microprice_dev_bps": -0.5,
+        "depth_imbalance_10bps": None, "revision": 1,
         "flags": ["closed", "revised"], "closed": True,
     }  # fmt: skip
 

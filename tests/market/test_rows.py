@@ -17,7 +17,8 @@ ROW = {
     "first_trade_id": 7, "last_trade_id": 9, "delta": -178_826, "delta_max": 0, "delta_min": -200_000,
     "cvd": -(10**20), "cvd_anchor_ms": 0, "max_trade_size": 50_000, "large_trade_volume": 50_000,
     "large_trade_delta": -50_000, "vwap": 61837.123456789, "delta_ratio": -0.1, "avg_trade_size": 1.26275,
-    "tick_rv": 1e-05, "kyle_lambda": -2.5,
+    "tick_rv": 1e-05, "kyle_lambda": -2.5, "ofi": 0.5, "book_imbalance": -0.25, "quoted_spread_bps": 1.5,
+    "effective_spread_bps": 2.5, "microprice_dev_bps": -1e-05, "depth_imbalance_10bps": 0.75,
 }  # fmt: skip
 
 REALS = {name for name, kind in CANDLE if kind == REAL}

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.stream.market import MS, START_MS, SYMBOLS, VENUE, Market, Step, records_of, steps
 from wick.errors import WireError
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PLAIN, PRICE, REAL, VOLUME
+from wick.market.schema import CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, VOLUME
 from wick.market.trades import Quote, Trade
 from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
 
-F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
+F = {name: index for index, name in enumerate(FORMED_FIELDS)}
 
 
 def joined(market):
@@ -52,7 +52,7 @@ def run(market, plan, each_close=lambda mirror, message: None):
 def values(row):
     """A row's values as the numbers that they stand for: decimals may have grown since it was published."""
     told = []
-    for (_, kind), value in zip(CANDLE, row, strict=True):
+    for (_, kind), value in zip(FORMED, row, strict=False):
         if kind == REAL or value is None:
             told.append(value and float(f"{value:.12g}"))
         else:

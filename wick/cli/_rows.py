@@ -6,7 +6,7 @@ closes after them, so the rows that wait for it go to a temporary file: memory s
 
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heapreplace
 from tempfile import TemporaryFile
@@ -15,43 +15,67 @@ from typing import IO, Any, TextIO
 import orjson
 
 from wick.market.intervals import Interval
-from wick.market.rows import COLUMNS, flag_names, readable
-from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
+from wick.market.rows import ALL_COLUMNS, COLUMNS, METRIC_COLUMNS, flag_names, readable
+from wick.market.schema import CANDLE_FIELDS, CLOSED, FIELDS, Row
+from wick.wire.codec import pack_json
 
 IN_MEMORY = 10_000  # rows of an interval that wait in memory: some 3 MB
 SHOWN_FIRST = 200  # rows by which a table measures its columns
 
-HEADER = ("venue", "symbol", "interval", *COLUMNS, "closed")
-# What a table shows.
-SHOWN = ("open", "high", "low", "close", "volume", "trade_count", "vwap", "delta", "cvd", "max_trade_size")
+HEADER = ("venue", "symbol", "interval", *COLUMNS, "closed")  # and after it METRIC_COLUMNS, where they are wanted
+# What a table shows, and what it does with metrics; `state` says what is live.
+SHOWN = ("open", "high", "low", "close", "volume", "trade_count", "vwap", "delta", "cvd", "max_trade_size", "state")
+SHOWN_METRICS = (
+    "close", "volume", "delta", "vpin_50", "rsi_14", "macd", "adx_14", "atr_14", "supertrend_10_3", "bb_percent_b",
+    "state", "patterns",
+)  # fmt: skip
 
 _FLAGS, _PRICE_DECIMALS = CANDLE_FIELDS.index("flags"), CANDLE_FIELDS.index("price_decimals")
+_TITLES = {"trade_count": "trades", "max_trade_size": "max trade", "supertrend_10_3": "supertrend", "state": ""}
+_LEFT = {"symbol", "interval", "open (UTC)", "patterns", ""}
+_UNITS = {field.name: field.unit for field in FIELDS}
+_DECIMALS = {"1": 4, "0 to 100": 2}  # of a float in a table, by unit; what is made of prices has as many as they have
+
+Enrich = Callable[[Sequence[tuple[str, str]], Sequence[Row]], list[Row]]  # by (symbol, interval); see metrics.Streams
 
 
-def csv_text(venue: str, symbol: str, interval: str, row: Row) -> str:
-    """A line of `HEADER`: decimals to the venue's last digit, flags by name, nothing where a value is not known."""
-    values = readable(row) | {"flags": " ".join(flag_names(row[_FLAGS]))}
-    texts = ["" if (value := values[name]) is None else str(value) for name in COLUMNS]
-    return ",".join((venue, symbol, interval, *texts, str(row[_FLAGS] & CLOSED)))
+def csv_text(venue: str, symbol: str, interval: str, row: Row, metrics: bool) -> str:
+    """A line of `HEADER`: decimals to the venue's last digit, flags and patterns by name, nothing where a value is not
+    known."""
+    values = readable(row, ALL_COLUMNS if metrics else COLUMNS) | {"flags": " ".join(flag_names(row[_FLAGS]))}
+    if isinstance(found := values.get("patterns"), dict):
+        values["patterns"] = _patterns(found)
+    texts = ["" if value is None else str(value) for value in values.values()]
+    texts.insert(len(COLUMNS), str(row[_FLAGS] & CLOSED))
+    return ",".join((venue, symbol, interval, *texts))
 
 
-def json_text(venue: str, symbol: str, interval: str, row: Row) -> str:
+def json_text(venue: str, symbol: str, interval: str, row: Row, metrics: bool) -> str:
     """One JSON object: exact decimals as strings, times, counts and ratios as numbers, `flags` by name."""
-    values = readable(row)
-    named: dict[str, Any] = {"venue": venue, "symbol": symbol, "interval": interval}
-    named |= {name: values[name] for name in COLUMNS}
-    return orjson.dumps(named | {"flags": flag_names(row[_FLAGS]), "closed": bool(row[_FLAGS] & CLOSED)}).decode()
+    named: dict[str, Any] = {"venue": venue, "symbol": symbol, "interval": interval, **readable(row, COLUMNS)}
+    named |= {"flags": flag_names(row[_FLAGS]), "closed": bool(row[_FLAGS] & CLOSED)}
+    if not metrics:
+        return orjson.dumps(named).decode()
+    return pack_json(named | readable(row, METRIC_COLUMNS)).decode()  # the masks can be too big for JavaScript
 
 
-def table_text(_: str, symbol: str, interval: str, row: Row) -> str:
-    """The cells of `TableOut`. An average price has as many decimals as prices have."""
-    values = readable(row)
-    shown = {name: "-" if value is None else str(value) for name, value in values.items()}
-    if isinstance(vwap := values["vwap"], float):
-        shown["vwap"] = f"{vwap:.{row[_PRICE_DECIMALS]}f}"
+def table_text(venue: str, symbol: str, interval: str, row: Row, metrics: bool) -> str:
+    """The cells of `TableOut`."""
+    shown = SHOWN_METRICS if metrics else SHOWN
+    cells = {"state": "" if row[_FLAGS] & CLOSED else "live"}
+    for name, value in readable(row, [name for name in shown if name != "state"]).items():
+        if isinstance(value, float):
+            cells[name] = f"{value:.{_DECIMALS.get(_UNITS[name], row[_PRICE_DECIMALS])}f}"
+        elif isinstance(value, dict):
+            cells[name] = _patterns(value)
+        else:
+            cells[name] = "-" if value is None else str(value)
     opened = f"{datetime.fromtimestamp(row[0] / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-    state = "" if row[_FLAGS] & CLOSED else "live"
-    return ",".join((symbol, interval, opened, *[shown[name] for name in SHOWN], state))
+    return ",".join((symbol, interval, opened, *[cells[name] for name in shown]))
+
+
+def _patterns(found: dict[str, int]) -> str:
+    return " ".join(f"{name}:{value}" for name, value in found.items())
 
 
 # ---------------------------------------------------------------------- order
@@ -99,7 +123,8 @@ class Spool:
 class Rows:
     """Collects rows, takes their revisions, and writes each once it can change no more.
 
-    `late_ms`: a row stays open to revision until the clock is so far past its end.
+    `late_ms`: a row stays open to revision until the clock is so far past its end. `enrich` is given the rows that have
+    become final, those of a stream in the order of time.
     """
 
     def __init__(
@@ -109,9 +134,10 @@ class Rows:
         late_ms: int,
         text: Callable[[str, str, str, Row], str],
         write: Callable[[str], None],
+        enrich: Enrich | None = None,
     ) -> None:
         self.intervals, self.late_ms = intervals, late_ms
-        self._venue, self._text, self._write = venue, text, write
+        self._venue, self._text, self._write, self._enrich = venue, text, write, enrich
         self._index = {interval.name: index for index, interval in enumerate(intervals)}
         self._open: list[dict[int, dict[str, Row]]] = [{} for _ in intervals]  # by open time, then symbol
         self._settled = [0] * len(intervals)  # rows that opened before it are on their way out
@@ -129,23 +155,33 @@ class Rows:
         """The clock has reached `clock_ms`: what ended longer ago than `late_ms` is final."""
         bounds = [interval.open_ms(clock_ms - self.late_ms) for interval in self.intervals]
         if bounds != self._settled:
-            for index, bound in enumerate(bounds):
-                if bound != self._settled[index]:
-                    self._settle(index, bound)
+            self._settle(bounds)
             self._release(min(bounds))
 
     def finish(self) -> None:
         """Nothing more will come: write everything."""
-        for index, rows in enumerate(self._open):
-            self._settle(index, max(rows, default=0) + 1)
+        self._settle([max(rows, default=0) + 1 for rows in self._open])
         self._release(sys.maxsize)
 
-    def _settle(self, index: int, bound_ms: int) -> None:
-        rows, name = self._open[index], self.intervals[index].name
-        self._settled[index] = bound_ms
+    def _settle(self, bounds: list[int]) -> None:
+        final = [
+            (index, symbol, row) for index, bound in enumerate(bounds) for symbol, row in self._final(index, bound)
+        ]
+        self._settled = bounds
+        if self._enrich is not None:
+            rows = self._enrich(
+                [(symbol, self.intervals[index].name) for index, symbol, _ in final], [row for *_, row in final]
+            )
+            final = [(index, symbol, row) for (index, symbol, _), row in zip(final, rows, strict=True)]
+        for index, symbol, row in final:
+            text = self._text(self._venue, symbol, self.intervals[index].name, row)
+            self._spools[index].push(row[0], symbol, text)
+
+    def _final(self, index: int, bound_ms: int) -> Iterable[tuple[str, Row]]:
+        """Takes out the rows of an interval that open before the bound, by open time and symbol."""
+        rows = self._open[index]
         for open_ms in sorted(open_ms for open_ms in rows if open_ms < bound_ms):
-            for symbol, row in sorted(rows.pop(open_ms).items()):
-                self._spools[index].push(open_ms, symbol, self._text(self._venue, symbol, name, row))
+            yield from sorted(rows.pop(open_ms).items())
 
     def _release(self, bound_ms: int) -> None:
         heads = [(*spool.peek()[:2], index) for index, spool in enumerate(self._spools) if spool]
@@ -164,13 +200,20 @@ class Rows:
 
 
 class CsvOut:
-    """A header, then a line a row."""
+    """A header, then a line a row. `metrics`: with all fields, not only what trades and quotes make."""
 
-    text = staticmethod(csv_text)
+    form = staticmethod(csv_text)
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self.write(",".join(HEADER))
+    def __init__(self, out: TextIO, metrics: bool) -> None:
+        self._out, self._metrics = out, metrics
+        self.begin()
+
+    def begin(self) -> None:
+        self.write(",".join((*HEADER, *METRIC_COLUMNS) if self._metrics else HEADER))
+
+    def text(self, venue: str, symbol: str, interval: str, row: Row) -> str:
+        """A row as `write` takes it."""
+        return self.form(venue, symbol, interval, row, self._metrics)
 
     def write(self, line: str) -> None:
         self._out.write(line + "\n")
@@ -182,24 +225,21 @@ class CsvOut:
 class JsonOut(CsvOut):
     """A JSON object a line."""
 
-    text = staticmethod(json_text)
+    form = staticmethod(json_text)
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def begin(self) -> None:
+        """It has no header."""
 
 
-class TableOut:
+class TableOut(CsvOut):
     """Aligned columns for a reader: what a person looks for first, and no column that says the same in every row."""
 
-    text = staticmethod(table_text)
-    titles = (
-        "symbol", "interval", "open (UTC)", "open", "high", "low", "close", "volume", "trades", "vwap", "delta", "cvd",
-        "max trade", "",
-    )  # fmt: skip
+    form = staticmethod(table_text)
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._first = [list(self.titles)]  # rows that wait until the widths are known
+    def begin(self) -> None:
+        shown = [_TITLES.get(name, name) for name in (SHOWN_METRICS if self._metrics else SHOWN)]
+        self._titles = ["symbol", "interval", "open (UTC)", *shown]
+        self._first = [self._titles]  # rows that wait until the widths are known
         self._widths: list[int] = []
 
     def write(self, line: str) -> None:
@@ -218,8 +258,8 @@ class TableOut:
 
     def _line(self, row: list[str]) -> None:
         padded = [
-            text.ljust(width) if at < 3 or at == len(row) - 1 else text.rjust(width)
-            for at, (text, width) in enumerate(zip(row, self._widths, strict=True))
+            text.ljust(width) if title in _LEFT else text.rjust(width)
+            for title, text, width in zip(self._titles, row, self._widths, strict=True)
         ]
         self._out.write("  ".join(padded).rstrip() + "\n")
 
@@ -229,4 +269,4 @@ class TableOut:
         self._out.flush()
 
 
-OUTS: dict[str, type[CsvOut] | type[TableOut]] = {"csv": CsvOut, "json": JsonOut, "table": TableOut}
+OUTS: dict[str, type[CsvOut]] = {"csv": CsvOut, "json": JsonOut, "table": TableOut}

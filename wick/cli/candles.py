@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trades with a turnover of at least this, in the quote currency, count as large (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--metrics", action="store_true",
+        help="also indicators and candlestick patterns: all fields of docs/units.md, in a table a choice. A field says "
+        "nothing before its n-th candle (n stands there); what is recursive, as EMA, RSI, MACD, ADX or ATR, remembers "
+        "more: let the input begin some 300 candles of the interval before what you need",
+    )  # fmt: skip
+    parser.add_argument(
         "--format", choices=("csv", "json", "table"),
         help="json is an object a line (default: table on a terminal, else csv)",
     )  # fmt: skip
@@ -94,14 +100,19 @@ def run(args: argparse.Namespace) -> int:
         return USAGE
     progress.total_bytes = sum(path.stat().st_size for path in {recording.path for recording in found})
 
-    out = OUTS[args.format or ("table" if sys.stdout.isatty() else "csv")](sys.stdout)
+    out = OUTS[args.format or ("table" if sys.stdout.isatty() else "csv")](sys.stdout, args.metrics)
     intervals = [interval for interval in INTERVALS if interval.name in args.interval]
 
     def write(line: str) -> None:
         progress.clear()
         out.write(line)
 
-    rows = Rows(venue.id, intervals, LATE_MS, out.text, write)
+    enrich = None
+    if args.metrics:
+        from wick.metrics.streams import Streams
+
+        enrich = Streams().enrich
+    rows = Rows(venue.id, intervals, LATE_MS, out.text, write, enrich)
     candles = OfflineCandles(
         venue, intervals,
         empty=args.empty or venue.empty, symbols=wanted, since_ms=_complete_since(found),

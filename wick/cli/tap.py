@@ -7,6 +7,7 @@ A TOPIC-GLOB is matched against these names (* and ? and [...] as in a shell):
   depth.<venue>.<symbol>               changes of the book, where feed.channels has depth
   diffs.<venue>.<symbol>               what changes in a pair's state
   closes.<venue>.<symbol>.<interval>   candles as they close, or are revised
+  live.<venue>.<symbol>.<interval>     unclosed candles whose metrics a client is subscribed to
   stats.<process>                      what each process says of itself
 
 A tap is one more subscriber: it never takes a message from anyone, and what it is too slow for is dropped (the
@@ -43,7 +44,7 @@ from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, rec
 
 HELP = "listen in on any stream of a running wick"
 
-STREAMS = ("trades", "quotes", "depth", "diffs", "closes", "stats")
+STREAMS = ("trades", "quotes", "depth", "diffs", "closes", "live", "stats")
 _WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
 HINT = "is wick running (wick status)? Symbols are written BTC-USDT; depth flows where feed.channels has it"
 QUIET_S = 3.0  # after this long without a message, say so once
@@ -149,10 +150,10 @@ class Tap:
             yield f"depth.{venue}.{symbol}", {
                 "event_ns": event_ns, "first_update_id": first, "last_update_id": last, "bids": bids, "asks": asks,
             }  # fmt: skip
-        elif kind == b"closes":
+        elif kind in (b"closes", b"live"):
             message = Closes.unpack(frames[1])
             for venue, symbol, interval, *row in message.rows:
-                yield f"closes.{venue}.{symbol}.{interval}", {"seq": message.seq, **_candle(row)}
+                yield f"{kind.decode()}.{venue}.{symbol}.{interval}", {"seq": message.seq, **_candle(row)}
         elif kind == b"diffs":
             shard = int(frames[0].partition(b".")[2])
             if shard in self._mirrors:

@@ -37,6 +37,13 @@ class Block(NamedTuple):
     metrics: bytes = b""
     patterns: bytes = b""
 
+    @classmethod
+    def of(cls, pairs: list[int], intervals: list[int], rows: list[Row]) -> "Block":
+        """Of rows without metrics, FORMED each, that are not in columns."""
+        count = len(rows)
+        zeros = bytes(count * ROW_BYTES[0]), bytes(count * ROW_BYTES[1])
+        return cls(pairs, intervals, *zeros, [[place, row] for place, row in enumerate(rows)])
+
     def formed(self) -> list[Row]:
         """The rows without metrics."""
         made: list[Row] = np.frombuffer(self.exact, "<i8").reshape(-1, EXACT).tolist()
@@ -52,20 +59,27 @@ class Block(NamedTuple):
             for row in made:
                 row += UNKNOWN
             return made
-        metrics = _with_nulls(np.frombuffer(self.metrics, "<f8").reshape(len(made), -1))
+        metrics = np.frombuffer(self.metrics, "<f8").reshape(len(made), -1)
         found = np.frombuffer(self.patterns, np.int8).reshape(len(made), -1)
-        masks = [mask.tolist() for mask in patterns.masks(found.T)]
-        for row, values, bull, bear, own in zip(made, metrics, *masks, found, strict=True):
-            for at in _TIMES:
-                values[at] = None if values[at] is None else int(values[at])
-            row += values
-            row += (bull, bear, own.tobytes())
+        for row, more in zip(made, of_metrics(metrics, found), strict=True):
+            row += more
         return made
+
+
+def of_metrics(metrics: NDArray[np.float64], found: NDArray[np.int8]) -> list[Row]:
+    """The values of METRICS of each row, from its metrics (rows, FIELDS), NaN if undefined, and patterns (rows, 61)."""
+    made = _with_nulls(metrics)
+    masks = [mask.tolist() for mask in patterns.masks(found.T)]
+    for row, bull, bear, own in zip(made, *masks, found, strict=True):
+        for at in _TIMES:
+            row[at] = None if row[at] is None else int(row[at])
+        row += (bull, bear, own.tobytes())
+    return made
 
 
 def _with_nulls(numbers: NDArray[np.float64]) -> list[list[Any]]:
     """As lists; None for NaN, which is no number."""
     rows: list[list[Any]] = numbers.tolist()
-    for at in np.isnan(numbers).any(axis=1).nonzero()[0].tolist():
+    for at in np.flatnonzero(np.isnan(numbers).any(axis=1)).tolist():
         rows[at] = [None if value != value else value for value in rows[at]]
     return rows

@@ -2,38 +2,38 @@
 
 A rule is a value (in units of 20: ±5 is TA-Lib's ±100) and the conditions that all have to hold. A condition is a
 comparison or a word of `WORDS`; the digit at the end of a name counts candles back from the newest, which is 0. `±`
-declares a rule and its mirror image (`compiled.mirrored`): what is up is down, what is white is black. Of a pattern's rules
+declares a rule and its mirror image (`_rules`): what is up is down, what is white is black. Of a pattern's rules
 the first that holds decides; a rule with value 0 says that none of the later ones may.
 
 The conditions are those of TA-Lib 0.8.1's C source (ta_codegen/input/cdl…/cdl….c), with the order of its floating
-point operations kept.
+point operations kept. Where a build of it fuses a multiplication and an addition (close + body * 0.3), one rounding
+more or less decides nothing: prices are whole ticks, at least 0 and below 2^49. So sums are exact, too.
 """
 
 from typing import Final
 
-# What a name without a digit may be, by expressions over the same candle (0) and the ones before it. TA-Lib's settings
-# ("BodyDoji" and so on) are a factor times a mean over the candles *before* the one that is judged.
+ROWS: Final = 15  # candles that the longest pattern looks at: five, and the ten before the first of them
+
+# What the candles are measured by, beside o, h, l and c: expressions that hold for numbers and for arrays. TA-Lib's
+# settings ("BodyDoji" and so on) are a factor times the mean over the candles *before* the one that is judged. Sums of
+# whole ticks are exact in any order; all that rounds is done in TA-Lib's order.
 QUANTITIES: Final = {
     "top": "max(o0, c0)",
     "bot": "min(o0, c0)",
-    "body": "top0 - bot0",
+    "body": "abs(c0 - o0)",
     "range": "h0 - l0",
     "upper": "h0 - top0",
     "lower": "bot0 - l0",
     "shadows": "range0 - body0",
-    "usual": "body_ten0 / 10",  # BodyLong, BodyShort
-    "tiny": "0.1 * (range_ten0 / 10)",  # BodyDoji, ShadowVeryShort
-    "half": "shadows_ten0 / 10 / 2.0",  # ShadowShort
+    "body_five": "body1 + body2 + body3 + body4 + body5",
+    "range_five": "range1 + range2 + range3 + range4 + range5",
+    "shadows_five": "shadows1 + shadows2 + shadows3 + shadows4 + shadows5",
+    "usual": "(body_five0 + body_five5) / 10",  # BodyLong, BodyShort
+    "tiny": "0.1 * ((range_five0 + range_five5) / 10)",  # BodyDoji, ShadowVeryShort
+    "half": "(shadows_five0 + shadows_five5) / 10 / 2.0",  # ShadowShort
     "near": "0.2 * (range_five0 / 5)",
     "far": "0.6 * (range_five0 / 5)",
     "equal": "0.05 * (range_five0 / 5)",
-}
-# Sums over the candles before one: of what, and over how many.
-SUMS: Final = {
-    "body_ten": ("body", 10),
-    "range_ten": ("range", 10),
-    "shadows_ten": ("shadows", 10),
-    "range_five": ("range", 5),
 }
 
 # Shorthands: `white2` is the conditions of `white`, two candles further back.
@@ -64,8 +64,10 @@ WORDS: Final = {
     "same_open": "o0<=o1+equal1 o0>=o1-equal1",
 }
 
-# (name, lookback, title, definition, rules)
-DECLARED: Final = (
+# name, lookback, title, definition, rules
+Declared = tuple[str, int, str, str, *tuple[str, ...]]
+
+DECLARED: Final[tuple[Declared, ...]] = (
     ("2CROWS", 12, "Two Crows",
      "a long white candle, a black one above a gap, and a black one from its body down into the first's",
      "-5 white2 long2 black1 gap_up1 black0 o0<o1 o0>c1 c0>o2 c0<c2"),

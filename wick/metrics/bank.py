@@ -51,6 +51,7 @@ class Bank:
         self.state: Column = np.zeros((1 + _COPIES, len(_STATE), 0))  # now, then the copies, newest first
         self.count: Counts = np.zeros(0, np.int64)
         self.decimals: Counts = np.zeros((2, 0), np.int64)
+        self.expected: Column = np.zeros(0)  # when the first candle after a history has to open; 0: whenever
 
     @property
     def rings(self) -> tuple[Ring, Ring, Ring]:
@@ -67,6 +68,7 @@ class Bank:
         self.state = np.concatenate([self.state, np.zeros((*self.state.shape[:2], more))], axis=2)
         self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
         self.decimals = np.concatenate([self.decimals, np.zeros((2, more), np.int64)], axis=1)
+        self.expected = np.concatenate([self.expected, np.zeros(more)])
 
     # ------------------------------------------------------------------ candles
 
@@ -84,7 +86,7 @@ class Bank:
     def _run(self, columns: Index, candles: Column, decimals: Counts, commit: bool) -> tuple[Column, Patterns]:
         n = len(columns)
         if n == 1:  # numpy adds up a single column in another order
-            columns, candles, decimals = (np.repeat(one, 2, axis=-1) for one in (columns, candles, decimals))
+            columns, candles, decimals = columns.repeat(2), candles.repeat(2, axis=1), decimals.repeat(2, axis=1)
         self._adopt(columns, decimals)
         counts = self.count[columns]
         prices, others = self.prices.look(columns, counts), self.others.look(columns, counts)
@@ -129,6 +131,16 @@ class Bank:
                 self.state[:, row, at] *= factors[0] ** price * factors[1] ** size
         self.decimals[:, at] = new
 
+    def meet(self, columns: Index, times: Column) -> None:
+        """The first candles after a history open at these times: where that leaves a gap the history is forgotten."""
+        expected = self.expected[columns]
+        if not expected.any():
+            return
+        lost = columns[(expected > 0.0) & (times != expected)]
+        self.count[lost] = 0
+        self.state[:, :, lost] = 0.0
+        self.expected[columns] = 0.0
+
     # ------------------------------------------------------------------ corrections
 
     def last_times(self, columns: Index) -> Column:
@@ -138,10 +150,10 @@ class Bank:
         return np.where(counts > 0, times, -1.0)
 
     def correct(self, columns: list[int], candles: list[Column], decimals: Counts) -> list[tuple[Column, Patterns]]:
-        """Corrected candles of these streams, (TAKEN, candles) for each in the order of time, or such that were missing.
+        """Corrected candles of these streams, or such that were missing: (TAKEN, candles) for each, by time.
 
-        What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and (61, candles)
-        of those that were given; NaN and 0 where they are older than what is kept.
+        What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and
+        (61, candles) of those that were given; NaN and 0 where they are older than what is kept.
         """
         queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
         made = [
@@ -178,8 +190,8 @@ class Bank:
         self.count[column] = begin
         history = history[:, begin - (count - back) :]
         # What was given stands for what was there.
-        merged = {time: candle for time, candle in zip(history[TIME].tolist(), history.T, strict=True)}
-        merged |= {time: candle for time, candle in zip(given[TIME].tolist(), given.T, strict=True)}
+        merged = dict(zip(history[TIME].tolist(), history.T, strict=True))
+        merged |= dict(zip(given[TIME].tolist(), given.T, strict=True))
         return np.array([merged[time] for time in sorted(merged)]).T
 
     def _candles(self, column: int, begin: int, end: int) -> Column:
@@ -192,26 +204,37 @@ class Bank:
 
     def save(self, columns: Index) -> list[Any]:
         """All that later values of these streams depend on."""
-        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
-        return [array[..., columns].tobytes() for array in arrays]
+        return [array[..., columns].tobytes() for array in self._arrays]
 
     def restore(self, columns: Index, saved: list[Any]) -> None:
         """Into streams of a bank of the same depth."""
-        arrays = [self.prices.values, self.others.values, self.flow.values, self.state, self.count, self.decimals]
-        for array, packed in zip(arrays, saved, strict=True):
+        for array, packed in zip(self._arrays, saved, strict=True):
             array[..., columns] = np.frombuffer(packed, array.dtype).reshape(*array.shape[:-1], len(columns))
+
+    @property
+    def _arrays(self) -> list[NDArray[Any]]:
+        """All that there is, streams last."""
+        return [*[ring.values for ring in self.rings], self.state, self.count, self.decimals, self.expected]
 
 
 def _once(candles: Column, before: Column, counts: Counts) -> Column:
     """What is kept of a candle beside its prices, returns made once: open, turnover, return, variance, time."""
     opened, high, low, close = candles[OPEN : CLOSE + 1]
-    # By the difference: the quotient of two near prices has lost the digits that matter.
-    before = np.where(counts > 0, before, close)
-    returns = np.log1p((close - before) / np.maximum(before, 1.0))
-    height = np.log1p((high - low) / np.maximum(low, 1.0))
-    body = np.log1p((close - opened) / np.maximum(opened, 1.0))
+    returns = _log_ratio(close, np.where(counts > 0, before, close))
+    height, body = _log_ratio(high, low), _log_ratio(close, opened)
     variance = height * height / 2.0 - _GK * (body * body)
     return np.stack([opened, candles[TURNOVER], returns, variance, candles[TIME]])
+
+
+def _log_ratio(price: Column, base: Column) -> Column:
+    """ln(price / base), by their difference: the quotient of two near prices has lost the digits that matter."""
+    base = np.maximum(base, 1e-300)
+    change = (price - base) / base
+    logs = np.log1p(np.maximum(change, -0.5))
+    far = change < -0.5
+    if np.logical_or.reduce(far):
+        logs[far] = np.log(np.maximum(price[far], 1e-300)) - np.log(base[far])
+    return logs
 
 
 def _computed(window: Window, state: Column) -> Column:

@@ -5,7 +5,6 @@ Each is declared once (`_declared.py`); the evaluator of many streams at once (`
 function of the last `ROWS` candles.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from wick.metrics._columns import columns as columns
 from wick.metrics._declared import DECLARED
-
-ROWS: Final = 15  # candles that the longest pattern looks at: five, and ten before the first of them
+from wick.metrics._declared import ROWS as ROWS
+from wick.metrics._single import one as one
 
 
 class Pattern(NamedTuple):
@@ -34,18 +33,12 @@ PATTERNS: Final = tuple(
 NAMES: Final = tuple(pattern.name for pattern in PATTERNS)
 
 
-def one(o: Sequence[float], h: Sequence[float], l: Sequence[float], c: Sequence[float], count: int) -> bytes:  # noqa: E741
-    """The patterns of one stream's newest candle, from its last ROWS candles: 61 signed bytes, as `columns`."""
-    prices = [np.array(column, np.float64)[:, None] for column in (o, h, l, c)]
-    return columns(*prices, np.array([count])).tobytes()
-
-
 def masks(patterns: NDArray[np.int8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """The bullish and the bearish ones of each stream, from what `columns` gives: bit k is pattern k."""
 
     def bits(which: NDArray[np.bool_]) -> NDArray[np.uint64]:
-        packed = np.zeros((which.shape[1], 8), np.uint8)
-        packed[:] = np.packbits(which, axis=0, bitorder="little").T
-        return packed.view("<u8")[:, 0]
+        wide = np.zeros((which.shape[1], 64), np.bool_)
+        wide[:, : len(which)] = which.T
+        return np.packbits(wide, axis=1, bitorder="little").view("<u8")[:, 0]
 
     return bits(patterns > 0), bits(patterns < 0)

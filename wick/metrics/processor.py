@@ -5,7 +5,7 @@ comes out for a pair depends on nothing but its own candles.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,20 @@ from wick.market.intervals import INTERVALS
 from wick.market.schema import FORMED_FIELDS
 from wick.metrics import patterns
 from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank
-from wick.metrics.ring import Index
+from wick.metrics.registry import Column
+from wick.metrics.ring import Counts, Index
 from wick.metrics.table import FIELDS
 
 MOST = 384  # streams taken in one go: what they cost is how long the hub is held
 
-_TAKEN_FROM: Final = [
+# The fields of a row that a bank takes, in the order of its candles; in the place of `DELTA` the taker buy volume.
+TAKEN_FROM: Final = [
     FORMED_FIELDS.index(name)
     for name in ("open_time_ms", "open", "high", "low", "close", "quote_volume", "volume", "taker_buy_volume")
 ]
 _DECIMALS: Final = [FORMED_FIELDS.index(name) for name in ("price_decimals", "quantity_decimals")]
 
-assert len(_TAKEN_FROM) == TAKEN and (TIME, CLOSE, VOLUME, DELTA) == (0, 4, 6, 7)
+assert len(TAKEN_FROM) == TAKEN and (TIME, CLOSE, VOLUME, DELTA) == (0, 4, 6, 7)
 
 Work = tuple[Index, Block]  # the columns of a block's pairs by their numbers in it, and the block
 
@@ -37,16 +39,36 @@ class Processor:
     def __init__(self, depth: int = 19) -> None:
         self.depth = depth
         self.banks = [Bank(depth) for _ in INTERVALS]
-        self.pairs = 0
+        self.columns: dict[tuple[str, str], int] = {}
 
-    def add_pair(self) -> int:
-        """Room for another pair; its column in all banks."""
-        self.pairs += 1
-        return self.pairs - 1
+    def column(self, venue: str, symbol: str) -> int:
+        """The pair's place in all banks; one that is new gets one."""
+        return self.columns.setdefault((venue, symbol), len(self.columns))
+
+    def learn(
+        self,
+        interval: int,
+        pairs: Sequence[int],
+        histories: Sequence[Column],
+        decimals: Sequence[Counts],
+        next_ms: Sequence[int],
+    ) -> Iterator[None]:
+        """Begin these pairs' streams with candles that closed before: (TAKEN, candles) and (2, candles) of each, oldest
+        first. `next_ms`: when the next candle has to open, if it is to follow them without a gap; 0: whenever it comes.
+        Gives the caller time in between."""
+        bank = self._bank(interval)
+        columns, lengths = np.array(pairs, np.intp), np.array([own.shape[1] for own in histories])
+        for left in range(int(lengths.max(initial=0)), 0, -1):
+            some = np.flatnonzero(lengths >= left)
+            for at in np.array_split(some, -(-len(some) // MOST)):
+                each = np.stack([histories[one][:, -left] for one in at.tolist()], axis=1)
+                bank.take(columns[at], each, np.stack([decimals[one][:, -left] for one in at.tolist()], axis=1))
+                yield
+        bank.expected[columns] = next_ms
 
     def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
-        """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give the
-        caller time for something else. No pair may be in two of the blocks."""
+        """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give
+        the caller time for something else. No pair may be in two of the blocks."""
         sizes = [len(block.pairs) for _, block in work]
         total = sum(sizes)
         columns = np.concatenate([own[block.pairs] for own, block in work]) if total else np.zeros(0, np.intp)
@@ -57,6 +79,7 @@ class Processor:
         metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
         for interval in np.unique(intervals).tolist():
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
+            bank.meet(columns[rows], candles[TIME, rows])
             rows, wrong = _in_order(bank, rows, columns, candles[TIME])
             for some in _corrections(wrong, columns):
                 its = [candles[:, at] for at in some]
@@ -65,7 +88,7 @@ class Processor:
                 for at, (values, own) in zip(some, made, strict=True):
                     metrics[at], found[at] = values.T, own.T
                 yield []
-            for at in _turns(rows, columns):
+            for at in turns(rows, columns):
                 values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
                 yield []
@@ -74,6 +97,20 @@ class Processor:
             block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
             for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
         ]
+
+    def peek(self, columns: Index, block: Block) -> Block:
+        """A block of unclosed candles, each of another stream, with the metrics that they would have if they closed
+        now. Nothing is committed."""
+        (candles, decimals), intervals = _read(block), np.array(block.intervals)
+        columns = columns[block.pairs]
+        metrics = np.empty((len(columns), len(FIELDS)))
+        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+        for interval in np.unique(intervals).tolist():
+            rows = (intervals == interval).nonzero()[0]
+            for at in turns(rows, columns):
+                values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
+                metrics[at], found[at] = values.T, own.T
+        return block._replace(metrics=metrics.tobytes(), patterns=found.tobytes())
 
     # ------------------------------------------------------------------ as bytes
 
@@ -88,17 +125,39 @@ class Processor:
     def _bank(self, interval: int) -> Bank:
         """With room for all pairs that there are."""
         bank = self.banks[interval]
-        bank.widen(self.pairs)
+        bank.widen(len(self.columns))
         return bank
+
+
+class History(NamedTuple):
+    """Candles of a stream as a bank takes them, (TAKEN, candles) and (2, candles), and when the last one closed."""
+
+    candles: Column
+    decimals: Counts
+    close_ms: int
+
+
+def history_of(rows: Sequence[Sequence[int]], contiguous: bool) -> History | None:
+    """Of rows in the order of time: open and close time, decimals of prices and of sizes, then TAKEN_FROM without the
+    time. `contiguous`: what is before a gap is left out. None where there are none."""
+    if not rows:
+        return None
+    table = np.array(rows, np.float64).T
+    times, ends = table[0], table[1]
+    gaps = np.flatnonzero(times[1:] != ends[:-1])
+    begin = int(gaps[-1]) + 1 if contiguous and len(gaps) else 0
+    candles = np.concatenate([table[:1], table[4:]])[:, begin:]
+    candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
+    return History(candles, table[2:4, begin:].astype(np.int64), int(ends[-1]))
 
 
 def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """A block's rows as a bank takes them, and their decimals."""
     exact = np.frombuffer(block.exact, "<i8").reshape(-1, EXACT)
-    candles = exact[:, _TAKEN_FROM].T.astype(np.float64)
+    candles = exact[:, TAKEN_FROM].T.astype(np.float64)
     decimals = exact[:, _DECIMALS].T.astype(np.int64)
     for place, row in block.big:
-        candles[:, place] = [float(row[at]) for at in _TAKEN_FROM]
+        candles[:, place] = [float(row[at]) for at in TAKEN_FROM]
         decimals[:, place] = [row[at] for at in _DECIMALS]
     candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
     return candles, decimals
@@ -113,7 +172,7 @@ def _in_order(bank: Bank, rows: Index, columns: Index, times: NDArray[np.float64
     return rows[~wrong], rows[wrong]
 
 
-def _turns(rows: Index, columns: Index) -> Iterator[Index]:
+def turns(rows: Index, columns: Index) -> Iterator[Index]:
     """The rows in the order of their columns, each of these at most once a turn, no more than MOST at a time."""
     while len(rows):
         order = np.argsort(columns[rows], kind="stable")

@@ -44,7 +44,10 @@ class Reply(NamedTuple):
 
 
 def json_reply(value: Any, status: str = "200 OK") -> Reply:
-    body = json.dumps(value, separators=(",", ":")).encode()
+    return json_body(json.dumps(value, separators=(",", ":")).encode(), status)
+
+
+def json_body(body: bytes, status: str = "200 OK") -> Reply:
     return Reply(status, "application/json", body, (("Cache-Control", "no-store"),))
 
 

@@ -14,8 +14,11 @@ from typing import Any
 import gevent
 
 from wick import exchanges
-from wick.errors import WireError
+from wick.errors import StoreError, WireError
+from wick.market.intervals import INTERVALS, NAMES
 from wick.market.numbers import parse_decimal
+from wick.market.trades import RECORD_STRUCT
+from wick.metrics.processor import Processor, history_of
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader, give_way
@@ -23,10 +26,10 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
-from wick.metrics.processor import Processor
+from wick.storage.sqlite import SqliteStore
 from wick.stream.shard import CandleRules, Shard, deepest, enrich
-from wick.stream.shards import shards_of
-from wick.wire.messages import Request, TickHeader, records
+from wick.stream.shards import shard_of, shards_of
+from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, records
 
 MS = 1_000_000
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
@@ -45,7 +48,7 @@ class Aggregator(Role):
         self.owned = frozenset(shards_of(index, settings["aggregator.workers"]))
         epoch = now_ns() // MS
         self.venues = exchanges.ids()
-        rules = {venue: _rules(settings, venue) for venue in self.venues}
+        self.rules = rules = {venue: _rules(settings, venue) for venue in self.venues}
         self.processor = Processor(deepest(rules))
         keep = (settings["aggregator.closes_mb"] << 20) // max(1, len(self.owned))
         self.shards = {number: Shard(number, epoch, rules, self.processor, keep) for number in sorted(self.owned)}
@@ -54,6 +57,8 @@ class Aggregator(Role):
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
         self.router = bus.router(self.data_dir, index)
         self.lag_ms = 0
+        self.watches: dict[bytes, tuple[int, list[list[Any]]]] = {}  # by front: until when (ns), and what it watches
+        self._live_ns = 0
         self._waiting = 0  # ticks in inboxes
         self._breathed_ns = 0
         self._ending = False
@@ -61,6 +66,7 @@ class Aggregator(Role):
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
+        self._warm()
         self._replay()
         # What lives now lives long: the collector need not look at it, nor at all of the heap ever again. Actors leave
         # no cycles behind, and what little does is young.
@@ -157,7 +163,50 @@ class Aggregator(Role):
             if stream.waiting:
                 stream.turn(self._breathe)
 
-    # ------------------------------------------------------------------ the tick log
+    # ------------------------------------------------------------------ the store, and the tick log
+
+    def _warm(self) -> None:
+        """Begin the metrics with what the store has of the candles before those that are about to come."""
+        path = Path(self.settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
+        if not self.settings["aggregator.warmup"] or not path.exists():
+            return
+        self.stats.state = "warming up"
+        started, taken, first_ms = steady_ns(), 0, self._first_ms()
+        try:
+            store = SqliteStore(path, read_only=True)
+            pairs = [(venue, symbol) for venue, symbol in store.symbols() if shard_of(venue, symbol) in self.owned]
+            for index, interval in enumerate(INTERVALS):
+                before_ms = interval.open_ms(first_ms)
+                taken += self._learn(store, index, before_ms, [pair for pair in pairs if pair[0] in self.venues])
+                log.info("metrics of %s have their history, %d candles so far", interval.name, taken)
+            store.close()
+        except StoreError as error:
+            log.error("the metrics begin without a history: %s", error)
+            return
+        log.info("warmed %d pairs with %d candles in %d ms", len(pairs), taken, (steady_ns() - started) // MS)
+
+    def _learn(self, store: SqliteStore, index: int, before_ms: int, pairs: list[tuple[str, str]]) -> int:
+        """The candles of an interval; how many there were."""
+        columns, histories, decimals, next_ms = [], [], [], []
+        for venue, symbol in pairs:
+            rows = store.inputs(venue, symbol, NAMES[index], self.settings["aggregator.warmup"], before_ms)
+            rules = self.rules[venue]
+            history = history_of(rows, contiguous=rules.empty == "flat")
+            if history is not None:
+                columns.append(self.processor.column(venue, symbol))
+                histories.append(history.candles)
+                decimals.append(history.decimals)
+                next_ms.append(history.close_ms if rules.empty == "flat" else 0)
+        for _ in self.processor.learn(index, columns, histories, decimals, next_ms):
+            pass
+        return sum(one.shape[1] for one in histories)
+
+    def _first_ms(self) -> int:
+        """When what the worker will take begins: with the tick log, or now."""
+        if self.log_dir is not None and self.log_dir.is_dir():
+            for header, data in ticklog.read(self.log_dir, self.owned):
+                return (header.clock_ns or RECORD_STRUCT.unpack_from(data)[0] or header.send_ns) // MS
+        return now_ns() // MS
 
     def _replay(self) -> None:
         """Start where the log ends: the same batches give the same state."""
@@ -206,6 +255,25 @@ class Aggregator(Role):
                 give_way()
             self._turn()
             self._flush()
+            self._show_live()
+
+    def _show_live(self) -> None:
+        """Publish the metrics of unclosed candles that fronts watch, `aggregator.live_hz` times a second."""
+        now = steady_ns()
+        if not self.watches or now < self._live_ns:
+            return
+        self._live_ns = now + 10**9 // self.settings["aggregator.live_hz"]
+        self.watches = {front: watch for front, watch in self.watches.items() if watch[0] > now}
+        wanted: dict[int, dict[tuple[Any, ...], None]] = {}
+        for _, streams in self.watches.values():
+            for one in streams:
+                wanted.setdefault(shard_of(one[0], one[1]), {})[tuple(one)] = None
+        for number in self.owned & wanted.keys():
+            message = self.shards[number].live([list(one) for one in wanted[number]], now_ns())
+            if message:
+                self.pub.send_multipart(message)
+                self.stats.add("live")
+            self._breathe()
 
     def _flush(self) -> None:
         closing = [shard for shard in self.shards.values() if shard.has_closed]
@@ -224,6 +292,9 @@ class Aggregator(Role):
     def _answer(self, frames: list[bytes]) -> None:
         who, asked = frames[0], frames[-1]
         try:
+            if Watch.is_one(asked):
+                self._watch(who, Watch.unpack(asked))
+                return
             request = Request.unpack(asked)
             shard = self.shards.get(request.shard)
             if shard is None:
@@ -238,6 +309,11 @@ class Aggregator(Role):
         else:
             answer = shard.closes_after(request.epoch, request.after)
         bus.try_send(self.router, [who, asked, *answer])
+
+    def _watch(self, who: bytes, watch: Watch) -> None:
+        self.watches.pop(who, None)
+        if watch.streams and self.settings["aggregator.live_hz"]:
+            self.watches[who] = (steady_ns() + WATCH_S * 10**9, watch.streams)
 
 
 def _rules(settings: Settings, venue: str) -> CandleRules:

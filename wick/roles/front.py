@@ -33,7 +33,7 @@ from wick.stream.sequence import Follower
 from wick.stream.shard import live_row
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
-from wick.wire.messages import Closes, Diffs, Request, Snapshot
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, Watch
 from wick.wire.session import HEARTBEAT_S, VERSION, CloseCode, Kind, Topic, parse_request
 
 MS = 1_000_000
@@ -68,7 +68,7 @@ class Client:
                     self._front.stats.add("lags")
                 owed.miss(message, channel)
                 return
-            if connection.full and message.fields[0] == Kind.HEARTBEAT:
+            if connection.full and message.fields[0] in (Kind.HEARTBEAT, Kind.LIVE):
                 return
         connection.send(message.encoded(self._form, self._frame))
 
@@ -157,7 +157,8 @@ class Front(Role):
         self.fanout = Fanout(SHARDS, shard_of, exchanges.ids())
         self.clients: set[Client] = set()
         workers: int = settings["aggregator.workers"]
-        self.sub = bus.subscriber(self.data_dir, [f"aggregator-{i}" for i in range(workers)], [b"diffs.", b"closes."])
+        topics = [b"diffs.", b"closes.", b"live."]
+        self.sub = bus.subscriber(self.data_dir, [f"aggregator-{i}" for i in range(workers)], topics)
         self.dealers = [bus.dealer(self.data_dir, worker) for worker in range(workers)]
         self.readers = [Reader(dealer, self._restart) for dealer in self.dealers]
         # One follower a shard and stream; both are mended by the same snapshot.
@@ -178,6 +179,7 @@ class Front(Role):
         for reader in self.readers:
             self.spawn(reader.run)
         self.spawn(self._ask_forever)
+        self.spawn(self._watch_forever)
         self.spawn(self._heartbeats)
         self.server.start()
         log.info("listening on %s:%d", self.settings["front.host"], self.settings["front.port"])
@@ -218,6 +220,9 @@ class Front(Role):
     def _receive(self, frames: list[bytes]) -> None:
         try:
             stream, _, shard_text = frames[0].partition(b".")
+            if stream == b"live":
+                self.fanout.live(Closes.unpack(frames[1]))
+                return
             shard = int(shard_text)
             message: Diffs | Closes = (Diffs if stream == b"diffs" else Closes).unpack(frames[1])
             follower = self.followers[shard][stream]
@@ -260,6 +265,18 @@ class Front(Role):
                 if any(follower.wanted for follower in followers.values()):
                     self._ask(shard)
             gevent.sleep(0.25)
+
+    def _watch_forever(self) -> None:
+        """Tell the workers, every second, whose live metrics are wanted here; they forget it soon."""
+        told: set[int] = set()
+        while True:
+            streams: dict[int, list[list[Any]]] = {}
+            for shard, its in self.fanout.watched().items():
+                streams.setdefault(worker_of(shard, len(self.dealers)), []).extend(its)
+            for worker in {*streams, *told}:
+                bus.try_send(self.dealers[worker], [Watch(streams.get(worker, [])).pack()])
+            told = {*streams}
+            gevent.sleep(1)
 
     def _restart(self, frames: list[bytes]) -> None:
         """A worker's snapshot."""

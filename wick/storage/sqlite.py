@@ -2,20 +2,21 @@
 
 Values are those of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text, and what is not
 known, or is no number, as NULL. The view `candles_float` gives floating-point numbers. A row is replaced only by a
-better one: complete beats partial, then the higher revision wins; so writing the same rows again, in any order, changes
-nothing.
+better one (`market.rows.rank`), so writing the same rows again, in any order, changes nothing.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from wick.errors import StoreError
-from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PARTIAL, PRICE, TURNOVER, VOLUME
+from wick.market.rows import MAY_MISS
+from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PARTIAL, PRICE, TURNOVER, VOLUME
 
-VERSION = 2
+VERSION = 3
 BUSY_MS = 5_000
 INT64 = 2**63
 
@@ -29,18 +30,25 @@ _FLOATS = ", ".join(
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS candles (
     venue TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
-    {", ".join(name if name in FLOW_FIELDS else f"{name} NOT NULL" for name in CANDLE_FIELDS)},
+    {", ".join(name if name in MAY_MISS else f"{name} NOT NULL" for name in CANDLE_FIELDS)},
     PRIMARY KEY (venue, symbol, interval, open_time_ms)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL);
 CREATE VIEW IF NOT EXISTS candles_float AS SELECT venue, symbol, interval, {_FLOATS} FROM candles;
 PRAGMA user_version = {VERSION};
 """
+
+
+def _rank(row: str) -> str:
+    """`market.rows.rank` in SQL; `row` is a table's name and a dot, or nothing."""
+    known = " + ".join(f"({row}{name} IS NOT NULL)" for name in MAY_MISS)
+    return f"(~{row}flags & {PARTIAL}, {row}revision, {known}, -coalesce({row}obv_anchor_ms, {INT64 - 1}))"
+
+
 _UPSERT = f"""
 INSERT INTO candles VALUES ({", ".join("?" * (3 + len(CANDLE_FIELDS)))})
 ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CANDLE_FIELDS[1:])}
-WHERE (excluded.flags & {PARTIAL}) < (flags & {PARTIAL})
-   OR ((excluded.flags & {PARTIAL}) = (flags & {PARTIAL}) AND excluded.revision >= revision)
+WHERE {_rank("excluded.")} >= {_rank("candles.")}
 """
 _POSITION = """
 INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
@@ -48,6 +56,17 @@ INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = exclude
 _SELECT = f"""
 SELECT {", ".join(CANDLE_FIELDS)} FROM candles
 WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? ORDER BY open_time_ms DESC LIMIT ?
+"""
+_NEXT_PAIR = "SELECT venue, symbol FROM candles WHERE (venue, symbol) > (?, ?) ORDER BY venue, symbol LIMIT 1"
+# What metrics are made of. These columns come early in a row: SQLite reads it from its beginning.
+INPUTS = (
+    "open_time_ms", "close_time_ms", "price_decimals", "quantity_decimals", "open", "high", "low", "close",
+    "quote_volume", "volume", "taker_buy_volume",
+)  # fmt: skip
+_INPUTS = f"""
+SELECT {", ".join(INPUTS)} FROM candles
+WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? AND flags & {CLOSED}
+ORDER BY open_time_ms DESC LIMIT ?
 """
 
 
@@ -120,12 +139,33 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error}") from error
         return [[_given(value) for value in row] for row in reversed(rows)]
 
+    def inputs(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1
+    ) -> list[tuple[int, ...]]:
+        """INPUTS of the newest `limit` closed candles that open before `before_ms`, oldest first."""
+        try:
+            rows = self._db.execute(_INPUTS, (venue, symbol, interval, before_ms, limit)).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        rows.reverse()
+        if str in {*map(type, chain.from_iterable(rows))}:
+            rows = [tuple(map(int, row)) for row in rows]
+        return rows
+
     def symbols(self) -> list[tuple[str, str]]:
         """(venue, symbol) of every pair that has a candle."""
         try:
-            return self._db.execute("SELECT DISTINCT venue, symbol FROM candles WHERE interval = '15s'").fetchall()
+            return self._pairs()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """One look into the primary key a pair: DISTINCT would read every row."""
+        pairs: list[tuple[str, str]] = []
+        pair = ("", "")
+        while pair := self._db.execute(_NEXT_PAIR, pair).fetchone():
+            pairs.append(pair)
+        return pairs
 
     def close(self) -> None:
         self._db.close()

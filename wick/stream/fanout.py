@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from wick.errors import ProtocolError
+from wick.market.intervals import NAMES
 from wick.market.schema import STATE_WIDTHS, Row
 from wick.stream import diffs
 from wick.stream.shard import ShardMirror
@@ -146,7 +147,7 @@ class Fanout:
     def snapshot(self, channel: Channel) -> Message:
         """What a subscriber of the channel starts from."""
         topic = channel.topic
-        rows = self.recent(topic.venue, topic.symbol, topic.interval) if topic.interval >= 0 else []
+        rows = self.recent(topic.venue, topic.symbol, topic.interval) if topic.kind == "candles" else []
         epoch = self.positions[channel.shard][0]
         fields = (Kind.SNAPSHOT, channel.handle, epoch, channel.seq, self._groups(channel), rows)
         return Message(*fields, channel=channel)
@@ -223,6 +224,21 @@ class Fanout:
             channel = self._channels.get(parse_topic(f"candles:{venue}:{symbol}:{interval}"))
             if channel is not None:
                 self._send(channel, Message(Kind.CLOSE, channel.handle, row, channel=channel))
+
+    def live(self, message: Closes) -> None:
+        """Unclosed candles with their metrics: the newest counts, nothing is kept of them."""
+        for venue, symbol, interval, *row in message.rows:
+            channel = self._channels.get(Topic("metrics", venue, symbol, NAMES.index(interval)))
+            if channel is not None:
+                self._send(channel, Message(Kind.LIVE, channel.handle, row))
+
+    def watched(self) -> dict[int, list[list[Any]]]:
+        """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each."""
+        streams: dict[int, list[list[Any]]] = {}
+        for topic, channel in self._channels.items():
+            if topic.kind == "metrics":
+                streams.setdefault(channel.shard, []).append([topic.venue, topic.symbol, topic.interval])
+        return streams
 
     def _number(self, pairs: list[list[Any]]) -> None:
         for number, venue, symbol in pairs:

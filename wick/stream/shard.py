@@ -20,7 +20,7 @@ from wick.market.schema import CANDLE_FIELDS, EMPTY, STATE_WIDTHS, Row
 from wick.market.state import Stateful
 from wick.metrics.processor import Processor
 from wick.stream import diffs, saved
-from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic
+from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic, live_topic
 
 MS = 1_000_000
 CLOSES_KEPT = 1 << 20  # bytes of messages that a sink can ask for again: ten pairs close about 0.8 KB a second
@@ -114,7 +114,7 @@ class Shard(Stateful):
             venue, symbol, empty=rules.empty, since_ms=since_ms, large_notional=rules.large_notional,
             lockstep=self.locksteps[venue],
         )  # fmt: skip
-        self.columns[venue].append(self.processor.add_pair())
+        self.columns[venue].append(self.processor.column(venue, symbol))
         state = self.pairs[venue, symbol] = PairState(self, len(self.pairs), candles)
         return state
 
@@ -160,6 +160,24 @@ class Shard(Stateful):
         self._kept_bytes += len(packed)
         while self._kept_bytes > self.keep_bytes:
             self._kept_bytes -= len(self.kept.popleft()[1])
+
+    def live(self, streams: list[list[Any]], now_ns: int) -> list[bytes] | None:
+        """The message (topic, body) with the unclosed candles of these streams, [venue, symbol, interval] each, and the
+        metrics that they would have if they closed now; None where nothing is known of any."""
+        blocks: list[list[Any]] = []
+        for venue, columns in self.columns.items():
+            pairs, intervals, rows = [], [], []
+            symbols = [pair.symbol for pair in self.locksteps[venue].pairs]
+            for _, symbol, interval in (one for one in streams if one[0] == venue and one[1] in symbols):
+                row = self.pairs[venue, symbol].candles.live_row(interval)
+                if row is not None:
+                    pairs.append(symbols.index(symbol))
+                    intervals.append(interval)
+                    rows.append(row)
+            if rows:
+                block = self.processor.peek(np.array(columns), Block.of(pairs, intervals, rows))
+                blocks.append([venue, symbols, *block])
+        return [live_topic(self.number), Closes(self.epoch, 0, now_ns, blocks).pack()] if blocks else None
 
     def snapshot(self) -> Snapshot:
         """The state as last published. Flush first: a change that waits for its message would be told twice."""

@@ -1,7 +1,7 @@
 """msgpack and JSON forms of messages whose integers have no limit. Pure.
 
 msgpack: integers beyond 64 bits are ext type 1, big-endian two's complement. JSON: integers beyond 2^53 - 1,
-which JavaScript cannot hold, are decimal strings.
+which JavaScript cannot hold, are decimal strings; bytes (a candle's patterns) are arrays of small signed integers.
 """
 
 from typing import Any
@@ -50,8 +50,17 @@ def _json_safe(value: Any) -> Any:
     return value
 
 
+def _signed(value: object) -> list[int]:
+    if isinstance(value, bytes):
+        return memoryview(value).cast("b").tolist()
+    raise TypeError(f"a message cannot hold {type(value).__name__}")
+
+
 def pack_json(message: object) -> bytes:
-    return orjson.dumps(_json_safe(message))
+    try:
+        return orjson.dumps(message, _signed, orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:  # an integer that JavaScript cannot hold: they are few
+        return orjson.dumps(_json_safe(message), _signed)
 
 
 def unpack_json(data: bytes | str) -> Any:

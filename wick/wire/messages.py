@@ -7,6 +7,7 @@
 | depth (the feed's mirror) | `depth.<venue>.<shard>` | topic, [symbol, event_ns, first id, last id, bids, asks] |
 | diffs (worker to front) | `diffs.<shard>` | topic, Diffs |
 | closes (worker to front and sink) | `closes.<shard>` | topic, Closes |
+| live (worker to front, what a front watches) | `live.<shard>` | topic, Closes with seq 0: unclosed candles |
 | stats (every process) | `stats.<process>` | topic, map |
 
 A message is a msgpack array in the order of its fields. Unpacking raises WireError and nothing else.
@@ -28,8 +29,8 @@ from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire.codec import pack, unpack
 
 __all__ = [
-    "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader",
-    "closes_topic", "depth_frames", "diffs_topic", "pack_quote", "pack_record", "pack_trade", "records",
+    "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
+    "closes_topic", "depth_frames", "diffs_topic", "live_topic", "pack_quote", "pack_record", "pack_trade", "records",
     "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
@@ -132,8 +133,8 @@ class Diffs(NamedTuple):
 class Closes(NamedTuple):
     """Candles closed or revised in a shard, in that order.
 
-    A block is [venue, symbols, pairs, intervals, exact, real, big, metrics, patterns]: of each row the pair (its place in `symbols`) and
-    the interval (its place in the table), and the columns of `market.blocks.Block`.
+    A block is [venue, symbols, pairs, intervals, exact, real, big, metrics, patterns]: of each row the pair (its place
+    in `symbols`) and the interval (its place in the table), and the columns of `market.blocks.Block`.
     """
 
     epoch: int
@@ -152,9 +153,9 @@ class Closes(NamedTuple):
     @classmethod
     def of_rows(cls, epoch: int, seq: int, publish_ns: int, rows: list[list[Any]]) -> Self:
         """From rows as `rows` gives them, without their metrics."""
-        zeros, width = (bytes(ROW_BYTES[0]), bytes(ROW_BYTES[1])), len(FORMED_FIELDS)
+        width = len(FORMED_FIELDS)
         blocks = [
-            [venue, [symbol], [0], [NAMES.index(interval)], *zeros, [[0, row[:width]]], b"", b""]
+            [venue, [symbol], *Block.of([0], [NAMES.index(interval)], [row[:width]])]
             for venue, symbol, interval, *row in rows
         ]
         return cls(epoch, seq, publish_ns, blocks)
@@ -241,6 +242,38 @@ class Request(NamedTuple):
         return pack(self)
 
 
+class Watch(NamedTuple):
+    """Told to a worker's ROUTER: the front has subscribers of the live metrics of these: [venue, symbol, interval].
+
+    It replaces what the same front said before, and is good for WATCH_S. There is no answer.
+    """
+
+    streams: list[list[Any]]
+
+    @staticmethod
+    def is_one(data: bytes) -> bool:
+        """Whether it is this, and no Request: the only array of one field that a ROUTER gets."""
+        return data[:1] == b"\x91"
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        watch = cls(*_array(data, "a watch", cls))
+        for one in watch.streams:
+            if (
+                type(one) is not list
+                or [type(part) for part in one] != [str, str, int]
+                or not 0 <= one[2] < len(NAMES)
+            ):
+                raise WireError(f"a watch has an impossible stream: {shown(one)}")
+        return watch
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+WATCH_S = 3  # a front repeats it every second
+
+
 def ticks_topic(venue: str, shard: int) -> bytes:
     return b"ticks.%s.%02d" % (venue.encode(), shard)
 
@@ -251,6 +284,10 @@ def diffs_topic(shard: int) -> bytes:
 
 def closes_topic(shard: int) -> bytes:
     return b"closes.%02d" % shard
+
+
+def live_topic(shard: int) -> bytes:
+    return b"live.%02d" % shard
 
 
 def stats_topic(process: str) -> bytes:
@@ -268,10 +305,11 @@ def pack_trade(trade: Trade, recv_ns: int) -> bytes:
     )
 
 
-def pack_quote(quote: Quote, recv_ns: int) -> bytes:
-    """Best bid and ask as one RECORD; its time is the time of receipt (Binance gives none)."""
+def pack_quote(quote: Quote, recv_ns: int, event_ns: int | None = None) -> bytes:
+    """Best bid and ask as one RECORD. `event_ns`: the venue's time; that of receipt where nothing better is known."""
+    at_ns = recv_ns if event_ns is None else event_ns
     return pack_record(
-        recv_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
+        at_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
     )
 
 

@@ -26,6 +26,7 @@ class Kind(IntEnum):
     CLOSE = 5  # handle, row
     HEARTBEAT = 6  # server_time_ms, age_ms of the newest data
     BYE = 7  # close_code, reason, retry_after_ms
+    LIVE = 8  # handle, row
     SUBSCRIBE = 16  # id, [topic, ...]
     UNSUBSCRIBE = 17  # id, [topic, ...]
     PING = 18  # id
@@ -60,6 +61,8 @@ class Topic(NamedTuple):
     @property
     def groups(self) -> dict[int, int]:
         """Which groups of a pair's state the topic shows, and as which of its own."""
+        if self.kind == "metrics":
+            return {}
         return {0: 0} if self.interval < 0 else {0: 0, self.interval + 1: 1}
 
 
@@ -86,14 +89,15 @@ def parse_request(message: Any) -> Request:
 
 
 def parse_topic(text: str) -> Topic:
-    """`ticker:<venue>:<symbol or *>` or `candles:<venue>:<symbol>:<interval>`. Raises ProtocolError."""
+    """`ticker:<venue>:<symbol or *>`, or `candles:` or `metrics:<venue>:<symbol>:<interval>`. Raises ProtocolError."""
     kind, *parts = text.split(":") if len(text) <= MAX_TOPIC else [""]
     if kind == "ticker" and len(parts) == 2 and all(parts):
         return Topic(kind, parts[0], parts[1], -1)
-    if kind == "candles" and len(parts) == 3 and all(parts):
+    if kind in ("candles", "metrics") and len(parts) == 3 and all(parts):
         if parts[2] not in NAMES:
             raise ProtocolError("bad_interval", "interval", parts[2], f"valid is one of {', '.join(NAMES)}")
         return Topic(kind, parts[0], parts[1], NAMES.index(parts[2]))
     raise ProtocolError(
-        "bad_topic", "topic", text, "valid is ticker:<venue>:<symbol> or candles:<venue>:<symbol>:<interval>"
+        "bad_topic", "topic", text,
+        "valid is ticker:<venue>:<symbol>, candles:<venue>:<symbol>:<interval> or metrics:<venue>:<symbol>:<interval>",
     )
