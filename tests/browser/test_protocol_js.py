@@ -16,7 +16,7 @@ import pytest
 
 from wick.market.intervals import by_name
 from wick.market.numbers import format_decimal
-from wick.market.rows import COLUMNS, readable
+from wick.market.rows import ALL_COLUMNS, readable
 from wick.market.schema import (
     CANDLE,
     CANDLE_FIELDS,
@@ -37,7 +37,6 @@ from wick.wire.session import Kind, parse_request
 HERE = Path(__file__).parent
 CANDLES, TICKER = "candles:binance:BTC-USDT:1m", "ticker:binance:BTC-USDT"
 LIVE_METRICS = "metrics:binance:BTC-USDT:1m"
-LIVE = 8  # the kind of a LIVE message
 EPOCH = 1_795_384_128_465_000_000  # nanoseconds: beyond what a double holds
 OPEN_MS, MINUTE_MS = 1_795_384_080_000, 60_000
 PRICE_DECIMALS, QUANTITY_DECIMALS = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
@@ -50,21 +49,12 @@ both_codecs = pytest.mark.parametrize("codec", ["msgpack", "json"])
 
 def replay(codec: str, messages: list[Any], topics: list[str], decimals: list[Any] = []) -> dict[str, Any]:  # noqa: B006
     """What the JavaScript client says to `messages`."""
-    frames = [
-        pack(message).hex() if codec == "msgpack" else pack_json(listed(message)).decode() for message in messages
-    ]
+    frames = [pack(message).hex() if codec == "msgpack" else pack_json(message).decode() for message in messages]
     given = {"codec": codec, "topics": topics, "frames": frames, "decimals": decimals}
     command = [str(node), str(HERE / "replay_session.mjs")]
     done = subprocess.run(command, input=json.dumps(given), check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
-
-
-def listed(message: Any) -> Any:
-    """A message whose bytes are lists of small integers, as JSON has them."""
-    if isinstance(message, bytes):
-        return list(np.frombuffer(message, np.int8).tolist())
-    return [listed(part) for part in message] if isinstance(message, list) else message
 
 
 def hello() -> list[Any]:
@@ -86,22 +76,9 @@ def camel(name: str) -> str:
 
 
 def as_candle(row: list[Any], but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A candle's row as the HTTP API writes it, under the page's names; masks and patterns as the page has them."""
-    *numbers, patterns = row
-    values = json.loads(json.dumps(readable([*numbers, None])))
-    told = {camel(name): values[name] for name in COLUMNS if name not in but}
-    for mask in ("bull", "bear"):
-        if told[mask] is not None and told[mask] >= 2**53:
-            told[mask] = str(told[mask])  # a BigInt, as replay_session.mjs writes it
-    return told | {"patterns": named(patterns)}
-
-
-def named(patterns: bytes | None) -> dict[str, int] | None:
-    """TA-Lib's values by its names."""
-    if patterns is None:
-        return None
-    values = np.frombuffer(patterns, np.int8)
-    return {name: int(value) * 20 for name, value in zip(NAMES, values, strict=True) if value}
+    """A candle's row as the HTTP API writes it, under the page's names."""
+    values = json.loads(pack_json(readable(row)))
+    return {camel(name): values[name] for name in ALL_COLUMNS if name not in but}
 
 
 def same_fields(candle: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
@@ -255,9 +232,9 @@ def test_the_live_candle_gets_what_its_totals_do_not_tell_and_keeps_what_they_do
         ack(CANDLES, LIVE_METRICS),
         [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
         [Kind.SNAPSHOT, 8, EPOCH, 1, [], []],
-        [LIVE, 8, row],
-        [LIVE, 8, other],
-        [LIVE, 99, row],
+        [Kind.LIVE, 8, row],
+        [Kind.LIVE, 8, other],
+        [Kind.LIVE, 99, row],
     ]
     told = replay(codec, messages, [CANDLES, LIVE_METRICS])
     kinds = [(event["type"], event.get("topic")) for event in told["events"][1:]]
