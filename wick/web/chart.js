@@ -54,7 +54,7 @@ function column(candle) {
 function marker({ openTimeMs, direction, count }) {
   const rises = direction > 0;
   return {
-    time: secondsOf(openTimeMs), position: rises ? "belowBar" : "aboveBar", text: count > 1 ? String(count) : "",
+    time: secondsOf(openTimeMs), size: 0.8, position: rises ? "belowBar" : "aboveBar", text: count > 1 ? String(count) : "",
     shape: direction === 0 ? "circle" : rises ? "arrowUp" : "arrowDown", color: direction === 0 ? QUIET : rises ? UP : DOWN,
   };
 }

@@ -18,6 +18,13 @@ const STYLES = Object.freeze({
   bars: ({ colour }) => [HistogramSeries, { color: colour }],
 });
 
+/** A scale that has the guides in view: without them an oscillator's small waves would look like large ones. */
+function reaching(scale, guides) {
+  if (!scale?.priceRange) return scale;
+  const { minValue, maxValue } = scale.priceRange;
+  return { ...scale, priceRange: { minValue: Math.min(minValue, ...guides), maxValue: Math.max(maxValue, ...guides) } };
+}
+
 export class Plots {
   #chart;
   #timeOf;
@@ -44,7 +51,9 @@ export class Plots {
 
   #addPane(studies, index) {
     const [first] = studies.map((study) => this.#add(study, index));
-    for (const price of studies[0].guides) first.createPriceLine({ price, ...GUIDE });
+    const { guides } = studies[0];
+    for (const price of guides) first.createPriceLine({ price, ...GUIDE });
+    if (guides.length > 1) first.applyOptions({ autoscaleInfoProvider: (own) => reaching(own(), guides) });
     first.priceScale().applyOptions({ scaleMargins: PANE_MARGINS });
   }
 
