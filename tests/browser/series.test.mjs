@@ -145,6 +145,17 @@ test("a candle that history tells again keeps the fields that it had, unless it 
   assert.deepEqual([series.last.rsi14, series.last.macd], [undefined, 2]);
 });
 
+test("what one of two rows of the same close does not know comes from the other, whichever is first", () => {
+  const [stored, streamed] = [candle(10, { rsi14: 50, cvd: null }), candle(10, { rsi14: null, cvd: "2", close: "stream" })];
+  for (const join of [(series) => series.mergeHistory([stored]), () => {}]) {
+    const series = new CandleSeries();
+    join(series);
+    series.mergeStream([streamed]);
+    series.mergeHistory([stored]);
+    assert.deepEqual([series.last.rsi14, series.last.cvd, series.last.close], [50, "2", "stream"]);
+  }
+});
+
 test("a candle's predecessor is found", () => {
   const series = new CandleSeries();
   series.mergeHistory([candle(10), candle(20)]);

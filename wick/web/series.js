@@ -23,6 +23,15 @@ function supersedes(candle, old, fromStream) {
   return fromStream;
 }
 
+/** Whether both are the same close: the same is true of them, but not the same known. */
+const isSame = (candle, old) =>
+  old && isClosed(candle) && isClosed(old) && candle.revision === old.revision && !((candle.flags ^ old.flags) & FLAG.PARTIAL);
+
+/** What is known of a candle, by `first` where both know. */
+function joined(first, second) {
+  return { ...first, ...second, ...Object.fromEntries(Object.entries(first).filter(([, value]) => value !== null)) };
+}
+
 /**
  * An ordered series of candles that says what changed since it was last drawn.
  *
@@ -60,9 +69,9 @@ export class CandleSeries {
   mergeHistory(candles) {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
-      if (old && !supersedes(candle, old, !this.#fromStream.has(candle.openTimeMs))) continue;
-      // The same candle again may come with other fields than those that were asked for before.
-      this.#put(old && isClosed(old) && old.revision === candle.revision ? { ...old, ...candle } : candle);
+      const isOurs = this.#fromStream.has(candle.openTimeMs);
+      if (isSame(candle, old)) this.#put(isOurs ? joined(old, candle) : joined(candle, old));
+      else if (!old || supersedes(candle, old, !isOurs)) this.#put(candle);
     }
   }
 
@@ -98,7 +107,7 @@ export class CandleSeries {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
       if (old && !supersedes(candle, old, true)) continue;
-      this.#put(candle);
+      this.#put(isSame(candle, old) ? joined(candle, old) : candle);
       this.#fromStream.add(candle.openTimeMs);
     }
   }
