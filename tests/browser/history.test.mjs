@@ -136,19 +136,31 @@ test("a field that is wanted later is fetched for all candles, from the newest b
 
 test("filling goes on after an error, and does not ask twice for what nobody has", async () => {
   const series = new CandleSeries();
-  series.mergeHistory(rows(0, 10));
-  const { history, asked, waits } = historyOf(series, [new Error("away"), rows(4, 10), []], ["rsi14"]);
+  const fields = [];
+  const { history, asked, waits } = historyOf(series, [rows(0, 10), new Error("away"), rows(4, 10), []], fields);
+  await history.loadLatest();
+  fields.push("rsi14");
   await Promise.all([history.fill(), history.fill()]);
-  assert.deepEqual([asked, waits], [[10, 10, 4], [1000]]);
+  assert.deepEqual([asked, waits], [[undefined, 10, 10, 4], [1000]]);
   assert.ok(series.toArray().every((one) => one.rsi14 === null));
+});
+
+test("nothing is filled before the first page is there, which has the wanted fields anyway", async () => {
+  const series = new CandleSeries();
+  series.mergeHistory(rows(0, 10));
+  const { history, asked } = historyOf(series, [], ["rsi14"]);
+  await history.fill();
+  assert.deepEqual(asked, []);
 });
 
 test("filling ends with its selection", async () => {
   const series = new CandleSeries();
-  series.mergeHistory(rows(0, 10));
-  const { history, asked } = historyOf(series, [rows(0, 10)], ["rsi14"]);
+  const fields = [];
+  const { history, asked } = historyOf(series, [rows(0, 10), rows(0, 10)], fields);
+  await history.loadLatest();
+  fields.push("rsi14");
   const filling = history.fill();
   history.stop();
   await filling;
-  assert.deepEqual([asked.length, series.last.rsi14], [1, undefined]);
+  assert.deepEqual([asked.length, series.last.rsi14], [2, undefined]);
 });

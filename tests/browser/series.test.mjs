@@ -156,6 +156,16 @@ test("what one of two rows of the same close does not know comes from the other,
   }
 });
 
+test("a close whose metrics nobody has computed lacks them, and gets them from history", () => {
+  const series = new CandleSeries();
+  series.mergeStream([candle(10, { rsi14: null, patterns: {} }), candle(20, { rsi14: null, patterns: null, cvd: null })]);
+  assert.equal(series.lacking(["rsi14"]), 20);
+  series.fill([candle(20, { rsi14: 55, patterns: null })], ["rsi14"], 20);
+  assert.deepEqual([series.lacking(["rsi14"]), series.last.rsi14], [null, 55]);
+  series.setLive(candle(30, { flags: 0, rsi14: null, patterns: null }));
+  assert.equal(series.lacking(["rsi14"]), null, "the live one waits for its close");
+});
+
 test("a candle's predecessor is found", () => {
   const series = new CandleSeries();
   series.mergeHistory([candle(10), candle(20)]);

@@ -260,6 +260,7 @@ function onCandles(event) {
       // A snapshot that was not the first follows a break, and its few rows may not reach back to where that began.
       selection.snapshots += 1;
       if (selection.snapshots > 1) selection.history.loadLatest();
+      else selection.history.fill();
       break;
     case "diff":
       if (event.rolled) leaveBehind(whole(event.rolled));

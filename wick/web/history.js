@@ -111,7 +111,7 @@ export class History {
   }
   /** Fetches once more what lacks a field that is wanted by now, from the newest candle to the oldest. */
   async fill() {
-    if (this.#isFilling) return;
+    if (this.#isFilling || !this.isLoaded) return;
     this.#isFilling = true;
     let failed = 0;
     while (!this.#isStopped) {

@@ -27,6 +27,10 @@ function supersedes(candle, old, fromStream) {
 const isSame = (candle, old) =>
   old && isClosed(candle) && isClosed(old) && candle.revision === old.revision && !((candle.flags ^ old.flags) & FLAG.PARTIAL);
 
+/** A row whose metrics nobody has computed leaves them open: history may have them. */
+const open = (candle) =>
+  candle.patterns === null && isClosed(candle) ? Object.fromEntries(Object.entries(candle).filter(([, value]) => value !== null)) : candle;
+
 /** What is known of a candle, by `first` where both know. */
 function joined(first, second) {
   return { ...first, ...second, ...Object.fromEntries(Object.entries(first).filter(([, value]) => value !== null)) };
@@ -107,7 +111,7 @@ export class CandleSeries {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
       if (old && !supersedes(candle, old, true)) continue;
-      this.#put(isSame(candle, old) ? joined(candle, old) : candle);
+      this.#put(isSame(candle, old) ? joined(open(candle), old) : open(candle));
       this.#fromStream.add(candle.openTimeMs);
     }
   }

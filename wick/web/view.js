@@ -162,8 +162,9 @@ export class Legend {
 
   #pair(field, value, format) {
     const element = this.#values[field];
-    element.parentElement.hidden = value === null;
-    if (value !== null) setText(element, format(value));
+    const isKnown = value !== null && value !== undefined;
+    element.parentElement.hidden = !isKnown;
+    if (isKnown) setText(element, format(value));
   }
 
   #drawFlags(flags) {
