@@ -173,7 +173,7 @@ def test_a_candle_that_a_late_trade_made_knows_nothing_of_the_book():
     trade(pair, 46_000, 3, 101)
     closed(pair, 47_000)
     trade(pair, 20_000, 2, 101)
-    _, row, _ = closed(pair, 60_000)  # the first one is revised, for nothing is missing any more
+    row, _, _ = closed(pair, 60_000)  # the first one is revised, for nothing is missing any more
     assert {name: row[name] for name in NAMES} == NOTHING
 
 

@@ -25,15 +25,13 @@ def decimals(streams):
 
 
 def fed(candles, at=slice(None), bank=None):
-    """A bank with these candles, and what it said of each: (candles, FIELDS + 61, streams) as bytes would be compared."""
+    """A bank with these candles, and what it said of each: (candles, FIELDS + 61, streams)."""
     streams = candles.shape[2]
     if bank is None:
         bank = Bank(DEPTH)
         bank.widen(streams)
-    columns, said = np.arange(streams), []
-    for candle in range(candles.shape[1])[at]:
-        said.append(joined(bank.take(columns, candles[:, candle], decimals(streams))))
-    return bank, said
+    columns, some = np.arange(streams), range(candles.shape[1])[at]
+    return bank, [joined(bank.take(columns, candles[:, candle], decimals(streams))) for candle in some]
 
 
 def joined(answer):
@@ -189,7 +187,7 @@ def test_more_decimals_are_no_other_prices():
         if candle < 50:
             said = bank.take(column, candles[:, candle], decimals(1))
         else:
-            said = bank.take(column, candles[:, candle] * finer[:, None], decimals(1) + [[3], [1]])
+            said = bank.take(column, candles[:, candle] * finer[:, None], decimals(1) + np.array([[3], [1]]))
         for name, ours, expected in zip(NAMES, joined(said), whole[candle], strict=False):
             assert np.allclose(ours, expected, rtol=1e-9, atol=1e-12, equal_nan=True), name
         assert same(said[1][:, 0], whole[candle][len(FIELDS) :, 0].astype(np.int8))

@@ -10,6 +10,7 @@ from tests.net.front_process import PAGE_ORIGIN, ROOT, wait_for
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
 from wick.market.rows import ALL_COLUMNS, COLUMNS, MAY_MISS
+from wick.market.schema import BOOK as BOOK_FIELDS
 from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS
 
 WEB = ROOT / "wick" / "web"
@@ -216,6 +217,7 @@ def test_a_closed_candle_is_served_with_its_order_flow_and_null_where_there_is_n
         "delta": "-1.5", "delta_max": "0", "delta_min": format_decimal(-2**70, 3), "cvd": format_decimal(2**70, 3),
         "cvd_anchor_ms": opened, "max_trade_size": "0", "large_trade_volume": "0", "large_trade_delta": "0",
         "vwap": None, "delta_ratio": -0.3, "avg_trade_size": 0, "tick_rv": 1e-05, "kyle_lambda": -2.5,
+        **{field.name: 0 for field in BOOK_FIELDS},
     }  # fmt: skip
 
 

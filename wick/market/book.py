@@ -29,7 +29,7 @@ from wick.market.intervals import INTERVALS
 from wick.market.state import Stateful
 
 BITS: Final = 104
-_BPS = 20_000  # a part of M = bid + ask, twice the mid, in 1/10,000 of the mid
+_BPS = 20_000 / 2**BITS  # a part of M = bid + ask, twice the mid, in 2^-BITS, as 1/10,000 of the mid; exact
 
 Flows = list[int]  # sums over all trades so far: size, signed size, signed turnover
 Numbers = list[float]  # what a candle has of the book: `NAMES`, NaN where it is not known
@@ -59,7 +59,8 @@ class Book(Stateful):
         self._since_ns = 0  # up to when, and up to which trades, the totals are made
         self._flows = [0, 0, 0]
         self._totals = [0] * 5
-        self._openings = [[0] * 5 for _ in INTERVALS]  # the totals at the opening of each live candle
+        # The totals at the opening of each live candle. Those that opened together share one list: none is changed.
+        self._openings = [[0] * 5 for _ in INTERVALS]
         self._unit = 1  # lots in one unit of the base asset
 
     # ------------------------------------------------------------------ in
@@ -97,7 +98,7 @@ class Book(Stateful):
 
     def settle(self, at_ns: int, flows: Flows) -> None:
         """Bring the totals up to this moment and these trades."""
-        self._totals = self._at(at_ns, flows)
+        self._totals = list(self._at(at_ns, flows))
         self._since_ns, self._flows = max(self._since_ns, at_ns), flows
 
     def lose(self, at_ns: int, flows: Flows) -> None:
@@ -114,19 +115,19 @@ class Book(Stateful):
         self._since_ns = at_ns
 
     def open(self, index: int, open_ns: int) -> None:
-        """The interval's next candle opens, at a time up to which there are no more quotes."""
+        """The interval's next candle opens, at a time up to which there are no more quotes; `settle` then."""
         self._openings[index] = self._at(open_ns, self._flows)
 
     # ------------------------------------------------------------------ out
 
     def candle(self, index: int, at_ns: int, flows: Flows | None = None) -> Numbers:
         """The numbers of the interval's live candle, as it would end at this time, with these trades."""
-        now, opening = self._at(at_ns, flows or self._flows), self._openings[index]
-        ofi, spread, time, paid, size = [total - before for total, before in zip(now, opening, strict=True)]
+        ofi, spread, time, paid, size = self._at(at_ns, flows or self._flows)
+        ofi0, spread0, time0, paid0, size0 = self._openings[index]
         return [
-            ofi / self._unit if time else nan,
-            spread * _BPS / (time << BITS) if time else nan,
-            paid * _BPS * self._unit / (size << BITS) if size else nan,
+            (ofi - ofi0) / self._unit if time != time0 else nan,
+            (spread - spread0) / (time - time0) * _BPS if time != time0 else nan,
+            (paid - paid0) * self._unit / (size - size0) * _BPS if size != size0 else nan,
             self._microprice_dev() if self._spread >= 0 else nan,
         ]
 
@@ -134,7 +135,7 @@ class Book(Stateful):
         """Those of a candle in which nothing came at all."""
         if self._spread < 0:
             return [*UNKNOWN]
-        return [0.0, self._spread * _BPS / (1 << BITS), nan, self._microprice_dev()]
+        return [0.0, self._spread * _BPS, nan, self._microprice_dev()]
 
     def _microprice_dev(self) -> float:
         bid, bid_quantity, ask, ask_quantity = self.best
@@ -144,19 +145,19 @@ class Book(Stateful):
         )  # fmt: skip
 
     def _at(self, at_ns: int, flows: Flows) -> list[int]:
-        """The totals at this moment and after these trades."""
-        totals = list(self._totals)
-        if self._spread >= 0:
-            stood = at_ns - self._since_ns
-            if stood > 0:
-                totals[_SPREAD] += self._spread * stood
-                totals[_TIME] += stood
-            if flows != self._flows:
-                size, signed, turnover = [now - before for now, before in zip(flows, self._flows, strict=True)]
-                both = self.best[0] + self.best[2]
-                totals[_PAID] += (2 * turnover - both * signed << BITS) // (both * self._unit)
-                totals[_SIZE] += size
-        return totals
+        """The totals at this moment and after these trades; the list is not to be changed."""
+        stood, known = at_ns - self._since_ns, self._flows
+        if self._spread < 0 or (stood <= 0 and flows == known):
+            return self._totals
+        ofi, spread, time, paid, size = self._totals
+        if stood > 0:
+            spread += self._spread * stood
+            time += stood
+        if flows != known:
+            both = self.best[0] + self.best[2]
+            paid += (2 * (flows[2] - known[2]) - both * (flows[1] - known[1]) << BITS) // (both * self._unit)
+            size += flows[0] - known[0]
+        return [ofi, spread, time, paid, size]
 
     def restate(self, more_price: int, more_size: int) -> None:
         """Everything with that many more decimals."""
@@ -164,7 +165,8 @@ class Book(Stateful):
         self.best = [self.best[0] * price, self.best[1] * size, self.best[2] * price, self.best[3] * size]
         volume, signed, turnover = self._flows
         self._flows = [volume * size, signed * size, turnover * price * size]
-        for totals in (self._totals, *self._openings):
-            totals[_OFI] *= size
-            totals[_SIZE] *= size
+        self._totals, *self._openings = [
+            [ofi * size, spread, time, paid, lots * size]
+            for ofi, spread, time, paid, lots in (self._totals, *self._openings)
+        ]
         self._unit *= size
