@@ -38,6 +38,10 @@ def test_the_units_document_is_the_schema():
     assert schema.units_document() == UNITS
 
 
+def test_the_page_has_the_schema():
+    assert schema.web_module() == (ROOT / "wick/web/schema.js").read_text()
+
+
 def test_the_protocol_document_has_every_path_of_the_api():
     source = (ROOT / "wick/net/api.py").read_text()
     paths = re.findall(r'path == "(/[^"]+)"', source)

@@ -14,6 +14,7 @@ Everything else (engine, diffs, wire, stores, page) reads these tables. Values a
 A product of two exact integers is exact, so turnover keeps every digit that the venue's own sum has.
 """
 
+import json
 from enum import IntFlag
 from typing import Any, Final
 
@@ -324,3 +325,33 @@ def units_document() -> str:
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
     lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
     return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])
+
+
+def web_module() -> str:
+    """wick/web/schema.js: `python -c "from wick.market import schema; print(schema.web_module(), end='')"`."""
+
+    def text(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    def places(fields: tuple[tuple[str, str], ...]) -> dict[str, object]:
+        return {name.upper(): place for place, (name, _) in enumerate(fields)}
+
+    def table(name: str, rows: tuple[Any, ...], parts: tuple[str, ...]) -> list[str]:
+        told = ([f"{part}: {text(getattr(row, part))}" for part in parts] for row in rows)
+        return [f"export const {name} = Object.freeze([", *(f"  {{ {', '.join(row)} }}," for row in told), "]);"]
+
+    lines = ["// States, rows, metrics and patterns as the engine declares them. Generated from wick/market/schema.py."]
+    maps: tuple[tuple[str, str, dict[str, object]], ...] = (
+        ("HEAD", "A pair's head: where each field stands.", places(HEAD)),
+        ("LIVE", "The live candle of one interval, likewise.", places(LIVE)),
+        ("FLAG", "The bits of a candle's flags.", {str(flag.name): flag.value for flag in Flag}),
+        ("CANDLE", "The fields of a candle's row in order, each with its kind.", dict(CANDLE)),
+    )
+    for name, comment, values in maps:
+        entries = [f"  {key}: {text(value)}," for key, value in values.items()]
+        lines += ["", f"// {comment}", f"export const {name} = Object.freeze({{", *entries, "});"]
+    lines += ["", "// What fields mean; n: candles until one is defined; number 0: no metric, but goes with one."]
+    lines += table("METRICS", FIELDS, ("number", "name", "unit", "n", "definition", "source"))
+    lines += ["", "// A pattern's place here is that in a row's patterns, and its bit in the masks."]
+    lines += table("PATTERNS", patterns.PATTERNS, ("name", "title", "definition"))
+    return "\n".join([*lines, ""])
