@@ -9,7 +9,7 @@ puts messages of Closes aside until `aggregator.closes_mb` is reached. Each line
 
 from gevent import monkey
 
-monkey.patch_all()
+monkey.patch_all(ssl=False)
 
 import json
 import sys

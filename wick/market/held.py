@@ -33,7 +33,7 @@ _LIMB_UNIT = float(1 << _LIMB)
 _WIDTH: Final = PART + flow.WIDTH + 2
 _RV_LOW, _SQUARES_LOW = _WIDTH - 2, _WIDTH - 1
 _ROW = Struct(f"={BOOK}q{PART - BOOK}d{_WIDTH - PART}q")  # the floats have the places of integers
-_FIRST_ROOM = 8  # pairs; doubled when it is full
+_ROOM = 2  # pairs at a time, later an eighth more: doubling would leave up to half of it unused
 _TENS = np.array([float(power) for power in POW10])
 
 # Where in `rows` each exact field of schema.FORMED is; the computed ones (decimals, deltas) get their place only.
@@ -59,7 +59,7 @@ class Held(Stateful):
         self.slots = slots
         self.block = slots * len(INTERVALS)
         self.pairs = 0
-        self.rows: NDArray[np.int64] = np.zeros((_FIRST_ROOM * self.block, _WIDTH), np.int64)
+        self.rows: NDArray[np.int64] = np.zeros((_ROOM * self.block, _WIDTH), np.int64)
         self.big: dict[int, Values] = {}  # index -> values of a row that 64 bits cannot hold
         self.used: list[list[int]] = []  # a pair: for each interval, how many candles it has put
         self.decimals: list[tuple[int, int]] = []
@@ -85,7 +85,8 @@ class Held(Stateful):
         number = self.pairs
         self.pairs += 1
         if self.pairs * self.block > len(self.rows):
-            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+            more = max(_ROOM, number // 8) * self.block
+            self.rows = np.concatenate([self.rows, np.zeros((more, _WIDTH), np.int64)])
         self.used.append([0] * len(INTERVALS))
         self.decimals.append((0, 0))
         return number

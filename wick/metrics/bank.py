@@ -25,7 +25,7 @@ TIME, OPEN, HIGH, LOW, CLOSE, TURNOVER, VOLUME, DELTA = range(8)
 TAKEN: Final = 8
 
 _COPIES = 4
-_GROW = 32  # columns at a time: a doubling would leave up to half of each ring unused
+_GROW = 8  # columns at a time: a doubling would leave up to half of each ring unused
 _ONE_BY_ONE = 20  # streams up to which patterns are found for one after the other (scripts/bench/patterns.py)
 _STATE: Final = tuple(scale for one in METRICS for scale in one.state)
 _DEFINED_FROM = np.array([field.n for field in FIELDS])[:, None]
@@ -119,7 +119,7 @@ class Bank:
         more = decimals - self.decimals[:, columns]
         if not more.any():
             return
-        at = np.unique(columns[more.any(axis=0)])
+        at = np.array(sorted({*columns[more.any(axis=0)].tolist()}))
         wanted = dict(zip(columns.tolist(), decimals.T.tolist(), strict=True))
         new = np.array([wanted[column] for column in at.tolist()]).T
         more = new - self.decimals[:, at]

@@ -77,7 +77,7 @@ class Processor:
         candles = np.concatenate([one for one, _ in read], axis=1)
         decimals = np.concatenate([one for _, one in read], axis=1)
         metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
-        for interval in np.unique(intervals).tolist():
+        for interval in sorted({*intervals.tolist()}):
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
             bank.meet(columns[rows], candles[TIME, rows])
             rows, wrong = _in_order(bank, rows, columns, candles[TIME])
@@ -105,7 +105,7 @@ class Processor:
         columns = columns[block.pairs]
         metrics = np.empty((len(columns), len(FIELDS)))
         found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
-        for interval in np.unique(intervals).tolist():
+        for interval in sorted({*intervals.tolist()}):
             rows = (intervals == interval).nonzero()[0]
             for at in turns(rows, columns):
                 values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
@@ -168,7 +168,8 @@ def _in_order(bank: Bank, rows: Index, columns: Index, times: NDArray[np.float64
     back = times[rows] <= bank.last_times(columns[rows])
     if not back.any():
         return rows, rows[:0]
-    wrong = np.isin(columns[rows], columns[rows[back]])
+    again = {*columns[rows[back]].tolist()}
+    wrong = np.array([column in again for column in columns[rows].tolist()])
     return rows[~wrong], rows[wrong]
 
 

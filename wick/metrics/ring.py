@@ -16,7 +16,6 @@ class Ring:
         self.fields, self.window, self.rows = fields, window, rows
         self.values: Column = np.zeros((len(fields), rows, 0))
         self._steps = np.arange(-(window - 1), 1)[:, None]
-        self._room: Column = np.empty(0)
 
     def widen(self, width: int) -> None:
         """Room for so many streams."""
@@ -28,7 +27,7 @@ class Ring:
         """(fields, window, streams), oldest first; the last row is that of the candle to come, with anything in it.
 
         Where the rows stand together as they are, it is they themselves: the last row may be written to, its place in
-        the ring is free. Else it is a copy, good until the next call.
+        the ring is free. Else it is a copy.
         """
         fields, n = len(self.fields), len(columns)
         first, end = int(columns[0]), int(counts[0]) % self.rows + 1
@@ -37,21 +36,15 @@ class Ring:
             own, begin = self.values[:, :, first : first + n], end - self.window
             if begin >= 0:
                 return own[:, begin:end]
-            room = self._space(n)
+            room = np.empty((fields, self.window, n))
             room[:, :-end] = own[:, begin:]
             room[:, -end:] = own[:, :end]
             return room
-        room = self._space(n)
+        room = np.empty((fields, self.window, n))
         places = (counts + self._steps) % self.rows * self.values.shape[2] + columns
         flat = self.values.reshape(fields, -1)
         np.take(flat, places.ravel(), axis=1, out=room.reshape(fields, -1), mode="clip")
         return room
-
-    def _space(self, n: int) -> Column:
-        fields = len(self.fields)
-        if len(self._room) < fields * self.window * n:
-            self._room = np.empty(fields * self.window * n)
-        return self._room[: fields * self.window * n].reshape(fields, self.window, n)
 
     def put(self, columns: Index, counts: Counts, newest: Column) -> None:
         """The candle that comes after `counts` others."""

@@ -1,5 +1,6 @@
 """What every process has, gevent or not: its name, a lock that no second one can hold, its memory, and its stats."""
 
+import ctypes
 import fcntl
 import os
 from pathlib import Path
@@ -45,6 +46,16 @@ def keep_freed_memory() -> None:
     M_MMAP_THRESHOLD). With another malloc nothing happens.
     """
     bytes(KEPT_BLOCK)
+
+
+def give_memory_back() -> None:
+    """Return to the kernel what has been freed and is not the end of the heap: what a start needed and a run does not.
+
+    glibc does not do that by itself (malloc_trim(3)). With another C library nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Stats:

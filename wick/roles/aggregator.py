@@ -22,7 +22,7 @@ from wick.metrics.processor import Processor, history_of
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader, give_way
-from wick.ops.process import keep_freed_memory
+from wick.ops.process import give_memory_back, keep_freed_memory
 from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
@@ -75,6 +75,7 @@ class Aggregator(Role):
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 1_000_000)
+        give_memory_back()
         self.stats.state = "waiting"
         self.spawn(Reader(self.router, self._answer).run)
         self.spawn(self._work_forever)

@@ -16,7 +16,8 @@ from wick.market.blocks import Block
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep, slots
-from wick.market.schema import CANDLE_FIELDS, EMPTY, FORMED, STATE_WIDTHS, Row
+from wick.market.rows import rank
+from wick.market.schema import CANDLE_FIELDS, CLOSED, EMPTY, FORMED, STATE_WIDTHS, Row
 from wick.market.state import Stateful
 from wick.metrics.processor import Processor
 from wick.stream import diffs, saved
@@ -349,10 +350,14 @@ class ShardMirror:
             diffs.apply(groups, changes)
             yield number, changes
 
-    def close(self, venue: str, symbol: str, interval: str, row: Row) -> None:
-        """Take a closed or revised candle."""
+    def close(self, venue: str, symbol: str, interval: str, row: Row) -> Row:
+        """Take a closed or revised candle; the row that stands, which is not this one where a better one was known."""
         rows = self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])[_INDEX[interval]]
+        known = rows.get(row[0])
+        if known is not None and known[_FLAGS] & row[_FLAGS] & CLOSED and rank(known) > rank(row):
+            return known
         self._keep(rows, row)
+        return row
 
     @staticmethod
     def _keep(rows: dict[int, Row], row: Row) -> None:
@@ -367,5 +372,5 @@ class ShardMirror:
             self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])
 
 
-_FORMED = len(FORMED)
+_FORMED, _FLAGS = len(FORMED), CANDLE_FIELDS.index("flags")
 _INDEX = {interval.name: index for index, interval in enumerate(INTERVALS)}
