@@ -32,10 +32,7 @@ _DEFINED_FROM = np.array([field.n for field in FIELDS])[:, None]
 _ALL_DEFINED = int(_DEFINED_FROM.max())
 _TENS = np.array([10.0**power for power in range(40)])
 _GK = 2.0 * float(np.log(2.0)) - 1.0
-_OF_PRICE = np.array([field.scale == PRICE for field in FIELDS]).nonzero()[0]
-_OF_SIZE = np.array([field.scale == SIZE for field in FIELDS]).nonzero()[0]
-
-assert {field.scale for field in FIELDS} <= {PRICE, SIZE, PURE}
+_UNIT = np.array([(PURE, PRICE, SIZE).index(field.scale) for field in FIELDS])  # what its numbers are multiples of
 
 
 class Bank:
@@ -87,39 +84,45 @@ class Bank:
         n = len(columns)
         if n == 1:  # numpy adds up a single column in another order
             columns, candles, decimals = columns.repeat(2), candles.repeat(2, axis=1), decimals.repeat(2, axis=1)
-        self._adopt(columns, decimals)
-        counts = self.count[columns]
-        prices, others = self.prices.look(columns, counts), self.others.look(columns, counts)
-        flow = self.flow.look(columns, counts)
+        first, last = int(columns[0]), int(columns[-1])
+        is_run = last - first == len(columns) - 1 and bool(np.logical_and.reduce(columns[1:] > columns[:-1]))
+        at = slice(first, last + 1) if is_run else columns
+        self._adopt(columns, at, decimals)
+        counts = self.count[at]
+        in_step = is_run and bool(np.logical_and.reduce(counts == counts[0]))
+        prices, others, flow = (ring.look(columns, counts, at, in_step) for ring in self.rings)
         prices[:, -1] = candles[HIGH : CLOSE + 1]
         others[:, -1] = _once(candles, prices[2, -2], counts)
         flow[:, -1] = candles[VOLUME:]
-        tens = _TENS[decimals]
-        window = Window(prices, others, flow, counts + 1, tens)
-        state = self.state[0][:, columns]
+        window = Window(prices, others, flow, counts + 1, _TENS[decimals])
+        state = self.state[0][:, at]
+        if is_run and not commit:
+            state = state.copy()
         values = _computed(window, state)
         found = _patterns(window)
         if commit:
             self.prices.put(columns, counts, prices[:, -1])
             self.others.put(columns, counts, others[:, -1])
             self.flow.put(columns, counts, flow[:, -1])
-            self.state[0][:, columns] = state
-            self._counted(columns, counts + 1)
+            if not is_run:
+                self.state[0][:, columns] = state
+            self._counted(columns, at, counts + 1)
         return values[:, :n], found[:, :n]
 
-    def _counted(self, columns: Index, counts: Counts) -> None:
-        self.count[columns] = counts
-        due = columns[counts % self.every == 0]
-        if len(due):
+    def _counted(self, columns: Index, at: slice | Index, counts: Counts) -> None:
+        self.count[at] = counts
+        is_due = counts % self.every == 0
+        if np.logical_or.reduce(is_due):
+            due = at if np.logical_and.reduce(is_due) else columns[is_due]
             for older in range(_COPIES, 0, -1):
                 self.state[older][:, due] = self.state[older - 1][:, due]
 
-    def _adopt(self, columns: Index, decimals: Counts) -> None:
+    def _adopt(self, columns: Index, run: slice | Index, decimals: Counts) -> None:
         """Restate what has other decimals than the candle to come."""
-        more = decimals - self.decimals[:, columns]
-        if not more.any():
+        other = decimals != self.decimals[:, run]
+        if not other.any():
             return
-        at = np.array(sorted({*columns[more.any(axis=0)].tolist()}))
+        at = np.array(sorted({*columns[other.any(axis=0)].tolist()}))
         wanted = dict(zip(columns.tolist(), decimals.T.tolist(), strict=True))
         new = np.array([wanted[column] for column in at.tolist()]).T
         more = new - self.decimals[:, at]
@@ -221,11 +224,11 @@ class Bank:
 
 def _once(candles: Column, before: Column, counts: Counts) -> Column:
     """What is kept of a candle beside its prices, returns made once: open, turnover, return, variance, time."""
-    opened, high, low, close = candles[OPEN : CLOSE + 1]
-    returns = _log_ratio(close, np.where(counts > 0, before, close))
-    height, body = _log_ratio(high, low), _log_ratio(close, opened)
+    opened, close = candles[OPEN], candles[CLOSE]
+    bases = np.array((np.where(counts > 0, before, close), candles[LOW], opened))
+    returns, height, body = _log_ratio(candles[[CLOSE, HIGH, CLOSE]], bases)
     variance = height * height / 2.0 - _GK * (body * body)
-    return np.stack([opened, candles[TURNOVER], returns, variance, candles[TIME]])
+    return np.array((opened, candles[TURNOVER], returns, variance, candles[TIME]))
 
 
 def _log_ratio(price: Column, base: Column) -> Column:
@@ -234,25 +237,20 @@ def _log_ratio(price: Column, base: Column) -> Column:
     change = (price - base) / base
     logs = np.log1p(np.maximum(change, -0.5))
     far = change < -0.5
-    if np.logical_or.reduce(far):
+    if far.any():
         logs[far] = np.log(np.maximum(price[far], 1e-300)) - np.log(base[far])
     return logs
 
 
 def _computed(window: Window, state: Column) -> Column:
-    values = np.empty((len(FIELDS), len(window.count)))
-    row = own = 0
+    results: list[Column] = []
+    own = 0
     for compute, fields, scales in METRICS:
         result = compute(window, state[own : own + len(scales)])
+        results += result if len(fields) > 1 else (result,)
         own += len(scales)
-        if len(fields) == 1:
-            values[row] = result
-        else:
-            for at, one in enumerate(result):
-                values[row + at] = one
-        row += len(fields)
-    values[_OF_PRICE] /= window.price_tens
-    values[_OF_SIZE] /= window.size_tens
+    values = np.concatenate(results).reshape(len(FIELDS), -1)
+    values /= np.concatenate([np.ones_like(window.tens[:1]), window.tens]).take(_UNIT, 0)
     if int(window.count.min()) < _ALL_DEFINED:
         values[window.count < _DEFINED_FROM] = np.nan
     return values

@@ -23,17 +23,17 @@ class Ring:
         wider[:, :, : self.values.shape[2]] = self.values
         self.values = wider
 
-    def look(self, columns: Index, counts: Counts) -> Column:
+    def look(self, columns: Index, counts: Counts, at: slice | Index, in_step: bool) -> Column:
         """(fields, window, streams), oldest first; the last row is that of the candle to come, with anything in it.
 
-        Where the rows stand together as they are, it is they themselves: the last row may be written to, its place in
-        the ring is free. Else it is a copy.
+        `at`: the columns, as a slice if they are adjacent; `in_step`: and if they also have equal counts. If so, where
+        the rows stand together as they are, it is they themselves: the last row may be written to, its place in the
+        ring is free. Else it is a copy.
         """
         fields, n = len(self.fields), len(columns)
-        first, end = int(columns[0]), int(counts[0]) % self.rows + 1
-        together = n == int(columns[-1]) - first + 1 and bool(np.logical_and.reduce(counts == counts[0]))
-        if together and (n < 3 or bool(np.logical_and.reduce(columns[1:] > columns[:-1]))):
-            own, begin = self.values[:, :, first : first + n], end - self.window
+        if in_step:
+            own, end = self.values[:, :, at], int(counts[0]) % self.rows + 1
+            begin = end - self.window
             if begin >= 0:
                 return own[:, begin:end]
             room = np.empty((fields, self.window, n))
@@ -47,8 +47,9 @@ class Ring:
         return room
 
     def put(self, columns: Index, counts: Counts, newest: Column) -> None:
-        """The candle that comes after `counts` others."""
-        self.values[:, counts % self.rows, columns] = newest
+        """The candle that comes after `counts` others; `newest` may be its place itself."""
+        if newest.base is not self.values:
+            self.values[:, counts % self.rows, columns] = newest
 
     def restate(self, columns: Index, factors: Column) -> None:
         """`factors`: of prices and of sizes, (2, streams)."""

@@ -3,7 +3,6 @@
 What several metrics need is made once. All arrays are (rows, streams) or (streams,) float64, and nobody changes them.
 """
 
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -29,66 +28,26 @@ class Window:
         self.volumes, self.deltas = flow
         self.count = count
         self.is_warm = bool(np.minimum.reduce(count) > WARM)
+        self.tens = tens
         self.price_tens, self.size_tens = tens
         self.high, self.low, self.close = prices[:, -1]
         self.open, self.time, self.volume = self.opens[-1], times[-1], self.volumes[-1]
         self.before = self.closes[-2]  # the previous close
 
-    @cached_property
-    def height(self) -> Column:
-        return self.high - self.low
-
-    @cached_property
-    def body(self) -> Column:
-        return self.close - self.open
-
-    @cached_property
-    def has_height(self) -> NDArray[np.bool_]:
-        return self.high > self.low
-
-    @cached_property
-    def some_height(self) -> Column:
-        """The height, or 1 where there is none: to divide by."""
-        return np.maximum(self.height, 1.0)
-
-    @cached_property
-    def change(self) -> Column:
-        return self.close - self.before
-
-    @cached_property
-    def true_lows(self) -> Column:
-        """The lower of a candle's low and the close before it, of the newest 28."""
-        return np.minimum(self.lows[1:], self.closes[:-1])
-
-    @cached_property
-    def true_ranges(self) -> Column:
-        """Of the newest 28 candles."""
-        return np.maximum(self.highs[1:], self.closes[:-1]) - self.true_lows
-
-    @property
-    def true_range(self) -> Column:
-        return self.true_ranges[-1]
-
-    @cached_property
-    def typical(self) -> Column:
-        """Three times the typical price of the newest 20 candles: whole ticks."""
-        return self.highs[-20:] + self.lows[-20:] + self.closes[-20:]
-
-    @cached_property
-    def highest_20(self) -> Column:
-        return np.maximum.reduce(self.highs[-20:])
-
-    @cached_property
-    def lowest_20(self) -> Column:
-        return np.minimum.reduce(self.lows[-20:])
-
-    @cached_property
-    def mean_20(self) -> Column:
-        return np.add.reduce(self.closes[-20:]) / 20.0
-
-    @cached_property
-    def volume_20(self) -> Column:
-        return np.add.reduce(self.volumes[-20:])
+        self.body = self.close - self.open
+        self.change = self.close - self.before
+        self.has_height = self.high > self.low
+        self.some_height = np.maximum(self.high - self.low, 1.0)  # or 1 where there is none: to divide by
+        # Of the newest 28 candles: the lower of the low and the close before it, and the true range.
+        self.true_lows = np.minimum(self.lows[1:], self.closes[:-1])
+        self.true_ranges = np.maximum(self.highs[1:], self.closes[:-1]) - self.true_lows
+        self.true_range = self.true_ranges[-1]
+        # Of the newest 20.
+        highs, lows, closes = prices[:, -20:]
+        self.typical = highs + lows + closes  # three times the typical price: whole ticks
+        self.highest_20, self.lowest_20 = np.maximum.reduce(highs), np.minimum.reduce(lows)
+        self.mean_20 = np.add.reduce(closes) / 20.0
+        self.volume_20 = np.add.reduce(self.volumes[-20:])
 
 
 def share(part: Column, whole: Column, none: float = 0.0) -> Column:
