@@ -29,7 +29,7 @@ class SessionClient:
         self.form, self.topics, self.port = form, topics, port
         self.rows: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
         self.closed: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
-        self.live: dict[str, list[list[Any]]] = {topic: [] for topic in topics}
+        self.told_live: dict[str, list[list[Any]]] = {topic: [] for topic in topics}
         self.kinds: dict[int, int] = {}
         self.errors: list[list[Any]] = []
         self.epochs: set[int] = set()
@@ -101,7 +101,7 @@ class SessionClient:
             self._row(self.handles[fields[0]], fields[1])
 
         elif kind == LIVE:
-            self.live[self.handles[fields[0]]].append(fields[1])
+            self.told_live[self.handles[fields[0]]].append(fields[1])
 
     def _row(self, topic: str, row: list[Any]) -> None:
         row = [None if value != value else value for value in row]  # NaN, which JSON and the store do not have

@@ -298,8 +298,8 @@ def test_metrics_reach_clients_and_the_store_and_those_of_the_live_candle_who_as
             SessionClient(wick.port, [candles, metrics], "json"),
         )
         for one in (client, as_json):
-            one.follow(lambda own: len(own.live[metrics]) >= 5)
-            for row in one.live[metrics]:
+            one.follow(lambda own: len(own.told_live[metrics]) >= 5)
+            for row in one.told_live[metrics]:
                 assert len(row) == len(CANDLE_FIELDS) and not row[F["flags"]] & Flag.CLOSED
                 assert row[F["body_ratio"]] is not None and row[F["delta_max"]] is not None
             one.follow(lambda own: len(own.closed[candles]) >= 2, 60)
