@@ -78,6 +78,7 @@ def assert_independent(rows: Cells) -> set[str]:
     return {name for name in METRIC_COLUMNS for cells in rows if cells[name]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data/binance-spot is not there")
 def test_recorded_candles_have_the_metrics_and_patterns_that_others_make_of_them(capsys):
     files = sorted(RECORDINGS.glob("*.gz"))
