@@ -114,8 +114,7 @@ class Bank:
         is_due = counts % self.every == 0
         if np.logical_or.reduce(is_due):
             due = at if np.logical_and.reduce(is_due) else columns[is_due]
-            for older in range(_COPIES, 0, -1):
-                self.state[older][:, due] = self.state[older - 1][:, due]
+            self.state[1:, :, due] = self.state[:-1, :, due]
 
     def _adopt(self, columns: Index, run: slice | Index, decimals: Counts) -> None:
         """Restate what has other decimals than the candle to come."""

@@ -279,16 +279,22 @@ class Aggregator(Role):
             self._breathe()
 
     def _flush(self) -> None:
-        closing = [shard for shard in self.shards.values() if shard.has_closed]
-        for _ in enrich(self.processor, closing):
-            self._breathe()
         for shard in self.shards.values():
             if not shard.is_quiet:
-                self._publish(shard)
+                self._send(shard.flush_diffs(now_ns()))
                 self._breathe()
+        closing = [shard for shard in self.shards.values() if not shard.is_quiet]
+        for _ in enrich(self.processor, closing):
+            self._breathe()
+        for shard in closing:
+            self._publish(shard)
+            self._breathe()
 
     def _publish(self, shard: Shard) -> None:
-        for message in shard.flush(now_ns()):
+        self._send(shard.flush(now_ns()))
+
+    def _send(self, messages: list[list[bytes]]) -> None:
+        for message in messages:
             self.pub.send_multipart(message)
             self.stats.add("published")
 
