@@ -38,8 +38,16 @@ def test_the_units_document_is_the_schema():
     assert schema.units_document() == UNITS
 
 
-def test_every_order_flow_field_is_defined_in_the_place_where_a_row_has_it():
-    assert schema.CANDLE_FIELDS[-len(schema.FLOW_FIELDS) :] == schema.FLOW_FIELDS
+def test_the_page_has_the_schema():
+    assert schema.web_module() == (ROOT / "wick/web/schema.js").read_text()
+
+
+def test_the_protocol_document_has_every_path_of_the_api():
+    source = (ROOT / "wick/net/api.py").read_text()
+    paths = re.findall(r'path == "(/[^"]+)"', source)
+    assert len(paths) >= 5
+    for path in paths:
+        assert f"`GET {path}" in PROTOCOL, path
 
 
 @pytest.mark.parametrize("interval", NAMES)

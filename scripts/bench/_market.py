@@ -2,6 +2,7 @@
 
 It is modelled on our recordings: two of three trades repeat the price, a seventh moves it by one step, the taker's
 side stays for ten trades, two of three quantities have been seen before. Times are whole milliseconds, as Binance's.
+With quotes, eight of ten pairs that trade in a flush have one in it, behind the trades, and one of ten has new prices.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.exchanges import load
-from wick.market.trades import RECORD, TRADE
+from wick.market.trades import QUOTE, RECORD, TRADE
 from wick.sim.symbols import listings
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.messages import TickHeader
@@ -18,13 +19,14 @@ from wick.wire.messages import TickHeader
 MS, SECOND = 10**6, 10**9
 VENUE = "binance"
 FIRST_ID = 3_000_000_000
+QUOTED, NEW_PRICES = 0.8, 0.1
 CLOCK_NS = 250 * MS  # a shard without trades hears the clock so often (feed.clock_ms)
 
 Integers = NDArray[np.int64]
 
 
 class Ticks(NamedTuple):
-    """Trades, grouped by pair as a batch holds them: number of the pair of each, and its RECORD."""
+    """Trades and quotes, grouped by pair as a batch holds them: number of the pair of each, and its RECORD."""
 
     pairs: Integers
     records: NDArray[np.void]
@@ -46,6 +48,8 @@ class Market:
         self._buying = self.random.integers(0, 2, pairs)
         self.price_decimals = self.random.integers(2, 7, pairs)
         self.quantity_decimals = self.random.integers(1, 6, pairs)
+        self.has_quotes = False
+        self._bids = self._prices.copy()
         self._lots = np.exp(self.random.normal(6, 2, 4096)).astype(np.int64) + 1  # quantities that come again
 
     def ticks(self, count: int, from_ns: int, to_ns: int) -> Ticks:
@@ -77,7 +81,18 @@ class Market:
         last = np.flatnonzero(np.diff(pairs, append=-1))  # the last of each pair
         self._ids[pairs[last]] = made["id"][last] + 1
         self._prices[pairs[last]], self._buying[pairs[last]] = made["a"][last], made["taker_buy"][last]
-        return Ticks(pairs, made)
+        return self._quoted(pairs, made, last) if self.has_quotes else Ticks(pairs, made)
+
+    def _quoted(self, pairs: Integers, made: NDArray[np.void], last: Integers) -> Ticks:
+        """With a quote behind some of the `last` trades."""
+        random = self.random
+        behind = last[random.random(len(last)) < QUOTED]
+        quotes, of = made[behind], pairs[behind]
+        moved = random.random(len(of)) < NEW_PRICES
+        self._bids[of] = np.where(moved, np.maximum(quotes["a"] - random.integers(0, 2, len(of)), 1), self._bids[of])
+        quotes["kind"], quotes["a"], quotes["b"] = QUOTE, self._bids[of], self._bids[of] + 1
+        quotes["c"], quotes["d"] = self._lots[random.integers(0, len(self._lots), (2, len(of)))]
+        return Ticks(np.insert(pairs, behind + 1, of), np.insert(made, behind + 1, quotes))
 
     def one_each(self, from_ns: int, to_ns: int, times: int = 1) -> Ticks:
         """`times` trades of every pair."""
@@ -133,6 +148,7 @@ def _running(values: NDArray[np.generic], starts: Integers) -> Integers:
 def decoded(market: Market, ticks: Ticks) -> list[tuple[str, int, float, float, bool]]:
     """The same ticks as the naive baseline likes them, in the order of time: as they came."""
     order = np.argsort(ticks.records["event_ns"], kind="stable")
+    order = order[ticks.records["kind"][order] == TRADE]
     pairs, made = ticks.pairs[order], ticks.records[order]
     columns = (
         made["event_ns"] // MS,

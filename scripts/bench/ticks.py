@@ -8,6 +8,8 @@ reader does it, and its flush timer's work is done when it is due. Under a load 
 every two and a half flushes, 50 ms of market time. Saturated means that 770 flushes of 5,000 ticks wait, the reader
 never finds its socket empty, and the timer is due when the worker has been busy for 50 ms. Ids, prices and times
 advance as in a market, and every section crosses a boundary and its grace, so that all pairs roll and close in it.
+Each load comes once with trades only, and once with the best quotes
+among them (_market.py); the cost of those is in that of the trades, so of what a trade costs with its share of quotes.
 Messages are made just before they are handed over, not in the measured time; nothing is handed over twice. The read
 from the socket is left out (5 us a message: 2 ns a tick). `publishing` is the flush to the PUB socket by itself: diffs
 and closes made, packed, sent.
@@ -30,11 +32,13 @@ from _naive import Engine
 from _worker import Worker, worker
 
 from wick.market import candles
+from wick.market.trades import TRADE
 from wick.stream.shards import shard_of
 
 TARGET_US, TARGET_RATIO = 0.5, 8.0
 FLUSH_NS, FULL = 20 * MS, 5_000  # feed.batch_ms; ticks of a flush
 LOADS = {10_000: 770, 50_000: 770, 250_000: 128}  # ticks a second: flushes of a section
+ALSO = ("", ", and quotes")
 SATURATED = 770  # 15.4 s of market: once around all that happens every 15 s
 TIMER_S = 0.050  # aggregator.flush_ms
 BORDER_NS, SECTION_NS = 1_719_792_000 * SECOND, 30 * SECOND  # 2024-07-01 00:00, a Monday; a section begins every 30 s
@@ -110,7 +114,7 @@ class Bench:
 
     def _hand(self, flushes: list[tuple[int, Ticks]]) -> float:
         messages = [frames for end, ticks in flushes for frames in self.wire.messages(ticks, end)]
-        self.handed += sum(len(ticks.pairs) for _, ticks in flushes)
+        self.handed += sum(int((ticks.records["kind"] == TRADE).sum()) for _, ticks in flushes)
         return measured(lambda: self.engine.take(messages))
 
 
@@ -154,12 +158,15 @@ def main() -> None:
     with worker() as engine:
         bench = Bench(engine, Market())
         bench.saturated(SATURATED // shrink), bench.baseline(SATURATED // shrink)  # warm
-        costs: dict[str, list[Cost]] = {name: [] for name in [*loads, "saturated"]}
+        costs: dict[str, list[Cost]] = {f"{name}{also}": [] for also in ALSO for name in [*loads, "saturated"]}
         baseline: list[float] = []
         for _ in range(rounds):
-            for name, (flushes, ticks) in loads.items():
-                costs[name].append(bench.loaded(flushes, ticks))
-            costs["saturated"].append(bench.saturated(SATURATED // shrink))
+            for also in ALSO:
+                bench.market.has_quotes = bool(also)
+                for name, (flushes, ticks) in loads.items():
+                    costs[name + also].append(bench.loaded(flushes, ticks))
+                costs["saturated" + also].append(bench.saturated(SATURATED // shrink))
+            bench.market.has_quotes = False
             baseline.append(bench.baseline(SATURATED // shrink))
         if engine.totals() != bench.handed:
             raise SystemExit(f"{bench.handed:,} ticks were handed over, {engine.totals():,} are in the candles")

@@ -163,7 +163,9 @@ class Chromium:
                 return dict(message["result"])
 
     def page(self) -> Page:
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        """A tab of its own, which knows nothing of what the others have stored."""
+        context = self._call("Target.createBrowserContext")["browserContextId"]
+        target = self._call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         return Page(self._connection, session)
 

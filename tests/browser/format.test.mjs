@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const web = new URL("../../wick/web/", import.meta.url);
-const { ageText, bytesText, compact, openTimeText, percentText, priceText, signed, spanText } = await import(new URL("format.js", web));
+const { ageText, bytesText, compact, figure, openTimeText, percentText, priceText, signed, spanText } = await import(new URL("format.js", web));
 const { axisNeeds, closeMs, spokenName } = await import(new URL("intervals.js", web));
 
 test("a price has thousands separators and all of its digits", () => {
@@ -21,6 +21,12 @@ test("a large number is short", () => {
   const cases = [[0, "0"], [0.0123456, "0.0123"], [3.8349, "3.83"], [999.6, "1.00K"], [1234567, "1.23M"], [2.44e9, "2.44B"], [-4567, "\u22124.57K"], [7e12, "7.00T"]];
   for (const [value, text] of cases) assert.equal(compact(value), text);
   assert.equal(compact(93.02542, 4), "93.03");
+});
+
+test("a figure of any size has four digits", () => {
+  assert.deepEqual([52.3149, 0, -19.114, 12345.6, 0.00012344, 1.2346e-9, -4e-7].map(figure), [
+    "52.31", "0", "\u221219.11", "12.35K", "0.0001234", "1.235e\u22129", "\u22124.000e\u22127",
+  ]);
 });
 
 test("a delta has a sign, except where it is nothing", () => {

@@ -12,7 +12,7 @@ const rows = (from, to) => Array.from({ length: to - from }, (_, index) => candl
 const times = (series) => series.toArray().map((one) => one.openTimeMs);
 
 /** A history over `series` that gets `pages` one after the other (an Error is thrown), and what it did. */
-function historyOf(series, pages) {
+function historyOf(series, pages, fields = []) {
   const world = { asked: [], waits: [], changes: [] };
   world.history = new History({
     series,
@@ -25,6 +25,7 @@ function historyOf(series, pages) {
     closeMs: (open) => open + 1,
     onChange: (isFirst) => world.changes.push([isFirst, world.history.problem]),
     wait: async (ms) => { world.waits.push(ms); },
+    fields: () => fields,
   });
   return world;
 }
@@ -113,4 +114,53 @@ test("nothing comes into the series once another selection has taken it", async 
   failing.history.stop();
   await retried;
   assert.deepEqual([failing.asked.length, failing.changes], [1, []]);
+});
+
+test("a field that is wanted later is fetched for all candles, from the newest back", async () => {
+  const series = new CandleSeries();
+  const fields = [];
+  const withField = (from, to) => rows(from, to).map((one) => ({ ...one, rsi14: one.openTimeMs }));
+  const pages = [rows(300, 800), withField(300, 800)];
+  const { history, asked } = historyOf(series, pages, fields);
+  await history.loadLatest();
+  fields.push("rsi14");
+  await history.fill();
+  assert.deepEqual(asked, [undefined, 800]);
+  assert.ok(series.toArray().every((one) => one.rsi14 === one.openTimeMs));
+  pages.push(rows(100, 300), withField(100, 300));
+  await history.loadOlder(); // was asked before the field was wanted, say
+  await history.fill();
+  assert.deepEqual(asked.slice(2), [300, 300]);
+  assert.equal(series.lacking(fields), null);
+});
+
+test("filling goes on after an error, and does not ask twice for what nobody has", async () => {
+  const series = new CandleSeries();
+  const fields = [];
+  const { history, asked, waits } = historyOf(series, [rows(0, 10), new Error("away"), rows(4, 10), []], fields);
+  await history.loadLatest();
+  fields.push("rsi14");
+  await Promise.all([history.fill(), history.fill()]);
+  assert.deepEqual([asked, waits], [[undefined, 10, 10, 4], [1000]]);
+  assert.ok(series.toArray().every((one) => one.rsi14 === null));
+});
+
+test("nothing is filled before the first page is there, which has the wanted fields anyway", async () => {
+  const series = new CandleSeries();
+  series.mergeHistory(rows(0, 10));
+  const { history, asked } = historyOf(series, [], ["rsi14"]);
+  await history.fill();
+  assert.deepEqual(asked, []);
+});
+
+test("filling ends with its selection", async () => {
+  const series = new CandleSeries();
+  const fields = [];
+  const { history, asked } = historyOf(series, [rows(0, 10), rows(0, 10)], fields);
+  await history.loadLatest();
+  fields.push("rsi14");
+  const filling = history.fill();
+  history.stop();
+  await filling;
+  assert.deepEqual([asked.length, series.last.rsi14], [2, undefined]);
 });

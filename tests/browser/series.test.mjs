@@ -111,3 +111,72 @@ test("history's columns may stand in any order, and what is not known stays so",
   assert.deepEqual(one, { flags: 1, openTimeMs: 10, close: "5.5", takerBuyQuoteVolume: "4", cvd: "-2", vwap: 0.5 });
   assert.deepEqual([other.openTimeMs, other.cvd, other.vwap], [20, null, null]);
 });
+
+test("camel case has digits, too", () => {
+  const [one] = candlesFromHistory({ columns: ["ema_20", "bb_percent_b", "adx_14"], rows: [[1, 2, 3]] });
+  assert.deepEqual(one, { ema20: 1, bbPercentB: 2, adx14: 3 });
+});
+
+test("what was not asked for lacks, what is not known does not", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([candle(10, { rsi14: 1 }), candle(20), candle(30, { rsi14: null })]);
+  assert.equal(series.lacking(["rsi14"]), 20);
+  assert.equal(series.lacking([]), null);
+  assert.equal(series.lacking(["rsi14", "macd"]), 30);
+});
+
+test("history fills what ours lack and changes nothing else", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([candle(5), candle(10), candle(20)]);
+  series.mergeStream([candle(30, { close: "stream" })]);
+  series.takeChanges();
+  series.fill([candle(10, { rsi14: 50 }), candle(30, { close: "store", rsi14: 70 })], ["rsi14"], 30);
+  assert.deepEqual(series.toArray().map(({ close, rsi14 }) => [close, rsi14]), [["1", undefined], ["1", 50], ["1", null], ["stream", 70]]);
+  assert.equal(series.lacking(["rsi14"]), 5);
+  assert.deepEqual(series.takeChanges().times, [10, 20, 30]);
+});
+
+test("a candle that history tells again keeps the fields that it had, unless it was revised", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([candle(10, { rsi14: 50 })]);
+  series.mergeHistory([candle(10, { macd: 1 })]);
+  assert.deepEqual([series.last.rsi14, series.last.macd], [50, 1]);
+  series.mergeHistory([candle(10, { revision: 1, macd: 2 })]);
+  assert.deepEqual([series.last.rsi14, series.last.macd], [undefined, 2]);
+});
+
+test("what one of two rows of the same close does not know comes from the other, whichever is first", () => {
+  const [stored, streamed] = [candle(10, { rsi14: 50, cvd: null }), candle(10, { rsi14: null, cvd: "2", close: "stream" })];
+  for (const join of [(series) => series.mergeHistory([stored]), () => {}]) {
+    const series = new CandleSeries();
+    join(series);
+    series.mergeStream([streamed]);
+    series.mergeHistory([stored]);
+    assert.deepEqual([series.last.rsi14, series.last.cvd, series.last.close], [50, "2", "stream"]);
+  }
+});
+
+test("a close whose metrics nobody has computed lacks them, and gets them from history", () => {
+  const series = new CandleSeries();
+  series.mergeStream([candle(10, { rsi14: null, patterns: {} }), candle(20, { rsi14: null, patterns: null, cvd: null })]);
+  assert.equal(series.lacking(["rsi14"]), 20);
+  series.fill([candle(20, { rsi14: 55, patterns: null })], ["rsi14"], 20);
+  assert.deepEqual([series.lacking(["rsi14"]), series.last.rsi14], [null, 55]);
+  series.setLive(candle(30, { flags: 0, rsi14: null, patterns: null }));
+  assert.equal(series.lacking(["rsi14"]), null, "the live one waits for its close");
+});
+
+test("a candle's predecessor is found", () => {
+  const series = new CandleSeries();
+  series.mergeHistory([candle(10), candle(20)]);
+  assert.equal(series.before(20).openTimeMs, 10);
+  assert.equal(series.before(10), null);
+});
+
+test("many changes are drawn as a whole", () => {
+  const series = new CandleSeries();
+  series.mergeHistory(Array.from({ length: 100 }, (_, at) => candle(at)));
+  series.takeChanges();
+  series.mergeHistory(Array.from({ length: 100 }, (_, at) => candle(at, { rsi14: 1 })));
+  assert.deepEqual(series.takeChanges(), { all: true, times: [] });
+});

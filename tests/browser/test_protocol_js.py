@@ -11,12 +11,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wick.market.intervals import by_name
 from wick.market.numbers import format_decimal
-from wick.market.rows import COLUMNS, readable
-from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, HEAD_FIELDS, LIVE_FIELDS, Flag
+from wick.market.rows import ALL_COLUMNS, readable
+from wick.market.schema import (
+    CANDLE,
+    CANDLE_FIELDS,
+    FLOW_FIELDS,
+    HEAD_FIELDS,
+    LIVE_FIELDS,
+    METRIC_FIELDS,
+    METRICS,
+    REAL,
+    Flag,
+)
+from wick.metrics.patterns import NAMES, masks
 from wick.stream import diffs
 from wick.stream.shard import live_row
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
@@ -24,10 +36,12 @@ from wick.wire.session import Kind, parse_request
 
 HERE = Path(__file__).parent
 CANDLES, TICKER = "candles:binance:BTC-USDT:1m", "ticker:binance:BTC-USDT"
+LIVE_METRICS = "metrics:binance:BTC-USDT:1m"
 EPOCH = 1_795_384_128_465_000_000  # nanoseconds: beyond what a double holds
 OPEN_MS, MINUTE_MS = 1_795_384_080_000, 60_000
 PRICE_DECIMALS, QUANTITY_DECIMALS = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
 EDGES = [sign * (2**bits + step) for bits in (31, 52, 53, 63, 64, 80, 127) for step in (-1, 0, 1) for sign in (1, -1)]
+NOT_OF_TOTALS = ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS)
 node = shutil.which("node")
 pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
 both_codecs = pytest.mark.parametrize("codec", ["msgpack", "json"])
@@ -63,8 +77,8 @@ def camel(name: str) -> str:
 
 def as_candle(row: list[Any], but: tuple[str, ...] = ()) -> dict[str, Any]:
     """A candle's row as the HTTP API writes it, under the page's names."""
-    values = json.loads(json.dumps(readable(row)))
-    return {camel(name): values[name] for name in COLUMNS if name not in but}
+    values = json.loads(pack_json(readable(row)))
+    return {camel(name): values[name] for name in ALL_COLUMNS if name not in but}
 
 
 def same_fields(candle: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +116,12 @@ def some_row(rng: random.Random, open_ms: int, flags: int = Flag.CLOSED) -> list
     flow = {name: rng.choice([0, None, rng.choice(EDGES), rng.randrange(-(10**12), 10**12)]) for name in exact}
     ratios = [rng.uniform(-1, 1), 0.0, -0.5, 1e-300, 1e300, math.nan, None]
     real = {name: rng.choice(ratios) for name in ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")}
+    metrics = {name: rng.choice(ratios) for name, kind in METRICS if kind == REAL}
+    found = np.array([[rng.choice([0, 0, 0, 4, 5, 10, -4, -5, -10])] for _ in NAMES], np.int8)
+    bull, bear = (int(mask[0]) for mask in masks(found))
     values |= {**flow, **real, "cvd_anchor_ms": rng.choice([open_ms, None])}
+    if rng.random() < 0.7:
+        values |= {**metrics, "obv_anchor_ms": open_ms, "bull": bull, "bear": bear, "patterns": found.tobytes()}
     return [values[field] for field in CANDLE_FIELDS]
 
 
@@ -167,7 +186,7 @@ def test_the_live_candle_is_the_engines_to_the_last_digit(codec: str) -> None:
     messages = [ack(CANDLES)] + [[Kind.SNAPSHOT, 7, EPOCH, seq, state, []] for seq, state in enumerate(states)]
     for event, (head, live) in zip(replay(codec, messages, [CANDLES])["events"][1:], states, strict=True):
         row = live_row(head, live, by_name("1m").close_ms(live[0]))
-        expected = as_candle(row, ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS))
+        expected = as_candle(row, NOT_OF_TOTALS)
         assert same_fields(event["live"], expected) == expected
 
 
@@ -188,7 +207,7 @@ def test_of_the_live_candles_order_flow_the_page_knows_what_the_totals_tell_and_
     assert traded["avgTradeSize"] == pytest.approx(volume / 10**8 / count, rel=1e-14)
     known = ("delta", "vwap", "delta_ratio", "avg_trade_size")
     assert [untraded[camel(name)] for name in known] == ["0", None, 0, 0]
-    unknown = [camel(name) for name in FLOW_FIELDS if name not in known]
+    unknown = [camel(name) for name in (*FLOW_FIELDS, *METRIC_FIELDS) if name not in known]
     assert {one[name] for one in (traded, untraded) for name in unknown} == {None}
 
 
@@ -204,6 +223,40 @@ def test_rows_become_the_candles_that_the_api_gives(codec: str) -> None:
     assert close["candle"]["closeTimeMs"] == OPEN_MS + MINUTE_MS
 
 
+@both_codecs
+def test_the_live_candle_gets_what_its_totals_do_not_tell_and_keeps_what_they_do(codec: str) -> None:
+    rng = random.Random(31)
+    state, row, other = some_state(rng), some_row(rng, OPEN_MS, 0), some_row(rng, OPEN_MS - MINUTE_MS, 0)
+    row[CANDLE_FIELDS.index("rsi_14")] = 54.25
+    messages = [
+        ack(CANDLES, LIVE_METRICS),
+        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
+        [Kind.SNAPSHOT, 8, EPOCH, 1, [], []],
+        [Kind.LIVE, 8, row],
+        [Kind.LIVE, 8, other],
+        [Kind.LIVE, 99, row],
+    ]
+    told = replay(codec, messages, [CANDLES, LIVE_METRICS])
+    kinds = [(event["type"], event.get("topic")) for event in told["events"][1:]]
+    assert kinds[:2] == [("snapshot", CANDLES), ("snapshot", LIVE_METRICS)]
+    assert kinds[2:] == [("live", LIVE_METRICS)] * 2 + [("ignored", None)]
+    expected = as_candle(row)
+    assert same_fields(told["events"][3]["candle"], expected) == expected
+    alone = told["events"][1]["live"]
+    whole, apart = told["completed"]
+    assert apart == alone
+    assert whole["rsi14"] == 54.25
+    for name, value in whole.items():
+        assert value == (expected.get(name, value) if alone[name] is None else alone[name]), name
+
+
+@pytest.mark.parametrize("patterns", [[1] * 60, "x" * 61, 5, [0] * 60 + ["x"]], ids=["short", "text", "number", "word"])
+def test_a_row_with_malformed_patterns_is_unreadable(patterns: Any) -> None:
+    row = [*some_row(random.Random(1), OPEN_MS)[:-1], patterns]
+    (_, told) = replay("json", [ack(CANDLES), [Kind.CLOSE, 7, row]], [CANDLES])["events"]
+    assert told == {"type": "unreadable", "name": "ProtocolError"}
+
+
 def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None:
     before = some_state(random.Random(9))
     after = deepcopy(before)
@@ -217,7 +270,7 @@ def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None
     ]
     _, _, rolled, ordinary = replay("msgpack", messages, [CANDLES])["events"]
     row = live_row(*before, OPEN_MS + MINUTE_MS)
-    expected = as_candle(row, ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS))
+    expected = as_candle(row, NOT_OF_TOTALS)
     assert same_fields(rolled["rolled"], expected) == expected
     assert rolled["live"]["openTimeMs"] == OPEN_MS + MINUTE_MS
     assert ordinary["rolled"] is None

@@ -21,6 +21,7 @@ import pytest
 
 from tests.cli.making import RECORDINGS
 from wick.cli import main
+from wick.market.schema import CANDLE_FIELDS
 
 FREQUENCIES = {
     "15s": "15s", "30s": "30s", "1m": "1min", "3m": "3min", "5m": "5min", "15m": "15min", "30m": "30min",
@@ -29,6 +30,8 @@ FREQUENCIES = {
 SCALE = 10**8
 LARGE = 20_000  # quote units: the default of 100,000 is rare in the recordings
 REALS = ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")
+# No quotes are read: what they would say is not known.
+BOOK = [*CANDLE_FIELDS[CANDLE_FIELDS.index("ofi") : CANDLE_FIELDS.index("depth_imbalance_10bps") + 1]]
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data/binance-spot is not there")
 
@@ -128,7 +131,7 @@ def _candles(
         texts = {column: _text(value, 8) for column, value in exact.items()}
         texts |= {column: _text(value, 16) for column, value in products.items()}
         texts |= {column: str(value) for column, value in whole.items()}
-        texts |= {"venue": "binance", "symbol": symbol, "interval": name}
+        texts |= {"venue": "binance", "symbol": symbol, "interval": name, **dict.fromkeys(BOOK, "")}
         yield (symbol, name, open_ms), texts | _reals(group, volume, quote_volume, delta)
         open_time = close_time
 

@@ -8,10 +8,23 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 MS = 1_000_000
 Trade = tuple[int, int, int, int, int, int, bool, int]
+
+
+class Quote(NamedTuple):
+    """Best bid and ask, at a time of their own."""
+
+    at_ns: int
+    bid: int
+    bid_quantity: int
+    ask: int
+    ask_quantity: int
+    price_decimals: int
+    quantity_decimals: int
+
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 LENGTHS = {
@@ -31,6 +44,8 @@ VOLUMES = (
 TURNOVERS = ("quote_volume", "taker_buy_quote_volume")
 PLAIN = ("open_time_ms", "close_time_ms", "trade_count", "first_trade_id", "last_trade_id", "cvd_anchor_ms")
 REALS = ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")
+BOOK = ("ofi", "quoted_spread_bps", "effective_spread_bps", "microprice_dev_bps")
+NO_SOURCE = ("book_imbalance", "depth_imbalance_10bps")
 EXACT = (*PLAIN, *PRICES, *VOLUMES, *TURNOVERS)
 
 
@@ -70,11 +85,12 @@ class Reference:
         large_notional: tuple[int, int] = (100_000, 0),
         since_ms: int = 0,
         empty: str = "flat",
+        decimals: tuple[int, int] = (0, 0),
     ) -> None:
         kept = in_order(trades)
         self.trades = kept
-        self.price_decimals = p = max((t[3] for t in kept), default=0)
-        self.quantity_decimals = q = max((t[5] for t in kept), default=0)
+        self.price_decimals = p = max([decimals[0], *[t[3] for t in kept]])
+        self.quantity_decimals = q = max([decimals[1], *[t[5] for t in kept]])
         self.large_notional, self.since_ms, self.empty = large_notional, since_ms, empty
         # (ms, id, price, quantity, buy, count) in common units
         self.scaled = [(t[0] // MS, t[1], t[2] * 10 ** (p - t[3]), t[4] * 10 ** (q - t[5]), t[6], t[7]) for t in kept]
@@ -211,3 +227,144 @@ def difference(row: dict[str, Any], candle: dict[str, Any], price_decimals: int,
         if not same:
             wrong.append(f"{field}: {got!r}, not {true!r}")
     return wrong
+
+
+# ---------------------------------------------------------------------- the book
+
+
+class _Best(NamedTuple):
+    """A quote that counts, in whole units."""
+
+    bid: Fraction
+    bid_quantity: Fraction
+    ask: Fraction
+    ask_quantity: Fraction
+
+    @property
+    def mid(self) -> Fraction:
+        return (self.bid + self.ask) / 2
+
+    @property
+    def weighted_mid(self) -> Fraction:
+        return (self.bid * self.ask_quantity + self.ask * self.bid_quantity) / (self.bid_quantity + self.ask_quantity)
+
+
+class BookReference:
+    """What quotes say of candles: by the definitions, from all that came, in the order in which it came.
+
+    Noted is what stood from when to when, and each imbalance and each trade with the opening of the 15 s candle that
+    was live when it came; a candle's numbers are then those of what lies in it.
+    """
+
+    def __init__(self, events: Iterable[tuple[str, Any]], *, flat: bool = True) -> None:
+        self.spans: list[tuple[int, int, Fraction]] = []  # ns, ns, quoted spread
+        self.imbalances: list[tuple[int, Fraction]] = []
+        self.paid: list[tuple[int, Fraction, Fraction]] = []  # opening, effective spread, size
+        self.left: list[tuple[int, _Best | None]] = []  # what stood from then on
+        self.traded: set[int] = set()  # the 15 s candles of trades that were not late
+        self.all_quiet_is_held = flat
+        self.begun_ms = 0
+        self._open_ms: int | None = None
+        self._stands: _Best | None = None
+        self._since_ns = self._last_ns = 0
+        self._newest_id = -1
+        self._ids: set[int] = set()
+        for kind, value in events:
+            if kind == "clock":
+                self._reach(value)
+            elif kind == "outage":
+                self.all_quiet_is_held = False
+                self._end(max(self._since_ns, self._last_ns))
+                self._leave(None)
+            else:
+                for one in value:
+                    if isinstance(one, Quote):
+                        self._quote(one)
+                    elif one[1] not in self._ids:
+                        self._trade(one)
+        self._end(2**63)
+
+    def _reach(self, at_ms: int) -> None:
+        if self._open_ms is not None and at_ms >= bounds("15s", self._open_ms)[1]:
+            self._open_ms = bounds("15s", at_ms)[0]
+
+    def _trade(self, trade: Trade) -> None:
+        at_ns, number, price, price_decimals, quantity, quantity_decimals, buy, _ = trade
+        if self._open_ms is None:
+            self._open_ms = self.begun_ms = bounds("15s", at_ns // MS)[0]
+            self._since_ns = at_ns // MS * MS
+            self.spans, self.imbalances = [], []
+        self._reach(at_ns // MS)
+        if number > self._newest_id:
+            self._newest_id, self._last_ns = number, at_ns
+        self._ids.add(number)
+        if at_ns // MS < self._open_ms:
+            return
+        self.traded.add(self._open_ms)
+        if self._stands:
+            mid, side = self._stands.mid, 1 if buy else -1
+            spread = 2 * side * (Fraction(price, 10**price_decimals) - mid) / mid * 10_000
+            self.paid.append((self._open_ms, spread, Fraction(quantity, 10**quantity_decimals)))
+
+    def _quote(self, quote: Quote) -> None:
+        self._reach(quote.at_ns // MS)
+        p, q = 10**quote.price_decimals, 10**quote.quantity_decimals
+        best, was = None, self._stands
+        if min(quote[1:5]) > 0 and quote.bid <= quote.ask:
+            best = _Best(
+                Fraction(quote.bid, p), Fraction(quote.bid_quantity, q),
+                Fraction(quote.ask, p), Fraction(quote.ask_quantity, q),
+            )  # fmt: skip
+        if was and best:
+            e = (best.bid >= was.bid) * best.bid_quantity - (best.bid <= was.bid) * was.bid_quantity
+            e -= (best.ask <= was.ask) * best.ask_quantity - (best.ask >= was.ask) * was.ask_quantity
+            self.imbalances.append((self._open_ms or 0, e))
+        if (was and (was.bid, was.ask)) != (best and (best.bid, best.ask)):
+            self._end(quote.at_ns)
+        self._leave(best)
+
+    def _end(self, at_ns: int) -> None:
+        """What stands stands until then, or what comes stands from then on; but never from before what was before."""
+        at_ns = max(at_ns, self._since_ns, (self._open_ms or 0) * MS)
+        if self._stands:
+            spread = (self._stands.ask - self._stands.bid) / self._stands.mid * 10_000
+            self.spans.append((self._since_ns, at_ns, spread))
+        self._since_ns = at_ns
+
+    def _leave(self, best: _Best | None) -> None:
+        self._stands = best
+        self.left.append((self._open_ms or 0, best))
+
+    def candle(self, open_ms: int, close_ms: int) -> dict[str, float | None]:
+        """The numbers of the candle `[open_ms, close_ms)` when it has ended."""
+        times = [
+            (max(0, min(to_ns, close_ms * MS) - max(from_ns, open_ms * MS)), spread)
+            for from_ns, to_ns, spread in self.spans
+        ]
+        time = sum(stood for stood, _ in times)
+        paid = [(spread, size) for at_ms, spread, size in self.paid if open_ms <= at_ms < close_ms]
+        volume = sum(size for _, size in paid)
+        imbalance = sum(e for at_ms, e in self.imbalances if open_ms <= at_ms < close_ms)
+        last = [best for at_ms, best in self.left if at_ms < close_ms][-1:]
+        best = last[0] if last else None
+        return {
+            "ofi": float(imbalance) if time else None,
+            "quoted_spread_bps": float(sum(stood * spread for stood, spread in times) / time) if time else None,
+            "effective_spread_bps": float(sum(spread * size for spread, size in paid) / volume) if volume else None,
+            "microprice_dev_bps": float((best.weighted_mid - best.mid) / best.mid * 10_000) if best else None,
+        }
+
+    def difference(self, row: dict[str, Any]) -> list[str]:
+        """Where a row of a candle that has ended differs."""
+        got = {name: row[name] for name in (*BOOK, *NO_SOURCE)}
+        true = self.candle(row["open_time_ms"], row["close_time_ms"]) | dict.fromkeys(NO_SOURCE)
+        open_ms, close_ms = row["open_time_ms"], row["close_time_ms"]
+        was_held = close_ms > self.begun_ms and self.all_quiet_is_held
+        if not was_held and not any(open_ms <= at_ms < close_ms for at_ms in self.traded) and {*got.values()} == {None}:
+            return []  # a late trade has made it where there was none
+        return [
+            f"{name}: {got[name]!r}, not {true[name]!r}"
+            for name in got
+            if (got[name] is None) != (true[name] is None)
+            or (true[name] is not None and not math.isclose(got[name], true[name], rel_tol=1e-9, abs_tol=1e-15))
+        ]

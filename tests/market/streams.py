@@ -1,23 +1,24 @@
 """What a venue may do to us, as hypothesis strategies, and a player that hands it to the engine and notes what it says.
 
-A *stream* is what arrives, in the order of arrival: runs of trades, steps of the venue's clock, outages. Trades are
-numbered by the venue; they come late, doubled, in another order, with holes that are filled later or never.
+A *stream* is what arrives, in the order of arrival: runs of trades and quotes, steps of the venue's clock, outages.
+Trades are numbered by the venue; they come late, doubled, in another order, with holes that are filled later or never.
+Quotes are one-sided and crossed now and then, and their times are off.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import dropwhile, groupby, pairwise
 from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.market.reference import CLOSED, MS, REVISED, Trade, bounds
+from tests.market.reference import CLOSED, MS, REVISED, Quote, Trade, bounds
 from wick.market import trades as market_trades
 from wick.market.candles import PairCandles
 from wick.market.intervals import INTERVALS, by_name
 from wick.market.schema import CANDLE_FIELDS
-from wick.wire.messages import pack_trade
+from wick.wire.messages import pack_quote, pack_trade
 
 GRACE_MS = 2_000
 HISTORY = 1_600  # more candles of 15 s than any stream here has
@@ -35,7 +36,7 @@ BOUNDARIES = {
     "out of 29 February": _at(2024, 3, 1), "28 February 2100": _at(2100, 3, 1), "1970": 86_400_000,
 }  # fmt: skip
 
-Event = tuple[str, Any]  # ("trades", [trade, ...]) | ("clock", ms) | ("outage", None)
+Event = tuple[str, Any]  # ("trades", [trade or quote, ...]) | ("clock", ms) | ("outage", None)
 
 
 @dataclass
@@ -49,7 +50,23 @@ class Stream:
     def end_ms(self) -> int:
         """A moment when the last trade's grace is over, and later than every step of the clock."""
         clock = max([ms for kind, ms in self.events if kind == "clock"], default=0)
-        return max(clock, max((t[0] // MS for t in self.delivered), default=0)) + GRACE_MS + 1
+        return max(clock, self.quoted_ms, max((t[0] // MS for t in self.delivered), default=0)) + GRACE_MS + 1
+
+    @property
+    def records(self) -> Iterator[Any]:
+        return (one for kind, value in self.events if kind == "trades" for one in value)
+
+    @property
+    def quoted_ms(self) -> int:
+        """The latest time of a quote that came behind a trade."""
+        behind = dropwhile(lambda one: isinstance(one, Quote), self.records)
+        return max([one.at_ns // MS for one in behind if isinstance(one, Quote)], default=0)
+
+    @property
+    def quoted_decimals(self) -> tuple[int, int]:
+        """The most decimals that prices and quantities of quotes have."""
+        quotes = [one for one in self.records if isinstance(one, Quote)]
+        return max([one[5] for one in quotes], default=0), max([one[6] for one in quotes], default=0)
 
     def has_late(self, grace_ms: int = GRACE_MS) -> bool:
         """Whether a trade came when a candle of it had been closed."""
@@ -65,7 +82,11 @@ class Stream:
             if kind == "clock":
                 clock = max(clock, value)
             elif kind == "trades":
-                yield from ((clock, trade) for trade in value)
+                yield from ((clock, trade) for trade in trades_of(value))
+
+
+def trades_of(records: Iterable[Trade | Quote]) -> list[Trade]:
+    return [one for one in records if not isinstance(one, Quote)]
 
 
 GAPS = {
@@ -99,6 +120,7 @@ def streams(
     around: Iterable[str] = tuple(BOUNDARIES),
     most: int = 30,
     jump_ms: int = 7_200_000,
+    quotes: bool = True,
 ) -> Stream:
     """`crossed`: a trade may be older than the one numbered before it. `begun`: the first trade comes first."""
     begin = BOUNDARIES[draw(st.sampled_from(sorted(around)))] - draw(st.sampled_from([0, 1, 999, 16_000, 70_000]))
@@ -137,12 +159,48 @@ def streams(
     if begun:
         first = min((trade for *_, trade in arrivals), key=lambda trade: trade[1])
         arrivals = [(first[0] // MS, 0, first), *[one for one in arrivals if one[0] >= first[0] // MS]]
-    return Stream(
-        _with_clock(draw, arrivals, draw(st.sampled_from(sorted(clocks))), jump_ms), [t for *_, t in arrivals]
-    )
+    delivered = [trade for *_, trade in arrivals]
+    if quotes and draw(st.booleans()):
+        arrivals = _with_quotes(draw(QUOTES), arrivals)
+    return Stream(_with_clock(draw, arrivals, draw(st.sampled_from(sorted(clocks))), jump_ms), delivered)
 
 
-def _with_clock(draw: Any, arrivals: list[tuple[int, int, Trade]], style: str, jump_ms: int) -> list[Event]:
+# Of each quote: before which arrival it comes (of a hundred), how many there are, how its time is off, its prices and
+# quantities by the trade that comes before it.
+QUOTES = st.lists(
+    st.tuples(
+        st.integers(0, 99), st.sampled_from([1, 1, 3]), st.sampled_from([0, 0, 1, 250, -1, -20_000, 5_000, 31_000]),
+        st.sampled_from([0, 0, 0, 1, 2, -2]), st.sampled_from([1, 1, 1, 0, 2]), st.integers(0, 9), st.integers(1, 9),
+        st.sampled_from([0, 0, 0, 1]),
+    ),
+    min_size=1, max_size=25,
+)  # fmt: skip
+
+
+def _with_quotes(drawn: list[tuple[int, ...]], arrivals: list[Any]) -> list[Any]:
+    """The arrivals with quotes among them: some repeat the prices of the one before, a few are no market."""
+    places = [(at * (len(arrivals) + 1) // 100, *what) for at, *what in sorted(drawn)]
+    made: list[Any] = []
+    for place, (at_ms, _, trade) in enumerate([*arrivals, arrivals[-1]]):
+        for where, copies, off_ms, below, above, bid_quantity, ask_quantity, more in places:
+            if where == place:
+                unit, price, quantity = 10**more, min(trade[2], 2**59), min(trade[4], 2**60)
+                quote = Quote(
+                    max(0, at_ms + off_ms) * MS,
+                    max(0, price - below) * unit,
+                    bid_quantity * quantity // 9,
+                    (price + above) * unit,
+                    ask_quantity * quantity // 9,
+                    trade[3] + more,
+                    trade[5],
+                )
+                made += [(at_ms, 0, quote._replace(bid_quantity=quote.bid_quantity + n)) for n in range(copies)]
+        if place < len(arrivals):
+            made.append(arrivals[place])
+    return made
+
+
+def _with_clock(draw: Any, arrivals: list[tuple[int, int, Any]], style: str, jump_ms: int) -> list[Event]:
     events: list[Event] = []
     clock = arrivals[0][0] // 5_000 * 5_000
     jumps_at = draw(st.integers(0, len(arrivals) - 1)) if style == "jumps" else -1
@@ -166,32 +224,44 @@ def _with_clock(draw: Any, arrivals: list[tuple[int, int, Trade]], style: str, j
 # ---------------------------------------------------------------------- playing
 
 
-def packed(trades: Iterable[Trade]) -> bytes:
-    return b"".join(pack_trade(market_trades.Trade("S", *trade), trade[0] + 5) for trade in trades)
+Records = list[Trade | Quote]
 
 
-def by_tuples(pair: PairCandles, trades: list[Trade]) -> None:
-    pair.trades(trades)
+def packed(records: Iterable[Trade | Quote]) -> bytes:
+    return b"".join(
+        pack_quote(market_trades.Quote("S", 7, *one[1:]), 5, one.at_ns) if isinstance(one, Quote)
+        else pack_trade(market_trades.Trade("S", *one), one[0] + 5)
+        for one in records
+    )  # fmt: skip
 
 
-def by_records(pair: PairCandles, trades: list[Trade]) -> None:
-    pair.take(packed(trades))
+def by_tuples(pair: PairCandles, records: Records) -> None:
+    for is_quote, some in groupby(records, lambda one: isinstance(one, Quote)):
+        if is_quote:
+            for quote in some:
+                pair.quote(*quote)
+        else:
+            pair.trades(some)
 
 
-def by_view(pair: PairCandles, trades: list[Trade]) -> None:
-    pair.take(memoryview(b"\x00" * 64 + packed(trades))[64:])
+def by_records(pair: PairCandles, records: Records) -> None:
+    pair.take(packed(records))
 
 
-Way = Callable[[PairCandles, list[Trade]], None]
+def by_view(pair: PairCandles, records: Records) -> None:
+    pair.take(memoryview(b"\x00" * 64 + packed(records))[64:])
+
+
+Way = Callable[[PairCandles, Records], None]
 WAYS: tuple[Way, ...] = (by_tuples, by_records, by_view)
 
 
-def pieces_of(size: int) -> Callable[[list[Trade]], list[list[Trade]]]:
-    return lambda trades: [trades[at : at + size] for at in range(0, len(trades), size)]
+def pieces_of(size: int) -> Callable[[Records], list[Records]]:
+    return lambda records: [records[at : at + size] for at in range(0, len(records), size)]
 
 
-def whole(trades: list[Trade]) -> list[list[Trade]]:
-    return [trades]
+def whole(records: Records) -> list[Records]:
+    return [records]
 
 
 def new_pair(names: Iterable[str] = (), **options: Any) -> PairCandles:
@@ -239,12 +309,12 @@ def play(
     events: list[Event],
     pair: PairCandles,
     *,
-    cut: Callable[[list[Trade]], list[list[Trade]]] = whole,
+    cut: Callable[[Records], list[Records]] = whole,
     way: Way = by_records,
     grace_ms: int = GRACE_MS,
     look: bool = True,
 ) -> Run:
-    """Hand the stream to the engine, each run of trades cut into pieces, and look at all that it shows after each."""
+    """Hand the stream to the engine, each run of records cut into pieces, and look at all that it shows after each."""
     run = Run(pair)
     for kind, value in events:
         if kind == "trades":

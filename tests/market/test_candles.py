@@ -178,9 +178,9 @@ def test_more_decimals_restate_everything_before_them():
     pair = PairCandles("v", "S", grace_ms=0)
     pair.trades([(START_MS * MS, 1, 5, 0, 3, 0, True, 1)])
     pair.advance(START_MS + 15_000)
-    pair.quote(5, 1, 6, 1, 0, 0)
+    pair.quote((START_MS + 15_500) * MS, 5, 1, 6, 1, 0, 0)
     pair.trades([((START_MS + 16_000) * MS, 2, 525, 2, 1, 3, False, 1)])
-    assert pair.head[8:12] == [500, 1000, 600, 1000]
+    assert pair.groups[0][8:12] == [500, 1000, 600, 1000]
     row = dict(pair.live())["1w"]
     assert row[F["price_decimals"]] == 2 and row[F["quantity_decimals"]] == 3
     assert row[F["open"] : F["quote_volume"] + 1] == [500, 525, 500, 525, 3001, 500 * 3000 + 525]

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.market.reference import CALENDAR, DAY, EMPTY, MS, SUSPECT, Reference, bounds, difference
+from tests.market.reference import (
+    CALENDAR,
+    DAY,
+    EMPTY,
+    MS,
+    SUSPECT,
+    BookReference,
+    Quote,
+    Reference,
+    bounds,
+    difference,
+)  # fmt: skip
 from tests.market.streams import (
     BOUNDARIES,
     CLOCKS,
@@ -21,6 +32,7 @@ from tests.market.streams import (
     play,
     streams,
     suspect_windows,
+    trades_of,
     whole,
 )  # fmt: skip
 from wick.market import flow
@@ -30,7 +42,9 @@ LARGE = st.sampled_from([(100_000, 0), (1, 0), (1, 30), (12_345, 3), (10**30, 0)
 
 def check(stream, run, *, names=CALENDAR, grace_ms=GRACE_MS, **options):
     """After the last step of the clock: what was published last of each candle, and what is live, is the truth."""
-    truth = Reference(stream.delivered, **options)
+    truth = Reference(stream.delivered, decimals=stream.quoted_decimals, **options)
+    book = BookReference(stream.events, flat=options.get("empty") != "omit")
+    until_ms = max(run.clock_ms, stream.quoted_ms)
     live = run.live()
     windows = suspect_windows(stream.delivered)
     decimals = truth.price_decimals, truth.quantity_decimals
@@ -40,7 +54,7 @@ def check(stream, run, *, names=CALENDAR, grace_ms=GRACE_MS, **options):
         came_ms = stream.delivered[0][0] // MS
         candles = {
             open_ms: one
-            for open_ms, one in truth.candles(name, run.clock_ms).items()
+            for open_ms, one in truth.candles(name, until_ms).items()
             if one["close_time_ms"] > came_ms or not one["flags"] & EMPTY
         }
         closed = {open_ms for open_ms, one in candles.items() if one["close_time_ms"] + grace_ms <= run.clock_ms}
@@ -61,6 +75,7 @@ def check(stream, run, *, names=CALENDAR, grace_ms=GRACE_MS, **options):
             if flags & ~SUSPECT != candle["flags"]:
                 found.append(f"flags: {flags}, not {candle['flags']}")
             if open_ms in closed:
+                found += book.difference(row)
                 # What the clock stood at when it closed decides; neighbours in time leave no doubt.
                 close_ms = candle["close_time_ms"]
                 may = any(to >= open_ms and since < close_ms for since, to in windows)
@@ -170,8 +185,8 @@ def test_the_order_of_arrival_between_two_steps_of_the_clock_changes_no_candle(s
     shuffled += [
         (kind, chance.sample(value, len(value)) if kind == "trades" else value) for kind, value in stream.events
     ]
-    delivered = [trade for kind, value in shuffled if kind == "trades" for trade in value]
-    other = Stream(shuffled, delivered)
+    other = Stream(shuffled)
+    other.delivered = trades_of(other.records)
     check(other, play(ended(other), new_pair()))
 
 
@@ -211,9 +226,14 @@ def busy(
     mischief=0.0,
     step_ms=40,
     decimals=(2, 3),
+    quoted=0.3,
 ):
-    """`count` trades of a busy pair over a few minutes, in runs between steps of the clock, some mischievous."""
-    chance = random.Random(seed)
+    """`count` trades of a busy pair over a few minutes, in runs between steps of the clock, some mischievous.
+
+    `quoted`: so many quotes a trade come among them, most at the same prices.
+    """
+    chance, about = random.Random(seed), random.Random(f"{seed} quotes")
+    bid, ask = price, price + 1
     at_ms = begin if begin is not None else chance.choice(sorted(BOUNDARIES.values())) - 120_000
     arrivals = []
     for number in range(count):
@@ -229,6 +249,14 @@ def busy(
             }[what]  # fmt: skip
         else:
             arrivals.append((at_ms, trade))
+        if about.random() < quoted:
+            if about.random() < 0.2:
+                bid = max(min(price, 2**63 - 9) - about.choice((0, 1, 3)), 0)
+                ask = bid + about.choice((0, 1, 1, 2, -1 if bid else 0))
+            sizes = [about.choice((0, 1, 1, 1, 1)) * about.randint(1, quantity) for _ in "ba"]
+            off_ms = about.choice((0, 0, 0, 3, -2, 700, -9_000))
+            quote = Quote((at_ms + off_ms) * MS, bid, sizes[0], ask, sizes[1], *decimals)
+            arrivals.append((at_ms, quote))
     arrivals.sort(key=lambda one: one[0])
     events = []
     clock = 0
@@ -237,7 +265,7 @@ def busy(
             clock = arrival_ms
             events += [("clock", clock), ("trades", [])]
         events[-1][1].append(trade)
-    return Stream(events, [trade for _, trade in arrivals])
+    return Stream(events, trades_of(one for _, one in arrivals))
 
 
 HUGE = {"price": 2**63 - 10**6, "quantity": 2**63 - 1, "spread": 10**5}
@@ -284,6 +312,17 @@ CLAIMS = {
     "clock never moves": lambda s: all(kind != "clock" for kind, _ in s.events) and len(s.delivered) > 3,
     "clock is hours ahead": lambda s: s.end_ms > max(t[0] for t in s.delivered) // MS + 3_600_000,
     "near 2**63": lambda s: max(t[2] for t in s.delivered) > 2**62 and len(s.delivered) > 3,
+    "quotes": lambda s: any(isinstance(one, Quote) for one in s.records),
+    "a quote behind another at its prices": lambda s: any(
+        isinstance(a, Quote) and isinstance(b, Quote) and a[1::2] == b[1::2] for a, b in pairwise(s.records)
+    ),
+    "a quote ahead of its trades": lambda s: s.quoted_ms > max(t[0] for t in s.delivered) // MS + 15_000,
+    "no market": lambda s: any(
+        isinstance(one, Quote) and (not min(one[1:5]) or one.bid > one.ask) for one in s.records
+    ),
+    "every number of the book": lambda s: any(
+        None not in BookReference(s.events).candle(*bounds("15s", t[0] // MS)).values() for t in s.delivered
+    ),
     "quiet": lambda s: any(b[0] - a[0] > 300_000 * MS for a, b in pairwise(Reference(s.delivered).trades)),
     **{f"{name} ends": lambda s, name=name: len({bounds(name, t[0] // MS)[0] for t in s.delivered}) > 1
        for name in CALENDAR},

@@ -9,9 +9,9 @@ import pytest
 from tests.net.front_process import PAGE_ORIGIN, ROOT, wait_for
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
-from wick.market.rows import COLUMNS
-from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS, Flag
-from wick.net.api import join
+from wick.market.rows import ALL_COLUMNS, COLUMNS, MAY_MISS
+from wick.market.schema import BOOK as BOOK_FIELDS
+from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS
 
 WEB = ROOT / "wick" / "web"
 
@@ -157,6 +157,7 @@ def test_intervals_and_symbols_are_listed(front, worker):
         ("interval=1m&venue=binance&symbol=ASK-USDT&to=now", "to"),
         ("interval=1m&venue=binance&symbol=ASK-USDT&to=" + "9" * 30, "to"),
         ("interval=1m&venue=binance&symbol=ASK-USDT&colour=red", "colour"),
+        ("interval=1m&venue=binance&symbol=ASK-USDT&fields=close,rsi", "fields"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(front, worker, query, field):
@@ -187,7 +188,7 @@ def test_the_live_candle_is_served_in_plain_decimals(front, worker):
     (row,) = answer["rows"]
     candle = dict(zip(answer["columns"], row, strict=True))
     assert list(candle) == list(COLUMNS)
-    assert {name for name, value in candle.items() if value is None} == {*FLOW_FIELDS}, "diffs do not tell them"
+    assert {name for name, value in candle.items() if value is None} == {*COLUMNS} & {*MAY_MISS}, "diffs do not tell"
     assert {name: value for name, value in candle.items() if value is not None} == {
         "open_time_ms": opened, "close_time_ms": opened + 60_000, "open": "61837", "high": "61838", "low": "61836",
         "close": "61837.63", "volume": "0.4", "quote_volume": "247.35052", "trade_count": 2, "taker_buy_volume": "0.2",
@@ -216,27 +217,23 @@ def test_a_closed_candle_is_served_with_its_order_flow_and_null_where_there_is_n
         "delta": "-1.5", "delta_max": "0", "delta_min": format_decimal(-2**70, 3), "cvd": format_decimal(2**70, 3),
         "cvd_anchor_ms": opened, "max_trade_size": "0", "large_trade_volume": "0", "large_trade_delta": "0",
         "vwap": None, "delta_ratio": -0.3, "avg_trade_size": 0, "tick_rv": 1e-05, "kyle_lambda": -2.5,
+        **{field.name: 0 for field in BOOK_FIELDS},
     }  # fmt: skip
 
 
-CLOSED, PARTIAL = int(Flag.CLOSED), int(Flag.PARTIAL)
+def test_all_fields_are_served_to_who_asks_for_them(front, worker):
+    opened = 1_723_161_600_000
+
+    def served():
+        worker.publish("FULL-USDT", head=[1, 1], g3=[opened])
+        answer = front.ask("/api/v1/candles?venue=binance&symbol=FULL-USDT&interval=1m&fields=all")
+        return answer if answer.get("rows") else None
+
+    assert wait_for(served, "the candle")["columns"] == list(ALL_COLUMNS)
 
 
-@pytest.mark.parametrize(
-    ("stored", "recent", "joined"),
-    [
-        ((CLOSED, 0), (CLOSED, 1), (CLOSED, 1)),
-        ((CLOSED, 1), (CLOSED, 0), (CLOSED, 1)),
-        ((CLOSED, 0), (CLOSED | PARTIAL, 2), (CLOSED, 0)),
-        ((CLOSED, 0), (0, 0), (CLOSED, 0)),  # made of diffs: it knows less than what has closed
-        ((CLOSED | PARTIAL, 0), (0, 0), (CLOSED | PARTIAL, 0)),
-    ],
-)
-def test_of_two_rows_of_a_candle_the_better_one_is_served(stored, recent, joined):
-    def row(flags, revision):
-        return [60_000, 120_000, revision, flags]
-
-    assert join([row(*stored)], [row(*recent)], None) == [row(*joined)]
+def test_the_metrics_schema_is_served(front):
+    assert front.ask("/api/v1/metrics-schema").keys() == {"fields", "patterns"}
 
 
 def test_the_page_of_a_named_origin_is_no_reason_to_answer_another_host(front):

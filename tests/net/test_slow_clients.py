@@ -6,7 +6,7 @@ from tests.net.front_process import wait_for
 from tests.net.raw_client import DIFF, HUGE, ROUNDS, SNAPSHOT, big, flood, introduce, raw
 from wick.cli.status import collect
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE, CANDLE_FIELDS
+from wick.market.schema import CANDLE, FORMED_FIELDS, UNKNOWN
 from wick.wire.session import Kind
 
 
@@ -43,7 +43,7 @@ def test_a_client_that_stops_reading_delays_nobody_and_wakes_to_one_diff_a_chann
 def test_a_candle_that_closes_while_a_client_does_not_read_is_in_the_state_that_it_wakes_to(front, worker):
     introduce(front, worker, "SHUT-USDT")
     topics = ["ticker:binance:SHUT-USDT", *[f"candles:binance:SHUT-USDT:{name}" for name in NAMES]]
-    row = [1_723_161_600_000, *[HUGE] * (len(CANDLE_FIELDS) - 1)]
+    row = [1_723_161_600_000, *[HUGE] * (len(FORMED_FIELDS) - 1), *UNKNOWN]
 
     def close(number):
         if number == ROUNDS - 1:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import StoreError
-from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, PARTIAL, PLAIN, REAL
-from wick.storage.sqlite import VERSION, SqliteStore
+from wick.market.rows import MAY_MISS, rank
+from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, FLOW_FIELDS, METRIC_FIELDS, PARTIAL, PRICE, REAL, TURNOVER
+from wick.market.schema import VOLUME as LOTS
+from wick.storage.sqlite import INPUTS, VERSION, SqliteStore
 
 F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
 
@@ -31,12 +33,18 @@ def store(tmp_path):
     store.close()
 
 
-# Three candles, each in four revisions, and as somebody saw them who came in the middle.
+# Three candles, each in three revisions, as somebody saw them who came in the middle, and as somebody computed their
+# metrics who had begun a minute or an hour before, had just begun (one metric is not defined yet), or computes none.
+HISTORIES = (
+    {"obv_anchor_ms": -60_000}, {"obv_anchor_ms": -3_600_000}, {"obv_anchor_ms": 0, "vpin_50": None},
+    dict.fromkeys(METRIC_FIELDS),
+)  # fmt: skip
 VERSIONS = [
-    row(open_ms, revision=revision, flags=1 | partial, trade_count=10 * revision + partial)
+    row(open_ms, revision=revision, flags=1 | partial, trade_count=10 * revision + partial, **history)
     for open_ms in (0, 60_000, 120_000)
-    for revision in range(4)
+    for revision in range(3)
     for partial in (0, PARTIAL)
+    for history in HISTORIES
 ]
 
 
@@ -51,11 +59,36 @@ def test_any_order_and_repetition_of_revisions_ends_in_the_same_table(rows, data
     best = {}
     for one in rows:
         values = one[3:]
-        key = (not values[F["flags"]] & PARTIAL, values[F["revision"]])  # complete beats partial, then the revision
-        if values[0] not in best or key > best[values[0]][0]:
-            best[values[0]] = (key, values)
-    assert candles(store) == [best[open_ms][1] for open_ms in sorted(best)]
+        if values[0] not in best or rank(values) > rank(best[values[0]]):
+            best[values[0]] = values
+    assert candles(store) == [best[open_ms] for open_ms in sorted(best)]
     store.close()
+
+
+def test_a_worker_that_begins_again_and_knows_less_does_not_take_away_what_is_known(store):
+    known = row(rsi_14=50.0, patterns=b"\x05" + bytes(60), obv_anchor_ms=-6_000_000)
+    cold = row(rsi_14=None, patterns=bytes(61), obv_anchor_ms=0)
+    for other in (
+        row(**dict.fromkeys(METRIC_FIELDS)),
+        cold,
+        row(rsi_14=51.0, patterns=bytes(61), obv_anchor_ms=-60_000),
+    ):
+        store.write([known], {})
+        store.write([other], {})
+        assert candles(store) == [known[3:]]
+
+
+def test_a_revision_is_stored_also_where_its_metrics_are_not_known_they_would_be_those_of_another_candle(store):
+    store.write([row(rsi_14=50.0)], {})
+    corrected = row(revision=1, high=7, **dict.fromkeys(METRIC_FIELDS))
+    store.write([corrected], {})
+    assert candles(store) == [corrected[3:]]
+
+
+def test_of_rows_that_know_the_same_the_later_stands(store):
+    store.write([row(rsi_14=50.0)], {})
+    store.write([row(rsi_14=51.0)], {})
+    assert candles(store) == [row(rsi_14=51.0)[3:]]
 
 
 def test_a_partial_candle_of_a_higher_revision_does_not_replace_a_complete_one(store):
@@ -66,7 +99,7 @@ def test_a_partial_candle_of_a_higher_revision_does_not_replace_a_complete_one(s
     assert candles(store) == [complete[3:]]
 
 
-EXACT = [name for name, kind in CANDLE if kind not in (PLAIN, REAL)]
+EXACT = [name for name, kind in CANDLE if kind in (PRICE, LOTS, TURNOVER)]
 REALS = [name for name, kind in CANDLE if kind == REAL]
 
 
@@ -89,17 +122,28 @@ def test_ratios_come_back_as_the_very_same_floats(numbers):
 
 
 def test_what_is_not_known_and_what_is_no_number_comes_back_as_none(store):
-    store.write([row(**dict.fromkeys(FLOW_FIELDS)), row(60_000, **dict.fromkeys(REALS, math.nan), delta=-3)], {})
+    store.write([row(**dict.fromkeys(MAY_MISS)), row(60_000, **dict.fromkeys(REALS, math.nan), delta=-3)], {})
     unknown, odd = candles(store)
-    assert [name for name in CANDLE_FIELDS if unknown[F[name]] is None] == list(FLOW_FIELDS)
+    assert [name for name in CANDLE_FIELDS if unknown[F[name]] is None] == list(MAY_MISS)
     assert [name for name in CANDLE_FIELDS if odd[F[name]] is None] == REALS
     assert odd[F["delta"]] == -3
 
 
-@pytest.mark.parametrize("name", [name for name in CANDLE_FIELDS if name not in FLOW_FIELDS])
+def test_what_may_be_missing_is_order_flow_metrics_and_every_real_number():
+    assert {*MAY_MISS} == {*FLOW_FIELDS, *METRIC_FIELDS, *REALS}
+
+
+@pytest.mark.parametrize("name", [name for name in CANDLE_FIELDS if name not in MAY_MISS])
 def test_what_every_candle_has_cannot_be_missing(store, name):
     with pytest.raises(StoreError, match=name):
         store.write([row(**{name: None})], {})
+
+
+def test_patterns_and_masks_come_back_as_they_were(store):
+    found = bytes(range(200, 256)) + bytes(5)
+    store.write([row(patterns=found, bull=2**60 + 1, bear=2**61 - 1)], {})
+    back = candles(store)[0]
+    assert [back[F[name]] for name in ("patterns", "bull", "bear")] == [found, 2**60 + 1, 2**61 - 1]
 
 
 def test_a_revision_replaces_the_order_flow_too_even_by_nothing(store):
@@ -146,7 +190,8 @@ def test_the_view_gives_the_numbers_that_the_integers_stand_for(tmp_path, store)
     store.write(
         [row(price_decimals=2, quantity_decimals=5, open=6183763, high=6183764, low=1, close=6183763, volume=378826,
              quote_volume=10**25 + 1, trade_count=3, taker_buy_volume=1, taker_buy_quote_volume=12, delta=-378824,
-             cvd=-(10**25), cvd_anchor_ms=7, delta_max=None, vwap=61837.634, kyle_lambda=-0.5, tick_rv=math.nan)],
+             cvd=-(10**25), cvd_anchor_ms=7, delta_max=None, vwap=61837.634, kyle_lambda=-0.5, tick_rv=math.nan,
+             rsi_14=61.5, macd=None, bull=2**60, patterns=bytes(61))],
         {},
     )  # fmt: skip
     with sqlite3.connect(tmp_path / "candles.sqlite") as db:
@@ -159,6 +204,8 @@ def test_the_view_gives_the_numbers_that_the_integers_stand_for(tmp_path, store)
     assert {name: shown[name] for name in exact} == pytest.approx(exact, rel=1e-15)
     assert (shown["trade_count"], shown["symbol"], shown["close_time_ms"]) == (3, "BTC-USDT", 60_000)
     assert (shown["cvd_anchor_ms"], shown["delta_max"], shown["tick_rv"]) == (7, None, None)
+    assert [shown[name] for name in ("rsi_14", "macd", "bull", "patterns")] == [61.5, None, 2**60, bytes(61)]
+    assert [*shown] == ["venue", "symbol", "interval", *CANDLE_FIELDS]
 
 
 def test_the_newest_candles_before_a_time_are_given_oldest_first(store):
@@ -169,6 +216,47 @@ def test_the_newest_candles_before_a_time_are_given_oldest_first(store):
     assert [one[0] // 60_000 for one in candles(store, limit=2, before_ms=180_000)] == [1, 2]
     assert [one[0] // 60_000 for one in candles(store, before_ms=180_001)] == [0, 1, 2, 3]
     assert candles(store, before_ms=0) == []
+
+
+# ---------------------------------------------------------------------- what metrics begin with
+
+
+def inputs(store, **limits):
+    return store.inputs("binance", "BTC-USDT", "1m", **{"limit": 1000, **limits})
+
+
+def test_what_metrics_are_made_of_is_given_of_the_newest_closed_candles_oldest_first(store):
+    whole = [
+        row(n * 60_000, flags=CLOSED, **{name: 100 * n + at for at, name in enumerate(INPUTS[2:])}) for n in range(5)
+    ]
+    store.write([*whole, row(300_000, flags=0), row(0, symbol="ETH-USDT", flags=CLOSED)], {})
+    told = [tuple(one[3 + F[name]] for name in INPUTS) for one in whole]
+    assert inputs(store) == told
+    assert inputs(store, limit=2) == told[3:]
+    assert inputs(store, limit=2, before_ms=180_000) == told[1:3]
+    assert inputs(store, before_ms=0) == []
+
+
+def test_integers_of_any_size_are_integers_among_them(store):
+    store.write([row(flags=CLOSED, quote_volume=10**30), row(60_000, flags=CLOSED, quote_volume=5)], {})
+    assert [one[INPUTS.index("quote_volume")] for one in inputs(store)] == [10**30, 5]
+    assert {type(value) for one in inputs(store) for value in one} == {int}
+
+
+def test_the_primary_key_finds_them(tmp_path, store):
+    from wick.storage.sqlite import _INPUTS
+
+    with sqlite3.connect(tmp_path / "candles.sqlite") as db:
+        plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {_INPUTS}", ("a", "b", "c", 0, 1))]
+    db.close()
+    (only,) = plan  # no sort
+    assert "USING PRIMARY KEY (venue=? AND symbol=? AND interval=? AND open_time_ms<?)" in only
+
+
+def test_a_failure_names_the_file(store, tmp_path):
+    store.close()
+    with pytest.raises(StoreError, match=r"candles\.sqlite"):
+        inputs(store)
 
 
 def test_the_pairs_that_have_candles_are_listed(store):

@@ -42,8 +42,9 @@ def steps(*, late: bool, most: int = 40) -> st.SearchStrategy[list[Step]]:
     )
 
 
-def records_of(*events: Trade | Quote) -> bytes:
-    return b"".join(pack_trade(e, e.event_ns) if isinstance(e, Trade) else pack_quote(e, 1) for e in events)
+def records_of(*events: Trade | Quote, at_ms: int = 0) -> bytes:
+    """Packed; quotes come at `at_ms`."""
+    return b"".join(pack_trade(e, e.event_ns) if isinstance(e, Trade) else pack_quote(e, at_ms * MS) for e in events)
 
 
 class Market:
@@ -66,7 +67,7 @@ class Market:
             self.pair(step.symbol).ticks(records_of(trade))
         elif step.kind == "quote":
             quote = Quote(step.symbol, 1, step.price, step.quantity, step.price + 1, 5, step.decimals, 2)
-            self.pair(step.symbol).ticks(records_of(quote))
+            self.pair(step.symbol).ticks(records_of(quote, at_ms=self.now_ms - step.late_ms))
         elif step.kind == "clock":
             self.shard.advance(VENUE, self.now_ms)
 

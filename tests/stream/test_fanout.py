@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
 from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
-from wick.market.schema import CLOSED
+from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.stream import diffs
 from wick.stream.fanout import Fanout, Message
-from wick.wire.messages import Diffs, Snapshot
+from wick.wire.messages import Closes, Diffs, Snapshot
 from wick.wire.session import Kind, parse_topic
 
 SHARD_OF = {symbol: number % 2 for number, symbol in enumerate(SYMBOLS)}
@@ -63,6 +63,8 @@ class Client:
             assert seq >= prev_seq
             diffs.apply(state[2], changes)
             state[1] = seq
+        elif kind == Kind.LIVE:
+            assert self.handles[fields[0]].kind == "metrics"
         else:
             assert kind == Kind.CLOSE
             handle, row = fields
@@ -256,3 +258,38 @@ def test_pairs_are_listed_in_order_and_a_restarted_worker_s_are_gone_until_they_
     assert world.fanout.pairs() == [(VENUE, symbol) for symbol in sorted(SYMBOLS) if SHARD_OF[symbol] == 1]
     assert world.fanout.state(VENUE, "BTC-USDT") is None
     assert world.fanout.recent(VENUE, "BTC-USDT", 0) == []
+
+
+# ---------------------------------------------------------------------- live metrics
+
+
+def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who_that_is():
+    market, fanout = Market(), Fanout(2, lambda _, symbol: SHARD_OF[symbol], [VENUE])
+    market.take(TRADE)
+    market.flush()
+    fanout.restart(market.shard.snapshot()._replace(shard=SHARD_OF["BTC-USDT"]))
+    watcher, other = Client(fanout), Client(fanout)
+    watcher.subscribe(f"metrics:{VENUE}:BTC-USDT:1m")
+    other.subscribe(f"candles:{VENUE}:BTC-USDT:1m")
+    assert watcher.heard[0][0] == Kind.SNAPSHOT and watcher.heard[0][1][3:] == [[], []]
+    assert fanout.watched() == {SHARD_OF["BTC-USDT"]: [[VENUE, "BTC-USDT", NAMES.index("1m")]]}
+
+    topic, body = market.shard.live([one for its in fanout.watched().values() for one in its], 1)
+    heard = len(other.heard)
+    fanout.live(Closes.unpack(body))
+    (kind, (handle, row)) = watcher.heard[-1]
+    assert topic == b"live.00" and kind == Kind.LIVE and watcher.handles[handle].kind == "metrics"
+    known = dict(zip(CANDLE_FIELDS, row, strict=True))
+    assert not known["flags"] & CLOSED and (known["close"], known["volume"]) == (7, 3)
+    assert known["body_ratio"] == 0 and known["rsi_14"] is None and known["patterns"] == bytes(61)
+    assert len(other.heard) == heard, "the candles' topic has nothing of it"
+
+    watcher.unsubscribe(f"metrics:{VENUE}:BTC-USDT:1m")
+    assert fanout.watched() == {}
+
+
+def test_what_is_live_is_known_of_no_pair_that_has_not_traded():
+    market = Market()
+    assert market.shard.live([[VENUE, "BTC-USDT", 0]], 1) is None
+    market.take(Step("quote", "BTC-USDT", 0, 0, 7, 0, 3))
+    assert market.shard.live([[VENUE, "BTC-USDT", 0], ["elsewhere", "BTC-USDT", 0]], 1) is None

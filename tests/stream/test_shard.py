@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.stream.market import MS, START_MS, SYMBOLS, VENUE, Market, Step, records_of, steps
 from wick.errors import WireError
 from wick.market.intervals import NAMES
-from wick.market.schema import CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, VOLUME
+from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, UNKNOWN, VOLUME
 from wick.market.trades import Quote, Trade
 from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
@@ -222,3 +222,33 @@ def test_the_symbols_of_the_market_are_distinct_pairs():
     numbers = {market.pair(symbol).number for symbol in SYMBOLS}
     assert len(numbers) == len(SYMBOLS)
     assert market.pair(SYMBOLS[0]) is market.pair(SYMBOLS[0])
+
+
+def test_after_a_new_snapshot_a_mirror_still_knows_the_metrics_that_it_heard_of():
+    market = Market(0)
+    market.take(Step("trade", "BTC-USDT", 0, 0, 7, 0, 3))
+    market.flush()
+    mirror = joined(market)
+    market.take(Step("clock", "", 8_000, 0, 0, 0, 0))
+    for message in market.flush():
+        tell(mirror, message)
+    heard = mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000]
+    assert heard[CANDLE_FIELDS.index("body_ratio")] == 0.0
+    mirror.restart(market.shard.snapshot())
+    assert mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000] == heard
+    other = joined(market)
+    assert other.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000][CANDLE_FIELDS.index("body_ratio")] is None
+
+
+def test_a_worker_that_begins_again_takes_nothing_away_of_what_a_mirror_knows():
+    market = Market(0)
+    market.take(Step("trade", "BTC-USDT", 0, 0, 7, 0, 3))
+    market.take(Step("clock", "", 8_000, 0, 0, 0, 0))
+    (closes,) = [message for message in market.flush() if isinstance(message, Closes)]
+    mirror = ShardMirror()
+    venue, symbol, interval, *row = closes.rows[0]
+    emptier = [*row[: len(FORMED)], *UNKNOWN]
+    assert mirror.close(venue, symbol, interval, row) == row
+    assert mirror.close(venue, symbol, interval, emptier) == row
+    corrected = [*emptier[: F["revision"]], 1, *emptier[F["revision"] + 1 :]]
+    assert mirror.close(venue, symbol, interval, corrected) == corrected, "a later revision stands, whatever it lacks"

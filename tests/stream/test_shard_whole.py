@@ -10,7 +10,7 @@ from wick.market.schema import FORMED_FIELDS
 from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs
 
-HISTORY = 6  # corrected candles are taken again: a long history takes long here
+HISTORY = 60  # more than a stream here has pending; corrected candles are taken again, so it is no more
 FEW = settings(max_examples=settings.default.max_examples // 5)  # a step of a shard with closes costs a millisecond
 RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")

@@ -90,7 +90,7 @@ def test_what_is_received_is_sent_once_in_order_and_to_the_last_digit(batches, w
             for event, at_ns in quotes.values():
                 p, q = Fraction(1, 10**event.price_decimals), Fraction(1, 10**event.quantity_decimals)
                 right.append(
-                    (event.symbol, QUOTE, at_ns, event.update_id, at_ns, 0, event.bid * p, event.ask * p,
+                    (event.symbol, QUOTE, clock.of(at_ns), event.update_id, at_ns, 0, event.bid * p, event.ask * p,
                      event.bid_quantity * q, event.ask_quantity * q)
                 )  # fmt: skip
             quotes.clear()

@@ -12,7 +12,7 @@ import orjson
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-HELLO, ACK, ERROR, SNAPSHOT, DIFF, CLOSE, HEARTBEAT, BYE = range(8)
+HELLO, ACK, ERROR, SNAPSHOT, DIFF, CLOSE, HEARTBEAT, BYE, LIVE = range(9)
 SUBSCRIBE, UNSUBSCRIBE, PING = 16, 17, 18
 INTERVALS = ["15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M"]
 
@@ -29,6 +29,7 @@ class SessionClient:
         self.form, self.topics, self.port = form, topics, port
         self.rows: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
         self.closed: dict[str, dict[int, list[Any]]] = {topic: {} for topic in topics}
+        self.told_live: dict[str, list[list[Any]]] = {topic: [] for topic in topics}
         self.kinds: dict[int, int] = {}
         self.errors: list[list[Any]] = []
         self.epochs: set[int] = set()
@@ -99,8 +100,14 @@ class SessionClient:
         elif kind == CLOSE:
             self._row(self.handles[fields[0]], fields[1])
 
+        elif kind == LIVE:
+            self.told_live[self.handles[fields[0]]].append(fields[1])
+
     def _row(self, topic: str, row: list[Any]) -> None:
         row = [None if value != value else value for value in row]  # NaN, which JSON and the store do not have
+        if self.form == "json":  # which has texts for integers that are too big, and an array for bytes
+            row = [int(value) if isinstance(value, str) else value for value in row]
+            row = [bytes(one & 255 for one in value) if isinstance(value, list) else value for value in row]
         self.rows.setdefault(topic, {})[row[0]] = row
         if row[3] & 1:
             self.closed.setdefault(topic, {})[row[0]] = row

@@ -16,7 +16,9 @@ INTEGERS = st.one_of(
     st.sampled_from([s * 2**bits + d for s in (1, -1) for bits in (31, 53, 63, 64, 127, 128, 500) for d in (-1, 0, 1)]),
 )
 MESSAGES = st.recursive(
-    st.one_of(INTEGERS, st.text(max_size=8), st.none(), st.booleans()), lambda m: st.lists(m, max_size=5), max_leaves=20
+    st.one_of(INTEGERS, st.text(max_size=8), st.binary(max_size=8), st.none(), st.booleans()),
+    lambda m: st.lists(m, max_size=5),
+    max_leaves=20,
 )
 
 
@@ -65,10 +67,12 @@ def test_what_is_no_message_is_a_wire_error(data):
 
 
 @given(MESSAGES)
-def test_in_json_an_integer_that_javascript_cannot_hold_is_its_decimal_text(message):
+def test_in_json_an_integer_that_javascript_cannot_hold_is_its_decimal_text_and_bytes_are_signed_numbers(message):
     def expected(value):
         if isinstance(value, list):
             return [expected(item) for item in value]
+        if isinstance(value, bytes):
+            return [byte - 256 if byte > 127 else byte for byte in value]
         return str(value) if type(value) is int and abs(value) > JSON_SAFE else value
 
     assert json.loads(pack_json(message)) == unpack_json(pack_json(message)) == expected(message)
@@ -80,6 +84,11 @@ def test_the_bound_is_javascript_s_largest_safe_integer():
     )
 
 
+def test_patterns_are_an_array_beside_an_integer_of_any_size():
+    assert pack_json([5, b"\x05\xfb\x00\x80\x7f", [b""]]) == b"[5,[5,-5,0,-128,127],[[]]]"
+    assert pack_json({"bear": 2**60, "patterns": b"\xf6"}) == b'{"bear":"1152921504606846976","patterns":[-10]}'
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[1,]", b"NaN", b"\xff", b"[" * 5000, b'"\\ud800"', b"1e999"])
 def test_what_is_no_json_is_a_wire_error(data):
     with pytest.raises(WireError, match="not JSON"):
@@ -89,3 +98,6 @@ def test_what_is_no_json_is_a_wire_error(data):
 def test_what_no_message_can_hold_is_a_programming_error():
     with pytest.raises(TypeError, match="cannot hold set"):
         pack([{1}])
+    for message in ([{1}], [2**60, {1}]):
+        with pytest.raises(TypeError):
+            pack_json(message)

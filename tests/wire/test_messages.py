@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wick.errors import WireError
 from wick.market.intervals import NAMES as INTERVALS
-from wick.market.schema import CANDLE_FIELDS
+from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS, UNKNOWN
 from wick.market.trades import RECORD, TRADE, DepthUpdate, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
@@ -19,8 +19,8 @@ NAMES = st.text(min_size=1, max_size=10)
 PAIRS = st.lists(st.tuples(st.integers(0, 99), NAMES, NAMES).map(list), max_size=3)
 ENTRIES = st.lists(st.lists(BIG, min_size=1, max_size=9), max_size=3)
 ROWS = st.lists(st.tuples(NAMES, NAMES, NAMES, *[BIG] * 17).map(list), max_size=3)
-CANDLES = st.tuples(NAMES, NAMES, st.sampled_from(INTERVALS), *[BIG] * len(CANDLE_FIELDS))
-CLOSED = st.lists(CANDLES.map(list), max_size=3)
+CANDLES = st.tuples(NAMES, NAMES, st.sampled_from(INTERVALS), *[BIG] * len(FORMED_FIELDS))
+CLOSED = st.lists(CANDLES.map(lambda candle: [*candle, *UNKNOWN]), max_size=3)
 RUNS = st.lists(st.tuples(NAMES, st.integers(1, 9)), max_size=3)
 PARTS = st.lists(
     st.builds(

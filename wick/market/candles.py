@@ -17,12 +17,16 @@ ids came twice or are missing. Open, close, first and last id, delta_max, delta_
 15 s pieces that a candle is put together from, and the ids within each.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import dropwhile
+from operator import length_hint
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wick.market import flow, held
+from wick.market.book import Book, Flows
 from wick.market.cascade import Cascade, restated
 from wick.market.flow import RV_UNIT, SMALL, Part, squared_return
 from wick.market.flow import SECOND_TERM as _2
@@ -50,6 +54,9 @@ L_OPEN = LIVE_FIELDS.index("open")
 assert HEAD_FIELDS[DAY_OPEN] == "day_open"
 
 Trade = tuple[int, int, int, int, int, int, bool, int]
+# Quotes at the same prices, one after the other: of the first how many trades of the batch are before it, its time,
+# bid, bid quantity, ask, ask quantity; of the last the two quantities.
+Quoted = tuple[int, int, int, int, int, int, int, int]
 DEFAULT_LARGE: Final = (100_000, 0)
 
 
@@ -65,8 +72,8 @@ class PairCandles(Stateful):
     """
 
     STATE = (
-        "head", "ids", "history", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns", "_from_ns",
-        "_to_ns", "_large_from", "_unseen",
+        "head", "ids", "history", "book", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns",
+        "_from_ns", "_to_ns", "_large_from", "_unseen",
     )  # fmt: skip
     GIVEN = ("venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll")
 
@@ -91,7 +98,8 @@ class PairCandles(Stateful):
         self.head: list[int] = [0] * len(HEAD)
         self.ids = TradeIds()
         self.history = History(self.lockstep, self.ids, since_ms, intervals)
-        self._cascade = Cascade(self.ids, self.history, empty == "flat", since_ms)
+        self.book = Book()
+        self._cascade = Cascade(self.ids, self.history, self.book, empty == "flat", since_ms)
         self._counters = {"trades": 0, "late": 0, "revised": 0, "too_late": 0}
         self._segment: Part = []  # trades since the shortest candle opened, or since the last hole
         self._before = [0] * 5  # running totals before the segment
@@ -112,15 +120,21 @@ class PairCandles(Stateful):
         )
 
     def take(self, buffer: Any) -> None:
-        """Take packed RECORDs of this pair: trades, and quotes of which the newest counts."""
+        """Take packed RECORDs of this pair: trades, and quotes among them."""
         if len(buffer) < COLUMNS_FROM * RECORD_STRUCT.size:
-            self._loop(RECORD_STRUCT.iter_unpack(buffer))
+            self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
         else:
             self._columns(buffer)
 
-    def _loop(self, records: Iterable[tuple[Any, ...]]) -> None:
-        """Trade by trade."""
-        ids, next_id, quote = self.ids, self.ids.next, None
+    def _one_by_one(self, records: Iterator[tuple[Any, ...]]) -> None:
+        quote = self._loop(records)
+        while quote:
+            self.quote(*quote)
+            quote = self._loop(records) if length_hint(records) else None
+
+    def _loop(self, records: Iterable[tuple[Any, ...]]) -> tuple[int, int, int, int, int, int, int] | None:
+        """Record by record, up to a quote that brings new prices; that one, where there is one."""
+        ids, next_id, resized, quote = self.ids, self.ids.next, self.book.resized, None
         first_id = next_id
         from_ns, to_ns, last_ns = self._from_ns, self._to_ns, self._last_ns
         price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
@@ -139,8 +153,15 @@ class PairCandles(Stateful):
                 or kind
             ):
                 if kind == QUOTE:
-                    quote = (price, count, size, d, p, q)
-                    continue
+                    if (
+                        event_ns < to_ns
+                        and p == price_decimals
+                        and q == quantity_decimals
+                        and resized(price, size, count, d)
+                    ):
+                        continue
+                    quote = (event_ns, price, count, size, d, p, q)
+                    break
                 # Not the next of this candle: everything is put back, for whoever knows what to do.
                 if from_ns < to_ns:
                     self.moved = True  # by the trades before this one, even where it is one that came twice
@@ -207,56 +228,88 @@ class PairCandles(Stateful):
         self._counters["trades"] += taken
         if self.history.blind_ns is not None and ids.next > first_id:
             self.history.see_again()
-        if quote:
-            self.quote(*quote)
+        return quote
 
     def _columns(self, buffer: Any) -> None:
         """Runs of trades that are alike in columns, the odd ones between them by the loop."""
         table = flow.columns(buffer)
         ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
-        alike = not int(_either(table[7] ^ ours)) & _NOT_BUY
-        if not alike:
-            table, alike = self._made_alike(table, buffer)
-        at, n = 0, table.shape[1]
-        while at < n:
-            run = self._regular(table, at) if alike else 0
-            if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run]):
-                at += run
+        quotes: list[Quoted] = []
+        if int(_either(table[7] ^ ours)) & _NOT_BUY:
+            if not self._make_alike(table):
+                self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
+                return
+            is_quote = table[7] & _KIND != 0
+            if is_quote.any():
+                quotes = self._quotes(table, is_quote)
+                table = table[:, ~is_quote]
+        at, n, quoted = 0, table.shape[1], 0
+        while True:
+            while quoted < len(quotes) and quotes[quoted][0] == at:
+                if quotes[quoted][1] >= self._cascade.closes[0] * MS and self.ids.next >= 0:
+                    self._roll(quotes[quoted][1] // MS)
+                self._quote(quotes[quoted], self._flows())
+                quoted += 1
+            if at == n:
+                return
+            run = self._regular(table, at)
+            inside = quoted
+            while inside < len(quotes) and quotes[inside][0] < at + run:
+                if quotes[inside][1] >= self._to_ns:
+                    run = quotes[inside][0] - at  # that quote ends the candle
+                    break
+                inside += 1
+            if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run], quotes[quoted:inside], at):
+                at, quoted = at + run, inside
                 continue
-            end = min(n, at + max(run + 1, COLUMNS_FROM // 2))
+            end = min(n, at + max(run + 1, COLUMNS_FROM // 2), *[place for place, *_ in quotes[quoted : quoted + 1]])
             self._loop(
                 (ns, number, p, q, count, 0, 0, tail & 0xFF, tail >> 8 & 0xFF, 0, tail >> 24 & 1, 0)
                 for ns, number, p, q, count, _, _, tail in table[:, at:end].T.tolist()
             )
             at = end
 
-    def _made_alike(self, table: flow.Column, buffer: Any) -> tuple[flow.Column, bool]:
-        """The trades of the table with the pair's decimals, and true; as they are where 64 bits cannot hold them all.
-
-        The newest of the quotes between them is taken.
-        """
-        kinds = table[7] >> 16 & 0xFF
-        if kinds.any():
-            at = int((kinds == QUOTE).nonzero()[0][-1])
-            last_quote = buffer[at * RECORD_STRUCT.size : (at + 1) * RECORD_STRUCT.size]
-            self._loop(RECORD_STRUCT.iter_unpack(last_quote))
-            table = table[:, kinds == 0]
-        if not table.shape[1]:
-            return table, True
+    def _make_alike(self, table: flow.Column) -> bool:
+        """Restate all records of the table in the pair's decimals; false where 64 bits cannot hold them all."""
         small = table[7]
         p, q = small & 0xFF, small >> 8 & 0xFF
         self._adopt(int(p.max()), int(q.max()))
         prices, quantities = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
-        more_price, more_quantity = prices - int(p.min()), quantities - int(q.min())
+        more_price, more_quantity = prices - p, quantities - q
+        if not (more_price.any() or more_quantity.any()):
+            return True
+        is_quote = small & _KIND != 0
+        price_factor, quantity_factor = POW10[int(more_price.max())], POW10[int(more_quantity.max())]
+        of_quotes = table[:, is_quote]
         if (
-            int(table[2].max()) * POW10[more_price] > flow.INT64
-            or int(table[3].max()) * POW10[more_quantity] > flow.INT64
+            int(table[2].max()) * price_factor > flow.INT64
+            or int(table[3].max()) * max(price_factor, quantity_factor) > flow.INT64
+            or int(of_quotes[4:6].max(initial=0)) * quantity_factor > flow.INT64
         ):
-            return table, False
-        table[2] *= _POW10[prices - p]
-        table[3] *= _POW10[quantities - q]
+            return False
+        table[2] *= _POW10[more_price]
+        table[3] *= _POW10[np.where(is_quote, more_price, more_quantity)]
+        table[4:6, is_quote] *= _POW10[more_quantity[is_quote]]
         table[7] = (small & ~0xFFFF) | prices | quantities << 8
-        return table, True
+        return True
+
+    def _quotes(self, table: flow.Column, is_quote: NDArray[np.bool_]) -> list[Quoted]:
+        """The quotes of a table of records alike, of those at the same prices the first, and what the last left."""
+        rows = is_quote.nonzero()[0]
+        places = rows - _COUNTING.upto(len(rows))
+        times, _, bids, asks, bid_quantities, ask_quantities = table[:6, rows]
+        newest, first = len(rows) - 1, _COUNTING.upto(len(rows))
+        if _most(times) < self._cascade.closes[0] * MS:
+            counts = (bid_quantities > 0) & (ask_quantities > 0)
+            new = (bids[1:] != bids[:-1]) | (asks[1:] != asks[:-1]) | ~(counts[1:] & counts[:-1])
+            first = np.concatenate([[0], new.nonzero()[0] + 1])
+        last = np.append(first[1:] - 1, newest)
+        return list(
+            zip(
+                *[column[first].tolist() for column in (places, times, bids, bid_quantities, asks, ask_quantities)],
+                bid_quantities[last].tolist(), ask_quantities[last].tolist(), strict=True,
+            )
+        )  # fmt: skip
 
     def _regular(self, table: flow.Column, at: int) -> int:
         """How many trades from `at` on, all alike, are simply the next ones of the segment."""
@@ -267,11 +320,21 @@ class PairCandles(Stateful):
             fits &= (times >= from_ns) & (times < to_ns)
         return n if _all(fits) else int(fits.argmin())
 
-    def _extend(self, table: flow.Column) -> bool:
-        """Put a run of next trades to the segment; false where its numbers are too large for columns."""
+    def _extend(self, table: flow.Column, quotes: list[Quoted], at: int) -> bool:
+        """Put a run of next trades to the segment; false where its numbers are too large for columns.
+
+        `quotes`: those in its midst, none of which ends the candle; their places are counted from `at` before the run.
+        """
         part = flow.of_columns(table, self._large_from)
         if part is None:
             return False
+        resized = self.book.resized
+        new = [*dropwhile(lambda quoted: resized(quoted[2], quoted[4], *quoted[6:]), quotes)] if quotes else quotes
+        if new:
+            volume, signed, turnover = self._flows()
+            sums = flow.running_flows(table)[:, [quoted[0] - at - 1 for quoted in new]].T.tolist()
+            for quoted, (a, b, c) in zip(new, sums, strict=True):
+                self._quote(quoted, [volume + a, signed + b, turnover + c])
         segment = self._segment
         if part[flow.HIGH] > segment[flow.HIGH] or part[flow.LOW] < segment[flow.LOW]:
             self.moved = True
@@ -284,15 +347,31 @@ class PairCandles(Stateful):
         return True
 
     def quote(
-        self, bid: int, bid_quantity: int, ask: int, ask_quantity: int, price_decimals: int, quantity_decimals: int
-    ) -> None:
-        """Take the best bid and ask."""
+        self, at_ns: int, bid: int, bid_quantity: int, ask: int, ask_quantity: int,
+        price_decimals: int, quantity_decimals: int,
+    ) -> None:  # fmt: skip
+        """Take the best bid and ask, of that time (see `book`)."""
         head = self.head
-        self._adopt(price_decimals, quantity_decimals)
-        price_factor = POW10[head[PRICE_DECIMALS] - price_decimals]
-        quantity_factor = POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
-        head[BID], head[BID_QUANTITY] = bid * price_factor, bid_quantity * quantity_factor
-        head[ASK], head[ASK_QUANTITY] = ask * price_factor, ask_quantity * quantity_factor
+        if price_decimals != head[PRICE_DECIMALS] or quantity_decimals != head[QUANTITY_DECIMALS]:
+            self._adopt(price_decimals, quantity_decimals)
+            price_factor = POW10[head[PRICE_DECIMALS] - price_decimals]
+            quantity_factor = POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
+            bid, bid_quantity = bid * price_factor, bid_quantity * quantity_factor
+            ask, ask_quantity = ask * price_factor, ask_quantity * quantity_factor
+        if at_ns >= self._cascade.closes[0] * MS and self.ids.next >= 0:
+            self._roll(at_ns // MS)
+        if not self.book.resized(bid, ask, bid_quantity, ask_quantity):
+            self.book.take(at_ns, bid, bid_quantity, ask, ask_quantity, self._flows())
+
+    def _quote(self, quoted: Quoted, flows: Flows) -> None:
+        """Take quotes at the same prices, none of which ends the candle. `flows`: of the trades before them."""
+        _, at_ns, bid, bid_quantity, ask, ask_quantity, *left = quoted
+        book = self.book
+        if book.resized(bid, ask, *left):
+            return
+        book.take(at_ns, bid, bid_quantity, ask, ask_quantity, flows)
+        if left != [bid_quantity, ask_quantity] and not book.resized(bid, ask, *left):
+            book.take(at_ns, bid, left[0], ask, left[1], flows)
 
     def outage(self) -> None:
         """We did not listen for a while up to now: no candle of that time is known to be whole, or to be quiet.
@@ -300,6 +379,7 @@ class PairCandles(Stateful):
         Until the next trade tells by its id whether any was missed, candles that close are suspect.
         """
         self._unseen = True
+        self.book.lose(self._last_ns, self._flows())
         if self.history.blind_ns is None and self.ids.next >= 0:
             clock = self.lockstep
             self.history.blind_ns = max(self._last_ns, (clock.clock_ms - clock.grace_ms) * MS)
@@ -346,6 +426,7 @@ class PairCandles(Stateful):
             head[LAST_PRICE] = segment[flow.CLOSE]
         else:
             head[TOTALS] = self._before
+        head[BID : ASK_QUANTITY + 1] = self.book.best
         head[LAST_ID] = max(self.ids.next - 1, 0)
         head[LAST_TIME] = self._last_ns // MS
         if self.moved:
@@ -395,7 +476,20 @@ class PairCandles(Stateful):
     def _live_values(self, index: int) -> Values:
         chain = self._cascade.chain(index, self._segment)
         price = self._segment[flow.CLOSE] if self._segment else self.head[LAST_PRICE]
-        return self._cascade.values(index, chain, self._delta(), price)
+        clock_ns = min(max(self.lockstep.clock_ms * MS, self._last_ns), self._cascade.closes[0] * MS)
+        numbers = self.book.candle(index, clock_ns, self._flows())
+        return self._cascade.values(index, chain, self._delta(), price, numbers)
+
+    def _flows(self) -> Flows:
+        """What the book wants to know of all trades so far."""
+        volume, quote_volume, _, bought, bought_for = self._before
+        segment = self._segment
+        if segment:
+            volume += segment[flow.VOLUME]
+            quote_volume += segment[flow.QUOTE_VOLUME]
+            bought += segment[flow.BUY_VOLUME]
+            bought_for += segment[flow.BUY_QUOTE_VOLUME]
+        return [volume, 2 * bought - volume, 2 * bought_for - quote_volume]
 
     def _delta(self) -> int:
         """Taker buys minus sells, of all trades so far."""
@@ -455,6 +549,7 @@ class PairCandles(Stateful):
             self._counters["revised"] += revised
             self._counters["too_late"] += lost
             self._shift(part)
+            self.book.skip(part)
         else:
             was = self._segment
             *cascade.chains[0], self._segment = flow.insert(
@@ -480,11 +575,16 @@ class PairCandles(Stateful):
         """Open the candles that hold `now_ms`; those that end before it become pending."""
         if self.before_roll is not None:
             self.before_roll()
-        segment, delta = self._segment, self._delta()
+        segment, delta, book, flows = self._segment, self._delta(), self.book, self._flows()
+        if self._cascade.closes[0]:
+            book.settle(self._cascade.closes[0] * MS, flows)
+        else:
+            book.begin(now_ms * MS)
         if segment:
             self._shift(segment)
             self.head[LAST_PRICE] = segment[flow.CLOSE]
         self._cascade.roll(now_ms, segment, self._before, delta, self.head[LAST_PRICE], not self._unseen)
+        book.settle(self._cascade.opens[0] * MS, flows)
         self._segment, self._from_ns, self._to_ns = [], 0, 0
         self._unseen, self.moved = False, True
 
@@ -523,6 +623,7 @@ class PairCandles(Stateful):
         if self._segment:
             self._segment = flow.rescale(self._segment, more_price, more_size)
         self._before = restated(self._before, more_price, more_size)
+        self.book.restate(more_price, more_size)
         self._cascade.restate(more_price, more_size)
         self.moved = True
         self.history.restate(more_price, more_size, (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS]))
@@ -545,4 +646,5 @@ _least, _most, _all, _either = np.minimum.reduce, np.maximum.reduce, np.logical_
 _POW10 = np.array([10**n for n in range(19)])
 _BUY = 1 << 24  # in the small fields of a record, read as one integer
 _NOT_BUY = ~_BUY
+_KIND = 0xFF << 16
 _NOTHING = (0,) * flow.WIDTH

@@ -8,9 +8,10 @@ piece, and so on down to the segment of the shortest.
 from typing import Final
 
 from wick.market import flow, held
+from wick.market.book import Book, Numbers
 from wick.market.flow import Chain, Part
 from wick.market.held import Values
-from wick.market.history import FIRST_DAILY, History, cvd_anchor_ms
+from wick.market.history import FIRST_DAILY, MS, History, cvd_anchor_ms
 from wick.market.ids import TradeIds
 from wick.market.intervals import DAY, INTERVALS, NAMES, bounds
 from wick.market.schema import EMPTY, LIVE, REVISED
@@ -26,10 +27,10 @@ class Cascade(Stateful):
     """Live candles by interval, without the segment, which is the pair's. `flat`: quiet periods get candles too."""
 
     STATE = ("live", "chains", "opens", "closes", "openings", "day", "day_delta")
-    GIVEN = ("ids", "history", "flat", "since_ms")
+    GIVEN = ("ids", "history", "book", "flat", "since_ms")
 
-    def __init__(self, ids: TradeIds, history: History, flat: bool, since_ms: int) -> None:
-        self.ids, self.history, self.flat, self.since_ms = ids, history, flat, since_ms
+    def __init__(self, ids: TradeIds, history: History, book: Book, flat: bool, since_ms: int) -> None:
+        self.ids, self.history, self.book, self.flat, self.since_ms = ids, history, book, flat, since_ms
         self.live: list[list[int]] = [[0] * len(LIVE) for _ in INTERVALS]  # as published, by `derive`
         self.chains: list[Chain] = [[] for _ in INTERVALS]
         self.opens = [0] * len(INTERVALS)  # ms
@@ -43,14 +44,16 @@ class Cascade(Stateful):
         below = self.chain(piece, segment) if piece >= 0 else [segment] if segment else []
         return flow.join(self.chains[index], below, self.ids.is_open)
 
-    def values(self, index: int, chain: Chain, delta: int, price: int) -> Values:
-        """A candle that is live, as it is held. `delta`: of all trades so far, `price`: the last one."""
+    def values(self, index: int, chain: Chain, delta: int, price: int, numbers: Numbers) -> Values:
+        """A candle that is live, as it is held. `delta`: of all trades so far, `price`: the last one, `numbers`: its
+        book's."""
         open_ms = self.opens[index]
         part = flow.whole(chain) if chain else held.flat(price)
         flags = held.partial(open_ms, self.since_ms) | (0 if chain else EMPTY)
         is_daily = index >= FIRST_DAILY
         cvd = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME] if is_daily else delta - self.day_delta
-        return [open_ms, self.closes[index], 0, flags, cvd, cvd_anchor_ms(index, open_ms, self.since_ms), *part]
+        anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
+        return [open_ms, self.closes[index], 0, flags, cvd, anchor_ms, *numbers, *part]
 
     def derive(self, segment: Part, price: int) -> None:
         """Bring the published live candles up to date."""
@@ -90,15 +93,13 @@ class Cascade(Stateful):
                 self.chains[index] = flow.insert(self.chains[index], part, is_open)
         return revised, lost
 
-    def roll(
-        self, now_ms: int, segment: Part, before: list[int], delta: int, price: int, was_seen: bool
-    ) -> None:
+    def roll(self, now_ms: int, segment: Part, before: list[int], delta: int, price: int, was_seen: bool) -> None:
         """Open the candles that hold `now_ms`; those that end before it become pending, and part of longer ones.
 
         `before`: the running totals; `was_seen`: quiet periods were quiet, and not an outage.
         """
         flat, is_open = self.flat and was_seen, self.ids.is_open
-        chains, closes = self.chains, self.closes
+        chains, closes, book = self.chains, self.closes, self.book
         totals, ended = list(before), {-1: [segment] if segment else []}
         wanted, (new_opens, new_closes) = self.history.wanted, bounds(now_ms)
         for index, piece in enumerate(_PIECES):
@@ -112,12 +113,14 @@ class Cascade(Stateful):
             open_ms = new_opens[index]
             if close_ms and wanted[index]:
                 if chain or flat:
-                    self.history.hold(index, self.values(index, chain, delta, price), chain)
+                    numbers = book.candle(index, close_ms * MS)
+                    self.history.hold(index, self.values(index, chain, delta, price, numbers), chain)
                 if flat and close_ms < open_ms:
                     self._hold_flat(index, close_ms, open_ms, delta, price)
             ended[index] = chain
             chains[index] = []
             self.opens[index], closes[index], self.openings[index] = open_ms, new_closes[index], totals
+            book.open(index, open_ms * MS)
         if now_ms // DAY != self.day:
             self.day, self.day_delta = now_ms // DAY, delta
 
@@ -126,13 +129,13 @@ class Cascade(Stateful):
         interval = INTERVALS[index]
         if (to_ms - from_ms) // (interval.close_ms(from_ms) - from_ms) > MAX_FLAT_RUN:
             return
-        part = held.flat(price)
+        part, numbers = held.flat(price), self.book.quiet()
         while from_ms < to_ms:
             close_ms = interval.close_ms(from_ms)
             anchor_ms = cvd_anchor_ms(index, from_ms, self.since_ms)
             cvd = delta - self.day_delta if index < FIRST_DAILY and from_ms // DAY == self.day else 0
             flags = EMPTY | held.partial(from_ms, self.since_ms)
-            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [])
+            self.history.hold(index, [from_ms, close_ms, 0, flags, cvd, anchor_ms, *numbers, *part], [])
             from_ms = close_ms
 
     def restate(self, more_price: int, more_size: int) -> None:

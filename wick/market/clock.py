@@ -48,6 +48,11 @@ class VenueClock:
             return 1, 0
         return recv_ns + best - SANE_NS // 2, recv_ns + best + SANE_NS // 2
 
+    def of(self, recv_ns: int) -> int:
+        """The best estimate of the venue's time when ours is, or was, `recv_ns`; that itself before the first event."""
+        best = max(self._offset, self._previous)
+        return recv_ns + best if best > UNKNOWN else recv_ns
+
     def at(self, recv_ns: int) -> int:
         """The venue's time (ns) when ours is `recv_ns`; 0 before the first event."""
         best = max(self._offset, self._previous)

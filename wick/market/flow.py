@@ -136,6 +136,16 @@ def of_columns(table: Column, large_from: int) -> Part | None:
     ]  # fmt: skip
 
 
+def running_flows(table: Column) -> Column:
+    """Sums of size, signed size and signed turnover up to and with each trade of `of_columns`, which fit if its do."""
+    price, size = table[2], table[3]
+    sums = np.empty((3, len(size)), np.int64)
+    sums[0] = size
+    np.multiply(size, (table[7] >> 23 & 2) - 1, out=sums[1])
+    np.multiply(sums[1], price, out=sums[2])
+    return _running(sums, 1)
+
+
 def _squared_returns(price: Column) -> int:
     exact = price.astype(np.float64)
     after, before = exact[1:], exact[:-1]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market import flow
+from wick.market import book, flow
 from wick.market.blocks import EXACT, REALS, Block
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
@@ -22,16 +22,17 @@ from wick.market.numbers import POW10
 from wick.market.schema import FORMED_FIELDS, PARTIAL, Row
 from wick.market.state import Stateful
 
-Values = list[int]  # a candle as it is held: the six fields below, then its part
+Values = list[Any]  # a candle as it is held: the six integers below, what `book` has of it (floats), then its part
 
-OPEN_MS, CLOSE_MS, REVISION, FLAGS, CVD, ANCHOR_MS, PART = range(7)
+OPEN_MS, CLOSE_MS, REVISION, FLAGS, CVD, ANCHOR_MS, BOOK = range(7)
+PART: Final = BOOK + len(book.NAMES)
 _RV, _SQUARES = PART + flow.RV, PART + flow.SQUARES
 _LIMB = 60  # these two pass 64 bits as a rule: they take two columns each, 60 bits in the lower one
 _LOW = (1 << _LIMB) - 1
 _LIMB_UNIT = float(1 << _LIMB)
 _WIDTH: Final = PART + flow.WIDTH + 2
 _RV_LOW, _SQUARES_LOW = _WIDTH - 2, _WIDTH - 1
-_ROW = Struct(f"={_WIDTH}q")
+_ROW = Struct(f"={BOOK}q{PART - BOOK}d{_WIDTH - PART}q")  # the floats have the places of integers
 _ROOM = 2  # pairs at a time, later an eighth more: doubling would leave up to half of it unused
 _TENS = np.array([float(power) for power in POW10])
 
@@ -42,6 +43,7 @@ _EXACT: Final = [
     0, PART + flow.D_MAX, PART + flow.D_MIN, CVD, ANCHOR_MS, PART + flow.MAX_SIZE, PART + flow.LARGE, 0,
 ]  # fmt: skip
 _DECIMALS = slice(FLAGS + 1, FLAGS + 3)
+_BOOK = [FORMED_FIELDS.index(name) - EXACT for name in book.NAMES]  # among the REAL fields
 _DELTA, _LARGE_DELTA = FORMED_FIELDS.index("delta"), FORMED_FIELDS.index("large_trade_delta")
 
 assert len(_EXACT) == EXACT
@@ -123,7 +125,9 @@ class Held(Stateful):
     def read(self, index: int) -> Values:
         if index in self.big:
             return list(self.big[index])
-        values: Values = self.rows[index].tolist()
+        row = self.rows[index]
+        values: Values = row.tolist()
+        values[BOOK:PART] = row[BOOK:PART].view(np.float64).tolist()
         values[_RV] = (values[_RV] << _LIMB) + values[_RV_LOW]
         values[_SQUARES] = (values[_SQUARES] << _LIMB) + values[_SQUARES_LOW]
         return values[:_RV_LOW]
@@ -203,17 +207,20 @@ class Held(Stateful):
         real[:, 2] = volume / np.maximum(count, 1) / sizes
         real[:, 3] = np.sqrt((part[flow.RV] * _LIMB_UNIT + held[:, _RV_LOW]) / flow.RV_UNIT)
         real[:, 4] = part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices)
+        real[:, 5:] = nan
+        real[:, _BOOK] = held[:, BOOK:PART].view(np.float64)
         return exact, real
 
 
 def published(values: Values, price_decimals: int, quantity_decimals: int) -> Row:
     """One candle as it is published; the same as in columns, bit for bit."""
-    open_ms, close_ms, revision, flags, cvd, anchor_ms = values[:PART]
+    open_ms, close_ms, revision, flags, cvd, anchor_ms, *numbers = values[:PART]
     part = values[PART:]
     volume, buy, large, count = part[flow.VOLUME], part[flow.BUY_VOLUME], part[flow.LARGE], part[flow.COUNT]
     delta, prices, sizes = 2 * buy - volume, float(_TENS[price_decimals]), float(_TENS[quantity_decimals])
     squares, variance = _two_limbs(part[flow.SQUARES]), _two_limbs(part[flow.RV])
     some = float(max(volume, 1))
+    ofi, quoted_spread, effective_spread, microprice_dev = [None if number != number else number for number in numbers]
     return [
         open_ms, close_ms, revision, flags, price_decimals, quantity_decimals, *part[flow.OPEN : flow.CLOSE + 1],
         *part[flow.SUMS], part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
@@ -221,6 +228,7 @@ def published(values: Values, price_decimals: int, quantity_decimals: int) -> Ro
         float(part[flow.QUOTE_VOLUME]) / some / prices if volume else None, float(delta) / some,
         float(volume) / float(max(count, 1)) / sizes, sqrt(variance / flow.RV_UNIT),
         float(part[flow.KYLE]) / (squares if squares > 0 else 1.0) * (sizes / prices),
+        ofi, None, quoted_spread, effective_spread, microprice_dev, None,
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ revision is published at the clock's next step, once, however many trades came i
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from wick.market import flow
+from wick.market import book, flow
 from wick.market.flow import Chain, Part
 from wick.market.held import CLOSE_MS, CVD, FLAGS, OPEN_MS, PART, REVISION, Held, Values, partial
 from wick.market.ids import TradeIds
@@ -101,7 +101,7 @@ class History(Stateful):
             anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
             cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
             close_ms = interval.close_ms(open_ms)
-            self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *part], [part])
+            self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *book.UNKNOWN, *part], [part])
             self._inserted.append([index, open_ms])
             self._reflatten(index, open_ms, part[flow.CLOSE])
             return 1
@@ -127,12 +127,13 @@ class History(Stateful):
     def _cvd_before(self, index: int, open_ms: int) -> int:
         """The CVD with which a candle that nothing was held of begins: by its neighbours of the same day."""
         day = [values for values in self.candles(index) if values[OPEN_MS] // DAY == open_ms // DAY]
+        cvd = 0
         for values in reversed(day):
+            cvd = values[CVD]
             if values[OPEN_MS] < open_ms:
-                return values[CVD]
-        for values in day:
-            return values[CVD] - 2 * values[PART + flow.BUY_VOLUME] + values[PART + flow.VOLUME]
-        return 0
+                break
+            cvd -= 2 * values[PART + flow.BUY_VOLUME] - values[PART + flow.VOLUME]
+        return cvd
 
     def shift_cvd(self, event_ms: int, signed: int) -> None:
         """A late trade moves the CVD of all candles of its day that end after it."""

@@ -14,6 +14,7 @@ Everything else (engine, diffs, wire, stores, page) reads these tables. Values a
 A product of two exact integers is exact, so turnover keeps every digit that the venue's own sum has.
 """
 
+import json
 from enum import IntFlag
 from typing import Any, Final
 
@@ -112,6 +113,12 @@ FORMED: Final = (
     ("avg_trade_size", REAL),
     ("tick_rv", REAL),
     ("kyle_lambda", REAL),
+    ("ofi", REAL),
+    ("book_imbalance", REAL),
+    ("quoted_spread_bps", REAL),
+    ("effective_spread_bps", REAL),
+    ("microprice_dev_bps", REAL),
+    ("depth_imbalance_10bps", REAL),
 )
 
 # What is made of closed candles (`wick.metrics`): null where a value is not defined yet, or nobody has computed it.
@@ -125,7 +132,8 @@ METRICS: Final = (
 # A candle's row: what is closed, published, stored and shown.
 CANDLE: Final = (*FORMED, *METRICS)
 
-_TRADES, _BOOK = "trades", "quotes"
+_TRADES, _QUOTES = "trades", "best quotes"
+_LEVELS = "order book; no venue gives it yet"
 
 # What the fields of FORMED mean that are among the 64 metrics or go with one (number 0). None: not known here (a reader
 # that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
@@ -181,10 +189,39 @@ FLOW: Final = (
         1, f"{_TRADES}; after Kyle 1985",
     ),
 )  # fmt: skip
-FLOW_FIELDS: Final = tuple(field.name for field in FLOW)
+
+# What the book was while a candle was made, likewise.
+BOOK: Final = (
+    Field(
+        30, "ofi", "base",
+        "order-flow imbalance at the best quotes: sum over consecutive quotes of e = [b >= b'] B - [b <= b'] B' "
+        "- [a <= a'] A + [a >= a'] A', with bid b and its quantity B, ask a and its quantity A, and ' for the quote "
+        "before", 1, f"{_QUOTES}; Cont, Kukanov, Stoikov 2014",
+    ),
+    Field(
+        31, "book_imbalance", "1", "time-weighted (Qb - Qa) / (Qb + Qa) of the quantities of the best 5 levels", 1,
+        _LEVELS,
+    ),
+    Field(
+        32, "quoted_spread_bps", "bps", "time-weighted (a - b) / mid * 1e4, mid = (a + b) / 2", 1, _QUOTES
+    ),
+    Field(
+        33, "effective_spread_bps", "bps",
+        "volume-weighted 2s (p - mid) / mid * 1e4 over trades, s = 1 for taker buys, -1 for taker sells, mid of the "
+        "newest quote before the trade", 1, f"{_TRADES} and {_QUOTES}",
+    ),
+    Field(
+        34, "microprice_dev_bps", "bps",
+        "(weighted mid - mid) / mid * 1e4 at the close, weighted mid = (b A + a B) / (A + B)", 1, _QUOTES,
+    ),
+    Field(
+        35, "depth_imbalance_10bps", "1", "(Db - Da) / (Db + Da) of the quantities within 10 bps of mid", 1, _LEVELS
+    ),
+)  # fmt: skip
+FLOW_FIELDS: Final = tuple(field.name for field in (*FLOW, *BOOK))  # they may be null
 
 # The 64 metrics by number, and what goes with them: what they are, for documents, pages and programs.
-FIELDS: Final = tuple(sorted((*BASIC, *FLOW, *table.FIELDS), key=lambda field: field.number or 99))
+FIELDS: Final = tuple(sorted((*BASIC, *FLOW, *BOOK, *table.FIELDS), key=lambda field: field.number or 99))
 
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
@@ -247,6 +284,24 @@ value / 20 (100 is 5, 80 is 4, 200 is 10). `bull` and `bear` are masks: bit k sa
 pattern says nothing of a stream's first candles, as many as `after` tells.
 """.rstrip().splitlines()
 
+_BOOK_TEXT = """
+Of the best bid and ask. A quote counts where both sides have a price and a quantity and the bid is not above the ask,
+and it stands until the next one comes; behind one that does not count, and behind an outage, none stands. All that is
+said of quotes is of those that reach the engine: of a pair the newest of each flush of the feed (`feed.batch_ms`),
+behind the trades of the flush; so the mid that a trade is held against is that of the flush before. They are taken in
+the order of the records, and timed by the venue's clock at the moment of receipt.
+
+- Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in
+  which a quote stood has weight. In a pair's first candles quotes count from its first trade on.
+- `ofi` is of neighbours that both count, in the candle in which the second of them came. A quiet candle has 0.
+- `effective_spread_bps` is of trades that came while a quote stood. A trade that came late, when the 15 s candle of its
+  time had ended, is in none of any interval; a revision leaves all of these fields as they were.
+- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no trade
+  came while one stood (`effective_spread_bps`), or none stood at the end (`microprice_dev_bps`); all of them in a
+  candle that a late trade made where none was. `book_imbalance` and `depth_imbalance_10bps` are null: no venue module
+  gives the engine the levels below the best yet. `wick candles` reads no quotes: there all of these are null.
+""".rstrip().splitlines()
+
 
 def units_document() -> str:
     """docs/units.md: `python -c "from wick.market import schema; print(schema.units_document(), end='')"`."""
@@ -256,6 +311,7 @@ def units_document() -> str:
         lines += ["", f"## {title}", "", "| # | field | kind |", "|---|---|---|"]
         lines += [f"| {number} | `{name}` | {kind} |" for number, (name, kind) in enumerate(fields)]
     lines += ["", "## Order flow", *_FLOW_TEXT]
+    lines += ["", "## Book", *_BOOK_TEXT]
     lines += ["", "## Metrics", *_METRICS_TEXT]
     lines += ["", "| # | field | unit | definition | n | source |", "|---|---|---|---|---|---|"]
     for field in FIELDS:
@@ -269,3 +325,33 @@ def units_document() -> str:
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
     lines += [f"| {flag.value} | {str(flag.name).lower()}: {_FLAGS[flag]} |" for flag in Flag]
     return "\n".join([*lines, "", "## Terms", _TERMS.rstrip(), ""])
+
+
+def web_module() -> str:
+    """wick/web/schema.js: `python -c "from wick.market import schema; print(schema.web_module(), end='')"`."""
+
+    def text(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    def places(fields: tuple[tuple[str, str], ...]) -> dict[str, object]:
+        return {name.upper(): place for place, (name, _) in enumerate(fields)}
+
+    def table(name: str, rows: tuple[Any, ...], parts: tuple[str, ...]) -> list[str]:
+        told = ([f"{part}: {text(getattr(row, part))}" for part in parts] for row in rows)
+        return [f"export const {name} = Object.freeze([", *(f"  {{ {', '.join(row)} }}," for row in told), "]);"]
+
+    lines = ["// States, rows, metrics and patterns as the engine declares them. Generated from wick/market/schema.py."]
+    maps: tuple[tuple[str, str, dict[str, object]], ...] = (
+        ("HEAD", "A pair's head: where each field stands.", places(HEAD)),
+        ("LIVE", "The live candle of one interval, likewise.", places(LIVE)),
+        ("FLAG", "The bits of a candle's flags.", {str(flag.name): flag.value for flag in Flag}),
+        ("CANDLE", "The fields of a candle's row in order, each with its kind.", dict(CANDLE)),
+    )
+    for name, comment, values in maps:
+        entries = [f"  {key}: {text(value)}," for key, value in values.items()]
+        lines += ["", f"// {comment}", f"export const {name} = Object.freeze({{", *entries, "});"]
+    lines += ["", "// What fields mean; n: candles until one is defined; number 0: no metric, but goes with one."]
+    lines += table("METRICS", FIELDS, ("number", "name", "unit", "n", "definition", "source"))
+    lines += ["", "// A pattern's place here is that in a row's patterns, and its bit in the masks."]
+    lines += table("PATTERNS", patterns.PATTERNS, ("name", "title", "definition"))
+    return "\n".join([*lines, ""])

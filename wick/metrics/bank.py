@@ -134,10 +134,12 @@ class Bank:
         self.decimals[:, at] = new
 
     def meet(self, columns: Index, times: Column) -> None:
-        """The first candles after a history open at these times: where that leaves a gap the history is forgotten."""
-        expected = self.expected[columns]
-        if not expected.any():
+        """Candles that open at these times are to be taken, those of a stream in order: where the first one after a
+        history leaves a gap, the history is forgotten."""
+        if not self.expected[columns].any():
             return
+        columns, first = np.unique(columns, return_index=True)
+        times, expected = times[first], self.expected[columns]
         lost = columns[(expected > 0.0) & (times != expected)]
         self.count[lost] = 0
         self.state[:, :, lost] = 0.0

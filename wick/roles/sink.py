@@ -28,7 +28,7 @@ from wick.wire.codec import pack
 from wick.wire.messages import Closes, Request, closes_topic, stats_topic
 
 MS = 1_000_000
-MOST_WAITING = 500_000  # rows; 300 pairs close about 40 a second, so more than three hours of a store that is away
+MOST_WAITING = 100_000  # rows of 2.4 KB; 300 pairs close about 40 a second, so 40 minutes of a store that is away
 ASK_AGAIN_NS = 2_000 * MS
 RETRY_NS = 1_000 * MS
 STATS_EVERY_NS = 1_000 * MS

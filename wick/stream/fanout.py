@@ -220,7 +220,7 @@ class Fanout:
     def closes(self, shard: int, message: Closes) -> None:
         mirror = self.mirrors[shard]
         for venue, symbol, interval, *row in message.rows:
-            mirror.close(venue, symbol, interval, row)
+            row = mirror.close(venue, symbol, interval, row)
             channel = self._channels.get(parse_topic(f"candles:{venue}:{symbol}:{interval}"))
             if channel is not None:
                 self._send(channel, Message(Kind.CLOSE, channel.handle, row, channel=channel))

@@ -16,7 +16,8 @@ from wick.market.blocks import Block
 from wick.market.candles import DEFAULT_LARGE, PairCandles
 from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep, slots
-from wick.market.schema import CANDLE_FIELDS, EMPTY, STATE_WIDTHS, Row
+from wick.market.rows import rank
+from wick.market.schema import CANDLE_FIELDS, CLOSED, EMPTY, FORMED, STATE_WIDTHS, Row
 from wick.market.state import Stateful
 from wick.metrics.processor import Processor
 from wick.stream import diffs, saved
@@ -327,12 +328,15 @@ class ShardMirror:
     def restart(self, snapshot: Snapshot) -> None:
         self.names.clear()
         self.groups.clear()
-        self.recent.clear()
+        before, self.recent = self.recent, {}
         self._introduce(snapshot.pairs)
         for number, *changes in snapshot.entries:
             diffs.apply(self.groups[number], changes)
         for venue, symbol, interval, *row in snapshot.recent:
-            self.close(venue, symbol, interval, row)
+            known = before[venue, symbol][_INDEX[interval]].get(row[0]) if (venue, symbol) in before else None
+            # A worker does not keep the metrics of what it has published: whoever heard them knows more.
+            is_same = known is not None and known[:_FORMED] == row[:_FORMED]
+            self.close(venue, symbol, interval, known if known is not None and is_same else row)
 
     def apply(self, message: Diffs) -> Iterator[tuple[int, list[int]]]:
         """Apply a message, one change at a time, as it is iterated: gives the (pair number, changes) just made."""
@@ -351,10 +355,14 @@ class ShardMirror:
             diffs.apply(groups, changes)
             yield number, changes
 
-    def close(self, venue: str, symbol: str, interval: str, row: Row) -> None:
-        """Take a closed or revised candle."""
+    def close(self, venue: str, symbol: str, interval: str, row: Row) -> Row:
+        """Take a closed or revised candle; the row that stands, which is not this one where a better one was known."""
         rows = self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])[_INDEX[interval]]
+        known = rows.get(row[0])
+        if known is not None and known[_FLAGS] & row[_FLAGS] & CLOSED and rank(known) > rank(row):
+            return known
         self._keep(rows, row)
+        return row
 
     @staticmethod
     def _keep(rows: dict[int, Row], row: Row) -> None:
@@ -369,4 +377,5 @@ class ShardMirror:
             self.recent.setdefault((venue, symbol), [{} for _ in INTERVALS])
 
 
+_FORMED, _FLAGS = len(FORMED), CANDLE_FIELDS.index("flags")
 _INDEX = {interval.name: index for index, interval in enumerate(INTERVALS)}

@@ -28,11 +28,11 @@ class _Pair:
         self.quote_ns = 0  # when it was received
         self.price_decimals = self.quantity_decimals = 0
 
-    def take(self) -> tuple[int, bytearray]:
-        """How many records there are, and they: trades, then the quote."""
+    def take(self, clock: VenueClock) -> tuple[int, bytearray]:
+        """How many records there are, and they: trades, then the quote, with the venue's time of its receipt."""
         records, self.trades = self.trades, bytearray()
         if self.quote is not None:
-            records += pack_quote(self._scaled(self.quote), self.quote_ns)
+            records += pack_quote(self._scaled(self.quote), self.quote_ns, clock.of(self.quote_ns))
             self.quote = None
         return len(records) // RECORD.itemsize, records
 
@@ -158,7 +158,7 @@ class Ticks:
             parts, records = shares.setdefault(worker_of(shard, workers), ([], []))
             counts = []
             for pair in pairs:
-                count, packed = pair.take()
+                count, packed = pair.take(self.clock)
                 counts.append(count)
                 records.append(packed)
             self._sequences[shard] += 1

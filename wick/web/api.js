@@ -28,9 +28,16 @@ export const symbols = () => get("api/v1/symbols");
 /** ["15s", "30s", ...] */
 export const intervals = () => get("api/v1/intervals");
 
-/** Up to PAGE_ROWS candles, oldest first, that open before `to` (the newest, without it). */
-export async function candles({ venue, symbol, interval }, to) {
-  return candlesFromHistory(await get("api/v1/candles", { venue, symbol, interval, limit: PAGE_ROWS, to }));
+// What the chart and its legend need of a candle, where more is asked for than the API tells unasked.
+const NEEDED = Object.freeze([
+  "open_time_ms", "open", "high", "low", "close", "volume", "trade_count", "taker_buy_volume", "vwap", "delta", "cvd",
+  "max_trade_size", "revision", "flags",
+]);
+
+/** Up to PAGE_ROWS candles, oldest first, that open before `to` (the newest, without it); `fields`: metrics they should have. */
+export async function candles({ venue, symbol, interval }, to, fields = []) {
+  const names = fields.length ? [...new Set([...NEEDED, ...fields])].join() : undefined;
+  return candlesFromHistory(await get("api/v1/candles", { venue, symbol, interval, limit: PAGE_ROWS, to, fields: names }));
 }
 
 export function socketUrl() {

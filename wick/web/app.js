@@ -2,11 +2,18 @@
 
 import * as api from "./api.js";
 import { CandleChart } from "./chart.js";
+import { choiceFrom, choiceText, fieldsOf, PLAIN, withMetric } from "./choice.js";
 import { History, retryDelayMs } from "./history.js";
 import { closeMs, spokenName } from "./intervals.js";
-import { FLAG, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
+import { PatternLabels, StudyLabels } from "./labels.js";
+import { patternsOf } from "./marks.js";
+import * as memory from "./memory.js";
+import { Picker } from "./picker.js";
+import { camel, completed, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
+import { FLAG } from "./schema.js";
 import { CandleSeries } from "./series.js";
 import { Session } from "./session.js";
+import { layout } from "./studies.js";
 import { Legend, PriceHead, StatusLine, drawBeginning, drawNotice } from "./view.js";
 import { Watchlist } from "./watchlist.js";
 
@@ -23,6 +30,8 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const series = new CandleSeries();
 let intervals = [];
 let selection = null; // {venue, symbol, interval, topic, ...}: what the chart shows
+let choice = PLAIN; // the metrics and patterns that are shown
+let legendPx = 0; // how high the legend has been: its rows come and go with what a candle has to tell
 let hovered = null; // the open time under the crosshair
 let liveMoved = false; // the live candle changed since the last frame
 let switchTimer = null;
@@ -57,8 +66,11 @@ function settle() {
   if (!liveMoved) return;
   liveMoved = false;
   const groups = candleTopic()?.groups;
-  if (groups) series.setLive(liveCandle(groups));
+  if (groups) series.setLive(whole(liveCandle(groups)));
 }
+
+/** A live candle with the metrics that the engine tells of it, while they are shown. */
+const whole = (live) => live && completed(live, selection.told);
 
 const candleTopic = () => (selection ? session.topic(selection.topic) : null);
 
@@ -80,7 +92,11 @@ function drawLegend() {
   if (!selection) return;
   const isYoung = selection.history.isWhole && series.length > 0 && series.length < FEW_CANDLES;
   drawBeginning(isYoung ? series.first : null, selection.interval);
-  legend.draw(series.get(hovered) ?? series.last, selection.interval, selection.decimals);
+  const candle = series.get(hovered) ?? series.last;
+  legend.draw(candle, selection.interval, selection.decimals);
+  studyLabels.draw(candle, selection.decimals, chart.panes);
+  chart.leaveRoom(legendPx);
+  patternLabels.draw(choice.marks ? patternsOf(candle, new Set(choice.patterns)) : [], candle?.openTimeMs === hovered);
   if (series.length) drawNotice("");
   else if (selection.problem || selection.history.problem) drawNotice(selection.problem || selection.history.problem, "error");
   else drawNotice(selection.history.isLoaded ? "No candles yet: the first comes with the first trade." : "Loading candles\u2026");
@@ -93,10 +109,14 @@ const watchlist = new Watchlist({
 watchlist.onNeedFrame = draw;
 const priceHead = new PriceHead();
 const legend = new Legend();
+const studyLabels = new StudyLabels({ onDrop: (name) => choose(withMetric(choice, name, false)) });
+const patternLabels = new PatternLabels();
+const picker = new Picker({ root: byId("picker"), button: byId("metrics"), onChange: (wanted) => choose(wanted) });
 const statusLine = new StatusLine({ onTryNow: () => session.hurry() });
 const chart = new CandleChart(byId("chart"), {
   onCrosshair: (openTimeMs) => { hovered = openTimeMs; draw(); },
   onNeedOlder: () => selection.history.loadOlder(),
+  onNeedFrame: draw,
 });
 
 // ---------------------------------------------------------------------------------------------------- selecting
@@ -106,11 +126,15 @@ function select({ venue, symbol, interval }) {
   const topic = `candles:${venue}:${symbol}:${interval}`;
   selection?.history.stop();
   if (selection?.subscribed) session.unsubscribe([selection.topic]);
+  if (selection?.metrics.subscribed) session.unsubscribe([selection.metrics.topic]);
   selection = {
     venue, symbol, interval, topic, decimals: 2, subscribed: false, snapshots: 0, problem: "",
+    metrics: { topic: `metrics:${venue}:${symbol}:${interval}`, subscribed: false },
+    told: null, // the live candle with its metrics, as the engine last told it
     history: new History({
       series, wait,
-      fetchPage: (to) => api.candles({ venue, symbol, interval }, to),
+      fetchPage: (to) => api.candles({ venue, symbol, interval }, to, fieldsOf(choice)),
+      fields: () => fieldsOf(choice).map(camel),
       closeMs: (openMs) => closeMs(interval, openMs),
       onChange: drawHistory,
     }),
@@ -126,7 +150,7 @@ function select({ venue, symbol, interval }) {
     button.setAttribute("aria-pressed", String(button.dataset.interval === interval));
   }
   revealInterval();
-  history.replaceState(null, "", `#${venue}:${symbol}:${interval}`);
+  writeAddress();
   draw();
   clearTimeout(switchTimer);
   switchTimer = setTimeout(begin, SWITCH_MS, selection);
@@ -142,6 +166,7 @@ function revealInterval() {
 function begin(chosen) {
   chosen.subscribed = true;
   session.subscribe([chosen.topic]);
+  followMetrics();
   chosen.history.loadLatest();
 }
 
@@ -152,14 +177,56 @@ function drawHistory(isFirst) {
 }
 
 function selectionFromHash() {
-  const [venue, symbol, interval] = decodeURIComponent(location.hash.slice(1)).split(":");
-  return venue && symbol ? { venue, symbol: symbol.toUpperCase(), interval } : null;
+  const [venue, symbol, interval, shown] = decodeURIComponent(location.hash.slice(1)).split(":");
+  return venue && symbol ? { venue, symbol: symbol.toUpperCase(), interval, shown } : null;
+}
+
+function writeAddress() {
+  const { venue, symbol, interval } = selection;
+  const shown = choiceText(choice);
+  history.replaceState(null, "", `#${venue}:${symbol}:${interval}${shown && `:${shown}`}`);
 }
 
 function stepInterval(step) {
   const at = intervals.indexOf(selection?.interval);
   const interval = intervals[at + step];
   if (at >= 0 && interval) select({ ...selection, interval });
+}
+
+// ---------------------------------------------------------------------------------------------------- metrics and patterns
+
+/** Shows the metrics and patterns of `wanted`, a choice of choice.js. */
+function choose(wanted) {
+  const isOther = wanted.metrics.join() !== choice.metrics.join();
+  choice = wanted;
+  const shown = layout(choice.metrics);
+  if (isOther) {
+    chart.showStudies(shown);
+    studyLabels.show(shown);
+  }
+  legendPx = 0;
+  chart.showMarks(choice.marks ? new Set(choice.patterns) : null);
+  picker.draw(choice);
+  byId("metrics-count").textContent = choice.metrics.length || "";
+  byId("marks").setAttribute("aria-pressed", String(choice.marks));
+  memory.write(choice);
+  if (selection) {
+    writeAddress();
+    followMetrics();
+    selection.history.fill();
+  }
+  draw();
+}
+
+/** The live candle's metrics are told to those who ask. */
+function followMetrics() {
+  const { metrics } = selection;
+  const isWanted = selection.subscribed && fieldsOf(choice).length > 0;
+  if (isWanted === metrics.subscribed) return;
+  metrics.subscribed = isWanted;
+  if (isWanted) session.subscribe([metrics.topic]);
+  else session.unsubscribe([metrics.topic]);
+  if (!isWanted) selection.told = null;
 }
 
 // ---------------------------------------------------------------------------------------------------- the stream
@@ -177,6 +244,9 @@ const session = new Session({
       watchlist.changed(event.topic);
     } else if (event.topic && event.topic.name === selection?.topic) {
       onCandles(event);
+    } else if (event.type === "live" && event.topic.name === selection?.metrics.topic) {
+      selection.told = event.candle;
+      liveMoved = true;
     }
     draw();
   },
@@ -185,14 +255,15 @@ const session = new Session({
 function onCandles(event) {
   switch (event.type) {
     case "snapshot":
-      series.replaceStream(event.candles, event.live);
+      series.replaceStream(event.candles, whole(event.live));
       liveMoved = false;
       // A snapshot that was not the first follows a break, and its few rows may not reach back to where that began.
       selection.snapshots += 1;
       if (selection.snapshots > 1) selection.history.loadLatest();
+      else selection.history.fill();
       break;
     case "diff":
-      if (event.rolled) leaveBehind(event.rolled);
+      if (event.rolled) leaveBehind(whole(event.rolled));
       liveMoved = true;
       break;
     case "close":
@@ -282,11 +353,11 @@ const KEYS = Object.freeze({
   ArrowRight: () => stepInterval(1),
   End: () => chart.showLatest(),
   "/": () => search.focus(),
-  Escape: () => openDrawer(false),
+  Escape: () => { openDrawer(false); picker.open(false); },
 });
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || !selection) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !selection || picker.contains(event.target)) return;
   const searching = event.target === search;
   if (searching && event.key === "Enter") {
     if (!watchlist.keys.includes(`${selection.venue}:${selection.symbol}`)) watchlist.selectFirst();
@@ -315,13 +386,18 @@ function listen() {
   byId("intervals").addEventListener("click", ({ target }) => {
     if (target.dataset.interval && selection) select({ ...selection, interval: target.dataset.interval });
   });
+  new ResizeObserver(([{ contentRect }]) => { legendPx = Math.max(legendPx, contentRect.height); }).observe(byId("numbers"));
+  new ResizeObserver(() => { legendPx = byId("numbers").offsetHeight; }).observe(byId("chart"));
   new ResizeObserver(revealInterval).observe(byId("intervals"));
   byId("latest").addEventListener("click", () => chart.showLatest());
+  byId("metrics").addEventListener("click", () => picker.open(!picker.isOpen));
+  byId("marks").addEventListener("click", () => choose({ ...choice, marks: !choice.marks }));
   byId("menu").addEventListener("click", () => openDrawer(!document.body.classList.contains("drawer")));
   byId("veil").addEventListener("click", () => openDrawer(false));
   byId("list").addEventListener("click", () => openDrawer(false));
   window.addEventListener("hashchange", () => {
     const chosen = selectionFromHash();
+    if (chosen?.shown !== undefined) choose(choiceFrom(chosen.shown, choice));
     if (chosen) select({ ...chosen, interval: intervals.includes(chosen.interval) ? chosen.interval : selection.interval });
   });
   window.addEventListener("online", () => session.hurry());
@@ -364,6 +440,7 @@ async function start() {
   session.subscribe([...new Set(symbols.map(({ venue }) => venue))].map((venue) => `ticker:${venue}:*`));
   const wanted = selectionFromHash() ?? symbols.find(({ symbol }) => symbol === FIRST_CHOICE.symbol) ?? symbols[0];
   const interval = [wanted.interval, FIRST_CHOICE.interval].find((name) => intervals.includes(name)) ?? intervals[0];
+  choose(wanted.shown === undefined ? memory.read() : choiceFrom(wanted.shown, memory.read()));
   select({ ...wanted, interval });
 }
 
@@ -376,6 +453,8 @@ window.wick = Object.freeze({
   get interval() { return selection?.interval ?? null; },
   get loaded() { return selection?.history.isLoaded ?? false; },
   get candles() { settle(); return series.toArray(); },
+  get choice() { return choice; },
+  get marks() { return chart.marks; },
   get symbols() { return watchlist.keys; },
   get counters() { return { ...session.counters }; },
 });

@@ -23,6 +23,12 @@ export function compact(value, significant = 3) {
   return digits(value, significant);
 }
 
+/** A value of any size in four digits: "52.31", "12.35K", "1.234e\u22129". */
+export function figure(value) {
+  if (value === 0 || Math.abs(value) >= 1e-4) return compact(value, 4);
+  return value.toExponential(3).replaceAll("-", MINUS);
+}
+
 /** Like `compact`, with a sign: "+12.3". */
 export const signed = (value, significant) => (value > 0 ? "+" : "") + compact(value, significant);
 

@@ -11,21 +11,25 @@ export const retryDelayMs = (tries) => Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** tr
 
 /**
  * Fills `series`. `fetchPage(to)` gives up to PAGE_ROWS candles that open before `to` (the newest without it), oldest first;
- * `closeMs(openMs)` says where a candle closes; `onChange(isFirst)` is called when rows came or a problem did.
+ * `closeMs(openMs)` says where a candle closes; `onChange(isFirst)` is called when rows came or a problem did; `fields()`
+ * names what a candle should have beyond the usual: `fetchPage` asks for it.
  */
 export class History {
   #series;
+  #fields;
   #fetchPage;
   #closeMs;
   #onChange;
   #wait;
   #isLoading = false;
+  #isFilling = false;
   #isWantedAgain = false;
   #isStopped = false;
   #older = "unknown"; // more, none, loading
 
-  constructor({ series, fetchPage, closeMs, onChange, wait }) {
+  constructor({ series, fetchPage, closeMs, onChange, wait, fields = () => [] }) {
     this.#series = series;
+    this.#fields = fields;
     this.#fetchPage = fetchPage;
     this.#closeMs = closeMs;
     this.#onChange = onChange;
@@ -85,6 +89,7 @@ export class History {
     this.isLoaded = true;
     this.problem = "";
     this.#onChange(isFirst);
+    this.fill();
     return true;
   }
 
@@ -98,9 +103,31 @@ export class History {
       this.#series.mergeHistory(candles);
       this.#older = candles.length < PAGE_ROWS ? "none" : "more";
       this.#onChange(false);
+      this.fill();
     } catch {
       await this.#wait(RETRY_MS); // the next scroll asks again
       this.#older = "more";
     }
+  }
+  /** Fetches once more what lacks a field that is wanted by now, from the newest candle to the oldest. */
+  async fill() {
+    if (this.#isFilling || !this.isLoaded) return;
+    this.#isFilling = true;
+    let failed = 0;
+    while (!this.#isStopped) {
+      const fields = this.#fields();
+      const newest = this.#series.lacking(fields);
+      if (newest === null) break;
+      try {
+        const candles = await this.#fetchPage(newest + 1);
+        if (this.#isStopped) break;
+        this.#series.fill(candles, fields, newest);
+        this.#onChange(false);
+        failed = 0;
+      } catch {
+        await this.#wait(retryDelayMs(failed++));
+      }
+    }
+    this.#isFilling = false;
   }
 }

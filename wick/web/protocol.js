@@ -2,41 +2,24 @@
 //
 // Integers stay exact: a value is a Number where it is safe and a BigInt beyond, and prices leave here as decimal strings.
 
+import { CANDLE, HEAD, LIVE, PATTERNS } from "./schema.js";
+
 export const VERSION = 1;
 export const SUBPROTOCOLS = Object.freeze({ msgpack: "wick.v1.msgpack", json: "wick.v1.json" });
 
 export const KIND = Object.freeze({
-  HELLO: 0, ACK: 1, ERROR: 2, SNAPSHOT: 3, DIFF: 4, CLOSE: 5, HEARTBEAT: 6, BYE: 7,
+  HELLO: 0, ACK: 1, ERROR: 2, SNAPSHOT: 3, DIFF: 4, CLOSE: 5, HEARTBEAT: 6, BYE: 7, LIVE: 8,
   SUBSCRIBE: 16, UNSUBSCRIBE: 17, PING: 18,
 });
 
-export const HEAD = Object.freeze({
-  LAST_PRICE: 0, LAST_TRADE_ID: 1, LAST_TIME_MS: 2, VOLUME: 3, QUOTE_VOLUME: 4, TRADE_COUNT: 5, TAKER_BUY_VOLUME: 6,
-  TAKER_BUY_QUOTE_VOLUME: 7, BID: 8, BID_QUANTITY: 9, ASK: 10, ASK_QUANTITY: 11, PRICE_DECIMALS: 12,
-  QUANTITY_DECIMALS: 13, DAY_OPEN: 14,
+const GROUP_SIZES = Object.freeze({
+  ticker: [Object.keys(HEAD).length], candles: [Object.keys(HEAD).length, Object.keys(LIVE).length], metrics: [],
 });
 
-export const LIVE = Object.freeze({
-  OPEN_TIME_MS: 0, OPEN: 1, HIGH: 2, LOW: 3, VOLUME0: 4, QUOTE_VOLUME0: 5, TRADE_COUNT0: 6, TAKER_BUY_VOLUME0: 7,
-  TAKER_BUY_QUOTE_VOLUME0: 8, FLAGS: 9,
-});
-
-export const FLAG = Object.freeze({ CLOSED: 1, EMPTY: 2, PARTIAL: 4, SUSPECT: 8, REVISED: 16 });
-
-const GROUP_SIZES = Object.freeze({ ticker: [15], candles: [15, 10] });
-
-// The fields of a candle's row, in order, under the names that the API has as well, and their kinds.
-const [PRICE, VOLUME, TURNOVER, PLAIN, REAL] = ["price", "volume", "turnover", "plain", "real"];
-export const CANDLE = Object.freeze({
-  open_time_ms: PLAIN, close_time_ms: PLAIN, revision: PLAIN, flags: PLAIN, price_decimals: PLAIN, quantity_decimals: PLAIN,
-  open: PRICE, high: PRICE, low: PRICE, close: PRICE, volume: VOLUME, quote_volume: TURNOVER, trade_count: PLAIN,
-  taker_buy_volume: VOLUME, taker_buy_quote_volume: TURNOVER, first_trade_id: PLAIN, last_trade_id: PLAIN,
-  delta: VOLUME, delta_max: VOLUME, delta_min: VOLUME, cvd: VOLUME, cvd_anchor_ms: PLAIN, max_trade_size: VOLUME,
-  large_trade_volume: VOLUME, large_trade_delta: VOLUME,
-  vwap: REAL, delta_ratio: REAL, avg_trade_size: REAL, tick_rv: REAL, kyle_lambda: REAL,
-});
+const [PRICE, VOLUME, TURNOVER, PLAIN, REAL, BY_PATTERN] = ["price", "volume", "turnover", "plain", "real", "patterns"];
 const CANDLE_NAMES = Object.keys(CANDLE);
 const [PRICE_DECIMALS_AT, QUANTITY_DECIMALS_AT] = ["price_decimals", "quantity_decimals"].map((name) => CANDLE_NAMES.indexOf(name));
+const PATTERN_UNIT = 20; // of TA-Lib's values, in a row's patterns
 const EXT_BIG_INTEGER = 1;
 
 /** What the other side sent is not the protocol. */
@@ -113,11 +96,11 @@ export const jsonCodec = Object.freeze({
 
 // ---------------------------------------------------------------------------------------------------- candles
 
-/** The page's name for a field: "taker_buy_volume" is takerBuyVolume. */
-export const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+/** The page's name for a field: "taker_buy_volume" is takerBuyVolume, "ema_20" is ema20. */
+export const camel = (name) => name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 const CANDLE_FIELDS = Object.entries(CANDLE).map(([name, kind]) => [camel(name), kind]);
 
-/** A SNAPSHOT's or CLOSE's row as a candle: exact decimals as text, ratios as numbers, null for what is not known. */
+/** A message's row as a candle: exact decimals as text, ratios as numbers, null for what is not known. */
 export function candleFromRow(row) {
   if (!Array.isArray(row) || row.length < CANDLE_FIELDS.length) throw new ProtocolError("a candle row is too short");
   const priceDecimals = integer(row[PRICE_DECIMALS_AT]);
@@ -127,6 +110,7 @@ export function candleFromRow(row) {
     const value = row[at];
     if (value === null) return [name, null];
     if (kind === REAL) return [name, real(value)];
+    if (kind === BY_PATTERN) return [name, patternsFrom(value)];
     return [name, kind === PLAIN ? integer(value) : decimal(integer(value), decimals[kind])];
   }));
 }
@@ -138,11 +122,19 @@ function real(value) {
   return Number.isFinite(number) ? number : null;
 }
 
-// What the totals of head and live candle do not tell: it comes with the CLOSE.
-const NOT_TOLD = Object.freeze(Object.fromEntries([
-  "closeTimeMs", "firstTradeId", "lastTradeId", "deltaMax", "deltaMin", "cvd", "cvdAnchorMs", "maxTradeSize",
-  "largeTradeVolume", "largeTradeDelta", "tickRv", "kyleLambda",
-].map((name) => [name, null])));
+/** The patterns that a row tells, by name, in TA-Lib's values: bytes in msgpack, an array of integers in JSON. */
+function patternsFrom(value) {
+  if (!(Array.isArray(value) || value instanceof Uint8Array) || value.length !== PATTERNS.length) {
+    throw new ProtocolError("not the patterns of a candle");
+  }
+  const found = {};
+  for (const [at, units] of (Array.isArray(value) ? value : new Int8Array(value)).entries()) {
+    if (integer(units)) found[PATTERNS[at].name] = Number(units) * PATTERN_UNIT;
+  }
+  return found;
+}
+
+const UNKNOWN = Object.freeze(Object.fromEntries(CANDLE_FIELDS.map(([name]) => [name, null])));
 
 /** The live candle that a `[head, candle]` state holds; null while nothing has traded. */
 export function liveCandle([head, live]) {
@@ -160,7 +152,7 @@ export function liveCandle([head, live]) {
   const delta = subtract(add(bought, bought), volume);
   const hasTraded = Number(volume) > 0;
   return {
-    ...NOT_TOLD, openTimeMs: live[LIVE.OPEN_TIME_MS], revision: 0, flags: live[LIVE.FLAGS], priceDecimals, quantityDecimals,
+    ...UNKNOWN, openTimeMs: live[LIVE.OPEN_TIME_MS], revision: 0, flags: live[LIVE.FLAGS], priceDecimals, quantityDecimals,
     open: price(live[LIVE.OPEN]), high: price(live[LIVE.HIGH]), low: price(live[LIVE.LOW]),
     close: price(head[HEAD.LAST_PRICE]), volume: quantity(volume), quoteVolume: quote(quoteVolume), tradeCount,
     takerBuyVolume: quantity(bought),
@@ -169,6 +161,12 @@ export function liveCandle([head, live]) {
     deltaRatio: hasTraded ? Number(delta) / Number(volume) : 0,
     avgTradeSize: tradeCount ? Number(volume) / 10 ** quantityDecimals / Number(tradeCount) : 0,
   };
+}
+
+/** The live candle with what its totals do not tell from a LIVE message's, where that is the same candle. */
+export function completed(live, told) {
+  if (told?.openTimeMs !== live.openTimeMs) return live;
+  return Object.fromEntries(Object.entries(live).map(([name, value]) => [name, value ?? told[name]]));
 }
 
 /** What a head says, for display: exact decimal strings; null where it is not known. */
@@ -242,7 +240,7 @@ class Topic {
 /**
  * One connection's session: makes the client's messages, takes the server's and says what each of them means.
  *
- * `receive(message)` gives an event `{type, ...}`: hello, ack, error, snapshot, diff, close, heartbeat, bye, gap (the topic
+ * `receive(message)` gives an event `{type, ...}`: hello, ack, error, snapshot, diff, close, live, heartbeat, bye, gap (the topic
  * must be subscribed anew: said once a gap), or ignored (a message for a handle that is no longer ours).
  */
 export class SessionState {
@@ -275,6 +273,7 @@ export class SessionState {
       case KIND.DIFF: return this.#diff(message);
       case KIND.SNAPSHOT: return this.#snapshot(message);
       case KIND.CLOSE: return this.#close(message);
+      case KIND.LIVE: return this.#live(message);
       case KIND.ACK: return this.#ack(message);
       case KIND.HELLO:
         return { type: "hello", version: message[1], serverTimeMs: integer(message[2]), limits: message[3] };
@@ -345,5 +344,9 @@ export class SessionState {
     if (!topic) return { type: "ignored" };
     // A row is whole in itself: it holds in a gap, too.
     return { type: "close", topic, candle: candleFromRow(row) };
+  }
+  #live([, handle, row]) {
+    const topic = this.byHandle.get(handle);
+    return topic ? { type: "live", topic, candle: candleFromRow(row) } : { type: "ignored" };
   }
 }

@@ -1,12 +1,15 @@
 // The candles of one symbol and interval, ordered by open time: history and stream joined without a seam. Pure.
 
-import { FLAG, camel } from "./protocol.js";
+import { camel } from "./protocol.js";
+import { FLAG } from "./schema.js";
 
 /** The rows of /api/v1/candles (`columns` and `rows`) as candles, under the names that those of the stream have. */
 export function candlesFromHistory({ columns, rows }) {
   const names = columns.map(camel);
   return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
 }
+
+const MANY = 32; // changed candles: then all are drawn at once
 
 const isClosed = (candle) => (candle.flags & FLAG.CLOSED) !== 0;
 
@@ -18,6 +21,19 @@ function supersedes(candle, old, fromStream) {
   if (partial(candle) !== partial(old)) return partial(old);
   if (candle.revision !== old.revision) return candle.revision > old.revision;
   return fromStream;
+}
+
+/** Whether both are the same close: the same is true of them, but not the same known. */
+const isSame = (candle, old) =>
+  old && isClosed(candle) && isClosed(old) && candle.revision === old.revision && !((candle.flags ^ old.flags) & FLAG.PARTIAL);
+
+/** A row whose metrics nobody has computed leaves them open: history may have them. */
+const open = (candle) =>
+  candle.patterns === null && isClosed(candle) ? Object.fromEntries(Object.entries(candle).filter(([, value]) => value !== null)) : candle;
+
+/** What is known of a candle, by `first` where both know. */
+function joined(first, second) {
+  return { ...first, ...second, ...Object.fromEntries(Object.entries(first).filter(([, value]) => value !== null)) };
 }
 
 /**
@@ -40,6 +56,9 @@ export class CandleSeries {
 
   get(openTimeMs) { return this.#byTime.get(openTimeMs) ?? null; }
 
+  /** The candle before that of `openTimeMs`, or null. */
+  before(openTimeMs) { return this.#byTime.get(this.#times[this.#times.lastIndexOf(openTimeMs) - 1]) ?? null; }
+
   toArray() { return this.#times.map((time) => this.#byTime.get(time)); }
 
   clear() {
@@ -54,7 +73,26 @@ export class CandleSeries {
   mergeHistory(candles) {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
-      if (!old || supersedes(candle, old, !this.#fromStream.has(candle.openTimeMs))) this.#put(candle);
+      const isOurs = this.#fromStream.has(candle.openTimeMs);
+      if (isSame(candle, old)) this.#put(isOurs ? joined(old, candle) : joined(candle, old));
+      else if (!old || supersedes(candle, old, !isOurs)) this.#put(candle);
+    }
+  }
+
+  /** The open time of the newest candle that has nothing to say of one of `fields`, not even that it is not known; or null. */
+  lacking(fields) {
+    return this.#times.findLast((time) => fields.some((field) => this.#byTime.get(time)[field] === undefined)) ?? null;
+  }
+
+  /** History that was asked for `fields`, up to `to`: what ours lack of them comes from there; null where nobody has it. */
+  fill(candles, fields, to) {
+    this.mergeHistory(candles);
+    const told = new Map(candles.map((candle) => [candle.openTimeMs, candle]));
+    const from = candles[0]?.openTimeMs ?? -Infinity;
+    for (const time of this.#times.filter((time) => time >= from && time <= to)) {
+      const ours = this.#byTime.get(time);
+      const lacks = fields.filter((field) => ours[field] === undefined);
+      if (lacks.length) this.#put({ ...ours, ...Object.fromEntries(lacks.map((field) => [field, told.get(time)?.[field] ?? null])) });
     }
   }
 
@@ -73,7 +111,7 @@ export class CandleSeries {
     for (const candle of candles) {
       const old = this.#byTime.get(candle.openTimeMs);
       if (old && !supersedes(candle, old, true)) continue;
-      this.#put(candle);
+      this.#put(isSame(candle, old) ? joined(open(candle), old) : open(candle));
       this.#fromStream.add(candle.openTimeMs);
     }
   }
@@ -102,7 +140,7 @@ export class CandleSeries {
 
   /** What to redraw: everything, or the candles of `times`. */
   takeChanges() {
-    const all = this.#reordered;
+    const all = this.#reordered || this.#changed.size > MANY;
     const times = all ? [] : [...this.#changed].sort((a, b) => a - b);
     this.#reordered = false;
     this.#changed.clear();

@@ -4,7 +4,7 @@ import {
   NOTHING, ageText, bytesText, clockText, compact, openTimeText, percentText, priceText, signed, spanText,
 } from "./format.js";
 import { axisNeeds, spokenName } from "./intervals.js";
-import { FLAG } from "./protocol.js";
+import { FLAG } from "./schema.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -162,8 +162,9 @@ export class Legend {
 
   #pair(field, value, format) {
     const element = this.#values[field];
-    element.parentElement.hidden = value === null;
-    if (value !== null) setText(element, format(value));
+    const isKnown = value !== null && value !== undefined;
+    element.parentElement.hidden = !isKnown;
+    if (isKnown) setText(element, format(value));
   }
 
   #drawFlags(flags) {

@@ -1,7 +1,8 @@
 // The list of symbols: any number of rows, of which only the visible ones exist in the page; drawn once a frame.
 
 import { NOTHING, compact, percentText, priceText } from "./format.js";
-import { HEAD, decimal } from "./protocol.js";
+import { decimal } from "./protocol.js";
+import { HEAD } from "./schema.js";
 
 const SORT_EVERY_MS = 1_500; // rows that change places at every trade cannot be read
 const FLASH_MS = 280; // set and taken away: an animation would repaint the list sixty times a second

@@ -305,10 +305,11 @@ def pack_trade(trade: Trade, recv_ns: int) -> bytes:
     )
 
 
-def pack_quote(quote: Quote, recv_ns: int) -> bytes:
-    """Best bid and ask as one RECORD; its time is the time of receipt (Binance gives none)."""
+def pack_quote(quote: Quote, recv_ns: int, event_ns: int | None = None) -> bytes:
+    """Best bid and ask as one RECORD. `event_ns`: the venue's time; that of receipt where nothing better is known."""
+    at_ns = recv_ns if event_ns is None else event_ns
     return pack_record(
-        recv_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
+        at_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
     )
 
 
