@@ -77,6 +77,7 @@ class Processor:
         candles = np.concatenate([one for one, _ in read], axis=1)
         decimals = np.concatenate([one for _, one in read], axis=1)
         metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
+        yield []
         for interval in sorted({*intervals.tolist()}):
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
             bank.meet(columns[rows], candles[TIME, rows])

@@ -93,12 +93,12 @@ class Aggregator(Role):
                 sums[name] = sums.get(name, 0) + value
         return {"pairs": len(pairs), "lag_ms": self.lag_ms, "waiting": self._waiting, **sums}
 
-    def _breathe(self) -> None:
+    def _breathe(self, after_ns: int = BREATH_NS) -> None:
         """Let the hub's other greenlets run, where this one has run for a while.
 
         Who is told to end meanwhile does so when what it is about is done: half a message taken is half one lost.
         """
-        if self._ending or steady_ns() - self._breathed_ns <= BREATH_NS:
+        if self._ending or steady_ns() - self._breathed_ns <= after_ns:
             return
         try:
             give_way()
@@ -285,7 +285,7 @@ class Aggregator(Role):
                 self._breathe()
         closing = [shard for shard in self.shards.values() if not shard.is_quiet]
         for _ in enrich(self.processor, closing):
-            self._breathe()
+            self._breathe(BREATH_NS // 2)  # the next step may take as long as a breath
         for shard in closing:
             self._publish(shard)
             self._breathe()
