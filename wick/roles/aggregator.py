@@ -285,7 +285,7 @@ class Aggregator(Role):
                 self._breathe()
         closing = [shard for shard in self.shards.values() if not shard.is_quiet]
         for _ in enrich(self.processor, closing):
-            self._breathe(BREATH_NS // 2)  # the next step may take as long as a breath
+            self._breathe(BREATH_NS // 4)  # the next step may take more than what is left
         for shard in closing:
             self._publish(shard)
             self._breathe()
