@@ -172,7 +172,58 @@ def test_a_candle_that_is_older_than_what_is_kept_has_no_values_and_changes_noth
     assert same(after, whole[100:])
 
 
+def test_what_comes_with_a_candle_that_is_too_old_is_taken_all_the_same():
+    candles = market(1)
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    together = np.stack([wrong(candles[:, 5, 0]), candles[:, 58, 0], candles[:, 60, 0]], axis=1)
+    ((values, found),) = bank.correct([0], [together], decimals(1))
+    said = joined((values, found))
+    assert np.isnan(values[:, 0]).all() and not found[:, 0].any()
+    assert same(said[:, 1:], np.stack([whole[58][:, 0], whole[60][:, 0]], axis=1))
+    _, after = fed(candles, slice(61, None), bank)
+    assert same(after, whole[61:])
+
+
 # ---------------------------------------------------------------------- decimals, histories
+
+
+FINER = np.ones((TAKEN, 1))  # what the numbers of a candle grow by with one decimal more of both kinds
+FINER[OPEN : CLOSE + 1], FINER[VOLUME], FINER[DELTA], FINER[TURNOVER] = 10, 10, 10, 100
+
+
+def is_like(said, expected):
+    """Patterns are the same, metrics as near as an `ema` in other units comes."""
+    metrics, found = slice(len(FIELDS)), slice(len(FIELDS), None)
+    near = np.allclose(said[metrics], expected[metrics], rtol=1e-9, atol=1e-9, equal_nan=True)
+    return near and same(said[found], expected[found])
+
+
+@pytest.mark.parametrize("back", [3, pytest.param(19, marks=slow)])
+def test_a_correction_may_come_with_more_decimals(back):
+    candles = market(7)
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    some = [candles[:, 60 - back : 60, stream] * FINER for stream in range(7)]
+    made = bank.correct(list(range(7)), some, decimals(7) + 1)
+    for stream, answer in enumerate(made):
+        expected = np.stack([one[:, stream] for one in whole[60 - back : 60]], axis=1)
+        assert is_like(joined(answer), expected), KINDS[stream]
+
+
+def test_a_stream_keeps_the_decimals_of_its_history():
+    """As after a start: the venue's zeros at the end are no decimals, so the first prices may seem to have fewer."""
+    candles, streams = market(31), np.arange(31)
+    coarse = np.maximum(np.rint(candles[:, 60:75] / FINER[:, None]), 1.0)
+    coarse[TIME] = candles[TIME, 60:75]
+    candles[:, 60:75] = coarse * FINER[:, None]
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    for candle in range(15):
+        said = joined(bank.take(streams, coarse[:, candle], decimals(31) - 1))
+        assert same(said, whole[60 + candle])
+    _, after = fed(candles, slice(75, None), bank)
+    assert same(after, whole[75:])
 
 
 def test_more_decimals_are_no_other_prices():
