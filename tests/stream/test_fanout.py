@@ -264,7 +264,7 @@ def test_pairs_are_listed_in_order_and_a_restarted_worker_s_are_gone_until_they_
 
 
 def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who_that_is():
-    market, fanout = Market(), Fanout(2, lambda _, symbol: SHARD_OF[symbol], [VENUE])
+    market, fanout = Market(), Fanout(2, lambda _, symbol: SHARD_OF.get(symbol, 0), [VENUE])
     market.take(TRADE)
     market.flush()
     fanout.restart(market.shard.snapshot()._replace(shard=SHARD_OF["BTC-USDT"]))
@@ -272,7 +272,10 @@ def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who
     watcher.subscribe(f"metrics:{VENUE}:BTC-USDT:1m")
     other.subscribe(f"candles:{VENUE}:BTC-USDT:1m")
     assert watcher.heard[0][0] == Kind.SNAPSHOT and watcher.heard[0][1][3:] == [[], []]
-    assert fanout.watched() == {SHARD_OF["BTC-USDT"]: [[VENUE, "BTC-USDT", NAMES.index("1m")]]}
+    watcher.subscribe(f"metrics:{VENUE}:NOBODY-KNOWS:1m")
+    assert fanout.watched() == {SHARD_OF["BTC-USDT"]: [[VENUE, "BTC-USDT", NAMES.index("1m")]]}, (
+        "no such pair is asked for"
+    )
 
     topic, body = market.shard.live([one for its in fanout.watched().values() for one in its], 1)
     heard = len(other.heard)

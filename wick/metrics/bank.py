@@ -7,6 +7,7 @@ candles since again. So what comes after a correction is, bit for bit, what it w
 A stream's values never depend on which others are taken with it, nor on how many.
 """
 
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
@@ -67,6 +68,14 @@ class Bank:
         self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
         self.decimals = np.concatenate([self.decimals, np.zeros((2, more), np.int64)], axis=1)
         self.expected = np.concatenate([self.expected, np.zeros(more)])
+
+    def of(self, columns: Index) -> "Bank":
+        """A copy with these streams only, in this order: what it takes is not committed here."""
+        part = copy(self)
+        part.prices, part.others, part.flow = (ring.of(columns) for ring in self.rings)
+        part.state, part.decimals = self.state.take(columns, axis=2), self.decimals.take(columns, axis=1)
+        part.count, part.expected = self.count.take(columns), self.expected.take(columns)
+        return part
 
     # ------------------------------------------------------------------ candles
 
@@ -200,10 +209,10 @@ class Bank:
             return given
         kept = count - int((times >= given[TIME, 0]).sum())
         begins = [(count // self.every - copy) * self.every for copy in range(_COPIES)]
-        copy, begin = next((copy, begin) for copy, begin in enumerate(begins, 1) if begin <= kept)
-        self.state[0, :, column] = self.state[copy, :, column]
-        for older in range(1, _COPIES - copy + 2):
-            self.state[older, :, column] = self.state[older + copy - 1, :, column]
+        number, begin = next((number, begin) for number, begin in enumerate(begins, 1) if begin <= kept)
+        self.state[0, :, column] = self.state[number, :, column]
+        for older in range(1, _COPIES - number + 2):
+            self.state[older, :, column] = self.state[older + number - 1, :, column]
         self.count[column] = begin
         history = history[:, begin - first :]
         # What was given stands for what was there.

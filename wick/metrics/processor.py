@@ -98,19 +98,29 @@ class Processor:
             for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
         ]
 
-    def peek(self, columns: Index, block: Block) -> Block:
-        """A block of unclosed candles, each of another stream, with the metrics that they would have if they closed
-        now. Nothing is committed."""
-        (candles, decimals), intervals = _read(block), np.array(block.intervals)
-        columns = columns[block.pairs]
-        metrics = np.empty((len(columns), len(FIELDS)))
-        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+    def peek(self, columns: Index, before: Block, block: Block) -> Block:
+        """A block of live candles, each of another stream, with the metrics that they would have if they closed now.
+
+        `before`: candles of these streams that have ended, and will be closed first; in the order of time. Nothing is
+        committed.
+        """
+        first = len(before.pairs)
+        columns = columns[[*before.pairs, *block.pairs]]
+        intervals = np.array([*before.intervals, *block.intervals])
+        candles, decimals = (np.concatenate(both, axis=1) for both in zip(_read(before), _read(block), strict=True))
+        metrics = np.full((len(columns), len(FIELDS)), np.nan)
+        found = np.zeros((len(columns), len(patterns.NAMES)), np.int8)
         for interval in sorted({*intervals.tolist()}):
             rows = (intervals == interval).nonzero()[0]
+            streams, columns[rows] = np.unique(columns[rows], return_inverse=True)
+            bank = self._bank(interval).of(streams)
+            bank.meet(columns[rows], candles[TIME, rows])
+            # What comes too late waits for its turn: it is a correction.
+            rows = rows[candles[TIME, rows] > bank.last_times(columns[rows])]
             for at in turns(rows, columns):
-                values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
+                values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
-        return block._replace(metrics=metrics.tobytes(), patterns=found.tobytes())
+        return block._replace(metrics=metrics[first:].tobytes(), patterns=found[first:].tobytes())
 
     # ------------------------------------------------------------------ as bytes
 

@@ -25,6 +25,7 @@ from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topi
 
 MS = 1_000_000
 CLOSES_KEPT = 1 << 20  # bytes of messages that a sink can ask for again: ten pairs close about 0.8 KB a second
+Numbered = tuple[int, int, Row]  # the numbers of its pair and interval, and the row
 RECENT = 8  # rows before the live candle, an interval, that a snapshot carries: what a store may not have yet
 
 
@@ -167,17 +168,17 @@ class Shard(Stateful):
         metrics that they would have if they closed now; None where nothing is known of any."""
         blocks: list[list[Any]] = []
         for venue, columns in self.columns.items():
-            pairs, intervals, rows = [], [], []
-            symbols = [pair.symbol for pair in self.locksteps[venue].pairs]
-            for _, symbol, interval in (one for one in streams if one[0] == venue and one[1] in symbols):
-                row = self.pairs[venue, symbol].candles.live_row(interval)
-                if row is not None:
-                    pairs.append(symbols.index(symbol))
-                    intervals.append(interval)
-                    rows.append(row)
-            if rows:
-                block = self.processor.peek(np.array(columns), Block.of(pairs, intervals, rows))
-                blocks.append([venue, symbols, *block])
+            ended: list[Numbered] = []
+            live: list[Numbered] = []
+            numbers = {pair.symbol: number for number, pair in enumerate(self.locksteps[venue].pairs)}
+            for _, symbol, interval in (one for one in streams if one[0] == venue and one[1] in numbers):
+                rows = self.pairs[venue, symbol].candles.unclosed(interval)
+                each = [(numbers[symbol], interval, row) for row in rows]
+                ended += each[:-1]
+                live += each[-1:]
+            if live:
+                block = self.processor.peek(np.array(columns), _block(ended), _block(live))
+                blocks.append([venue, [*numbers], *block])
         return [live_topic(self.number), Closes(self.epoch, 0, now_ns, blocks).pack()] if blocks else None
 
     def snapshot(self) -> Snapshot:
@@ -250,6 +251,10 @@ class Shard(Stateful):
         restored = deque([(seq, packed) for seq, packed in kept])
         self._kept_bytes = sum(len(packed) for _, packed in restored)
         super().restore([*plain, restored, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
+
+
+def _block(rows: list[Numbered]) -> Block:
+    return Block.of([pair for pair, _, _ in rows], [interval for _, interval, _ in rows], [row for *_, row in rows])
 
 
 def deepest(rules: dict[str, CandleRules]) -> int:
