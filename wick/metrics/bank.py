@@ -7,6 +7,7 @@ candles since again. So what comes after a correction is, bit for bit, what it w
 A stream's values never depend on which others are taken with it, nor on how many.
 """
 
+from collections.abc import Iterator
 from copy import copy
 from typing import Any, Final
 
@@ -169,17 +170,23 @@ class Bank:
         times = self.others.values[-1, (counts - 1) % self.others.rows, columns]
         return np.where(counts > 0, times, -1.0)
 
-    def correct(self, columns: list[int], candles: list[Column], decimals: Counts) -> list[tuple[Column, Patterns]]:
+    def correct(
+        self, columns: list[int], candles: list[Column], decimals: Counts
+    ) -> Iterator[list[tuple[Column, Patterns]]]:
         """Corrected candles of these streams, or such that were missing: (TAKEN, candles) for each, by time.
 
         What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and
-        (61, candles) of those that were given; NaN and 0 where they are older than what is kept.
+        (61, candles) of those that were given; NaN and 0 where they are older than what is kept. That comes last: the
+        lists before it are empty, and give the caller time for what these streams have no part in.
         """
         at = np.array(columns, np.intp)
         # First of all: what is taken again is read in the units of what it is taken with.
         each = [self._in_units(at[[row]], at[[row]], its, decimals[:, [row]]) for row, its in enumerate(candles)]
         candles, decimals = [its for its, _ in each], np.concatenate([own for _, own in each], axis=1)
-        queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
+        queues = []
+        for column, its in zip(columns, candles, strict=True):
+            queues.append(self._rewound(column, its))
+            yield []
         made = [
             (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((len(patterns.NAMES), its.shape[1]), np.int8))
             for its in candles
@@ -193,7 +200,8 @@ class Bank:
                 place = places[stream].get(now[TIME, row])
                 if place is not None:
                     made[stream][0][:, place], made[stream][1][:, place] = values[:, row], found[:, row]
-        return made
+            yield []
+        yield made
 
     def _rewound(self, column: int, given: Column) -> Column:
         """Set a stream back to before the first of these candles that is not too old. What it has to take again, in

@@ -14,7 +14,7 @@ from wick.market.blocks import EXACT, Block
 from wick.market.intervals import INTERVALS
 from wick.market.schema import FORMED_FIELDS
 from wick.metrics import patterns
-from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank
+from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank, Patterns
 from wick.metrics.registry import Column
 from wick.metrics.ring import Counts, Index
 from wick.metrics.table import FIELDS
@@ -84,10 +84,11 @@ class Processor:
             for some in _corrections(wrong, columns):
                 its = [candles[:, at] for at in some]
                 each = np.array([decimals[:, at[-1]] for at in some]).T
-                made = bank.correct([int(columns[at[0]]) for at in some], its, each)
+                made: list[tuple[Column, Patterns]] = []
+                for made in bank.correct([int(columns[at[0]]) for at in some], its, each):  # noqa: B007  (the last one)
+                    yield []
                 for at, (values, own) in zip(some, made, strict=True):
                     metrics[at], found[at] = values.T, own.T
-                yield []
             for at in turns(rows, columns):
                 values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
