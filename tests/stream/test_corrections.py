@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.stream.market import MS, START_MS, VENUE, records_of
+from tests.stream.market import MS, START_MS, VENUE, records_of, shown_live
 from wick.market.intervals import INTERVALS
 from wick.market.schema import CANDLE_FIELDS, METRIC_FIELDS
 from wick.market.trades import Trade
@@ -68,7 +68,7 @@ def test_live_metrics_are_those_of_the_candle_if_it_closed_so(empty):
         shard.advance(VENUE, now_ms)
         told = shard.flush(now_ms * MS)
         before = shard.save()
-        told.append(shard.live([[VENUE, "BTC-USDT", 0]], 1))
+        told += shown_live(shard, (VENUE, "BTC-USDT", 0))
         assert shard.save() == before, "nothing is committed"
         for topic, body in told:
             if not topic.startswith(b"diffs"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
+from tests.stream.market import SYMBOLS, VENUE, Market, Step, shown_live, steps
 from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED
@@ -277,7 +277,7 @@ def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who
         "no such pair is asked for"
     )
 
-    topic, body = market.shard.live([one for its in fanout.watched().values() for one in its], 1)
+    topic, body = shown_live(market.shard, *[one for its in fanout.watched().values() for one in its])[0]
     heard = len(other.heard)
     fanout.live(Closes.unpack(body))
     (kind, (handle, row)) = watcher.heard[-1]
@@ -293,6 +293,6 @@ def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who
 
 def test_what_is_live_is_known_of_no_pair_that_has_not_traded():
     market = Market()
-    assert market.shard.live([[VENUE, "BTC-USDT", 0]], 1) is None
+    assert shown_live(market.shard, (VENUE, "BTC-USDT", 0)) == []
     market.take(Step("quote", "BTC-USDT", 0, 0, 7, 0, 3))
-    assert market.shard.live([[VENUE, "BTC-USDT", 0], ["elsewhere", "BTC-USDT", 0]], 1) is None
+    assert shown_live(market.shard, (VENUE, "BTC-USDT", 0), ("elsewhere", "BTC-USDT", 0)) == []
