@@ -10,7 +10,8 @@ second), and meanwhile a greenlet that does nothing but yield notes the longest 
 long the hub was held. The wait for the flush timer, 25 ms on average, is left out: the flush follows the actors at
 once. Each round is a worker of its own whose streams have begun with more than WARM candles, as after a start with a
 store, each pair with another number of them; it has had twenty trades a pair. `together` is both steps, one after the
-other, as a grace of zero would have it. `close, in step` is the close step where all pairs have equally many candles,
+other, as a grace of zero would have it. `close, one of two` is the close step of a worker with half of the pairs, as
+each of the two has them that wick starts by itself; they close at the same time. `close, in step` is the close step where all pairs have equally many candles,
 so that no stream's rows have to be gathered.
 
 Then the same with ticks that keep coming, 2,000 a second, through a real socket, in real time, and with the worker's
@@ -231,12 +232,17 @@ def main() -> None:
     args = common.parser(__doc__, rounds=9).parse_args()
     pairs, rounds = (30, 2) if args.quick else (300, args.rounds)
     common.pin()
-    steps: dict[str, list[Step]] = {"boundary": [], "close": [], "together": [], "close, in step": [], "naive": []}
+    names = ("boundary", "close", "together", "close, one of two", "close, in step", "naive")
+    steps: dict[str, list[Step]] = {name: [] for name in names}
     for number in range(rounds):
         gc.collect()
         with worker() as engine:
             _, close = wick(engine, Market(pairs, seed=number), in_step=True)
         steps["close, in step"].append(close)
+        gc.collect()
+        with worker() as engine:
+            _, close = wick(engine, Market(pairs // 2, seed=number), in_step=False)
+        steps["close, one of two"].append(close)
         gc.collect()
         with worker() as engine:
             boundary, close = wick(engine, Market(pairs, seed=number), in_step=False)

@@ -111,6 +111,11 @@ def wrong(candle):
     return other
 
 
+def corrected(bank, columns, candles, candle_decimals):
+    *_, made = bank.correct(columns, candles, candle_decimals)
+    return made
+
+
 EVERYWHERE = [(back, so_far) for back in (1, 2, 6, 7, 8, 13, 18, 19) for so_far in (1, 5, 19, 20, 27, 28, 29, 60, 90)]
 
 
@@ -127,10 +132,10 @@ def test_after_a_correction_everything_is_as_if_the_candle_had_been_right_from_t
     mistaken[:, place] = wrong(candles[:, place])
     bank, said = fed(mistaken, slice(taken_so_far))
     assert not same(said[place], whole[place])
-    made = bank.correct([0, 2], [candles[:, place:taken_so_far, stream] for stream in (0, 2)], decimals(2))
+    made = corrected(bank, [0, 2], [candles[:, place:taken_so_far, stream] for stream in (0, 2)], decimals(2))
     for stream, answer in zip((0, 2), made, strict=True):
         assert same(joined(answer), np.stack([one[:, stream] for one in whole[place:taken_so_far]], axis=1))
-    bank.correct([1], [candles[:, [place], 1]], decimals(1))  # what follows is taken again though it is not given
+    corrected(bank, [1], [candles[:, [place], 1]], decimals(1))  # what follows is taken again though it is not given
     _, after = fed(candles, slice(taken_so_far, None), bank)
     assert same(after, whole[taken_so_far:])
 
@@ -141,7 +146,7 @@ def test_a_candle_that_was_missing_is_put_where_it_belongs(place):
     _, whole = fed(candles)
     without = np.delete(candles[:, :60], place, axis=1)
     bank, _ = fed(without)
-    ((values, found),) = bank.correct([1], [candles[:, [place], 1]], decimals(1))
+    ((values, found),) = corrected(bank, [1], [candles[:, [place], 1]], decimals(1))
     assert same(joined((values, found))[:, 0], whole[place][:, 1])
     for candle in range(60, CANDLES):
         said = joined(bank.take(np.array([1]), candles[:, candle, [1]], decimals(1)))
@@ -158,7 +163,7 @@ def test_corrections_may_come_again_and_again():
         bank.take(column, wrong(candles[:, candle]), decimals(1))
         back = int(chance.integers(1, 4))
         first = max(0, candle + 1 - back)
-        ((values, found),) = bank.correct([0], [candles[:, first : candle + 1, 0]], decimals(1))
+        ((values, found),) = corrected(bank, [0], [candles[:, first : candle + 1, 0]], decimals(1))
         assert same(joined((values, found))[:, -1], whole[candle][:, 0])
 
 
@@ -166,13 +171,71 @@ def test_a_candle_that_is_older_than_what_is_kept_has_no_values_and_changes_noth
     candles = market(1)
     _, whole = fed(candles)
     bank, _ = fed(candles, slice(100))
-    ((values, found),) = bank.correct([0], [wrong(candles[:, 30])], decimals(1))
+    ((values, found),) = corrected(bank, [0], [wrong(candles[:, 30])], decimals(1))
     assert np.isnan(values).all() and not found.any()
     _, after = fed(candles, slice(100, None), bank)
     assert same(after, whole[100:])
 
 
+def test_a_correction_gives_the_caller_time_after_each_candle():
+    candles = market(3)
+    bank, _ = fed(candles, slice(90))
+    *between, made = bank.correct([0, 1, 2], [candles[:, 75:90, stream] for stream in range(3)], decimals(3))
+    assert not any(between) and len(between) >= 15 and len(made) == 3
+
+
+def test_what_comes_with_a_candle_that_is_too_old_is_taken_all_the_same():
+    candles = market(1)
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    together = np.stack([wrong(candles[:, 5, 0]), candles[:, 58, 0], candles[:, 60, 0]], axis=1)
+    ((values, found),) = corrected(bank, [0], [together], decimals(1))
+    said = joined((values, found))
+    assert np.isnan(values[:, 0]).all() and not found[:, 0].any()
+    assert same(said[:, 1:], np.stack([whole[58][:, 0], whole[60][:, 0]], axis=1))
+    _, after = fed(candles, slice(61, None), bank)
+    assert same(after, whole[61:])
+
+
 # ---------------------------------------------------------------------- decimals, histories
+
+
+FINER = np.ones((TAKEN, 1))  # what the numbers of a candle grow by with one decimal more of both kinds
+FINER[OPEN : CLOSE + 1], FINER[VOLUME], FINER[DELTA], FINER[TURNOVER] = 10, 10, 10, 100
+
+
+def is_like(said, expected):
+    """Patterns are the same, metrics as near as an `ema` in other units comes."""
+    metrics, found = slice(len(FIELDS)), slice(len(FIELDS), None)
+    near = np.allclose(said[metrics], expected[metrics], rtol=1e-9, atol=1e-9, equal_nan=True)
+    return near and same(said[found], expected[found])
+
+
+@pytest.mark.parametrize("back", [3, pytest.param(19, marks=slow)])
+def test_a_correction_may_come_with_more_decimals(back):
+    candles = market(7)
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    some = [candles[:, 60 - back : 60, stream] * FINER for stream in range(7)]
+    made = corrected(bank, list(range(7)), some, decimals(7) + 1)
+    for stream, answer in enumerate(made):
+        expected = np.stack([one[:, stream] for one in whole[60 - back : 60]], axis=1)
+        assert is_like(joined(answer), expected), KINDS[stream]
+
+
+def test_a_stream_keeps_the_decimals_of_its_history():
+    """As after a start: the venue's zeros at the end are no decimals, so the first prices may seem to have fewer."""
+    candles, streams = market(31), np.arange(31)
+    coarse = np.maximum(np.rint(candles[:, 60:75] / FINER[:, None]), 1.0)
+    coarse[TIME] = candles[TIME, 60:75]
+    candles[:, 60:75] = coarse * FINER[:, None]
+    _, whole = fed(candles)
+    bank, _ = fed(candles, slice(60))
+    for candle in range(15):
+        said = joined(bank.take(streams, coarse[:, candle], decimals(31) - 1))
+        assert same(said, whole[60 + candle])
+    _, after = fed(candles, slice(75, None), bank)
+    assert same(after, whole[75:])
 
 
 def test_more_decimals_are_no_other_prices():

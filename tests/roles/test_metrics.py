@@ -105,6 +105,21 @@ def test_a_history_that_does_not_reach_the_first_candle_is_not_used(data_dir, at
     assert cold["rsi_14"] is None and cold["body_ratio"] is not None and cold["obv_anchor_ms"] == at_noon
 
 
+def test_a_history_that_does_not_reach_the_live_candle_is_not_shown(data_dir, at_noon):
+    hour_ms = INTERVALS[NAMES.index("1h")].open_ms(at_noon)
+    stored(data_dir, INTERVALS[NAMES.index("1m")], 40, at_noon)
+    stored(data_dir, INTERVALS[NAMES.index("1h")], 40, hour_ms - 60 * MINUTE)
+    with working(data_dir, ticklog__enabled=False) as (role, heard):
+        role._warm()
+        venue = venue_at(at_noon)
+        venue.trade()
+        published(role, heard, [venue.flush()], "1m")
+        watching(role, (VENUE, SYMBOL, NAMES.index("1m")), (VENUE, SYMBOL, NAMES.index("1h")))
+        minute, hour = (dict(zip(CANDLE_FIELDS, row[3:], strict=True)) for row in live_rows(role, heard))
+    assert minute["rsi_14"] is not None
+    assert hour["rsi_14"] is None and hour["obv_anchor_ms"] == hour_ms
+
+
 def test_of_a_history_with_a_hole_what_is_after_it_counts(data_dir, at_noon):
     interval = INTERVALS[NAMES.index("1m")]
     stored(data_dir, interval, 200, at_noon - 31 * MINUTE)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from wick.market.trades import Quote, Trade
-from wick.stream.shard import CandleRules, Shard
+from wick.stream.shard import CandleRules, Shard, live
 from wick.wire.messages import Closes, Diffs, pack_quote, pack_trade
 
 MS = 1_000_000
@@ -45,6 +45,14 @@ def steps(*, late: bool, most: int = 40) -> st.SearchStrategy[list[Step]]:
 def records_of(*events: Trade | Quote, at_ms: int = 0) -> bytes:
     """Packed; quotes come at `at_ms`."""
     return b"".join(pack_trade(e, e.event_ns) if isinstance(e, Trade) else pack_quote(e, at_ms * MS) for e in events)
+
+
+def shown_live(shard, *streams):
+    """The messages with the live candles of these streams."""
+    messages = []
+    for messages in live(shard.processor, [(shard, streams)], 1):  # noqa: B007  (the last one)
+        pass
+    return messages
 
 
 class Market:

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tests.stream.market import MS, START_MS, VENUE, records_of
+from tests.stream.market import MS, START_MS, VENUE, records_of, shown_live
+from wick.market.intervals import INTERVALS
 from wick.market.schema import CANDLE_FIELDS, METRIC_FIELDS
 from wick.market.trades import Trade
 from wick.stream.shard import CandleRules, Shard
@@ -47,6 +48,38 @@ def published(trades, late, seconds, empty):
                     revisions += values["revision"] > 0
                     newest[symbol, interval, values["open_time_ms"]] = {name: values[name] for name in COMPARED}
     return newest, revisions
+
+
+@pytest.mark.parametrize("empty", ["flat", pytest.param("omit", marks=pytest.mark.slow)])
+def test_live_metrics_are_those_of_the_candle_if_it_closed_so(empty):
+    """A trade at the opening of each candle, so all that is said of it live is what is said when it closes; also in the
+    seconds in which the candle before it waits for late trades."""
+    shard, chance, price = Shard(0, 1, {VENUE: CandleRules(empty=empty)}), random.Random(1), 10_000
+    shown, closed = {}, {}
+    start_ms = INTERVALS[0].open_ms(START_MS)
+    for second in [15 * candle + passed for candle in range(40) for passed in (0, 1, 3)]:
+        now_ms = start_ms + second * SECOND
+        if second % 15 == 0:
+            price += chance.randint(-30, 30)
+            trade = Trade(
+                "BTC-USDT", now_ms * MS, 1 + second // 15, price, 2, chance.randint(1, 900), 3, price % 2 == 0
+            )
+            shard.pair(VENUE, trade.symbol, start_ms).ticks(records_of(trade))
+        shard.advance(VENUE, now_ms)
+        told = shard.flush(now_ms * MS)
+        before = shard.save()
+        told += shown_live(shard, (VENUE, "BTC-USDT", 0))
+        assert shard.save() == before, "nothing is committed"
+        for topic, body in told:
+            if not topic.startswith(b"diffs"):
+                for _, _, interval, *row in Closes.unpack(body).rows:
+                    values = dict(zip(CANDLE_FIELDS, row, strict=True))
+                    seen = shown if topic.startswith(b"live") else closed
+                    metrics = repr([values[name] for name in METRIC_FIELDS])
+                    if interval == "15s":
+                        seen.setdefault(values["open_time_ms"], set()).add(metrics)
+    assert len(closed) == 39
+    assert {opened: shown[opened] for opened in closed} == closed
 
 
 @pytest.mark.parametrize("empty", ["flat", "omit"])

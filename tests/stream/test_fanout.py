@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
+from tests.stream.market import SYMBOLS, VENUE, Market, Step, shown_live, steps
 from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED
@@ -264,7 +264,7 @@ def test_pairs_are_listed_in_order_and_a_restarted_worker_s_are_gone_until_they_
 
 
 def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who_that_is():
-    market, fanout = Market(), Fanout(2, lambda _, symbol: SHARD_OF[symbol], [VENUE])
+    market, fanout = Market(), Fanout(2, lambda _, symbol: SHARD_OF.get(symbol, 0), [VENUE])
     market.take(TRADE)
     market.flush()
     fanout.restart(market.shard.snapshot()._replace(shard=SHARD_OF["BTC-USDT"]))
@@ -272,9 +272,12 @@ def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who
     watcher.subscribe(f"metrics:{VENUE}:BTC-USDT:1m")
     other.subscribe(f"candles:{VENUE}:BTC-USDT:1m")
     assert watcher.heard[0][0] == Kind.SNAPSHOT and watcher.heard[0][1][3:] == [[], []]
-    assert fanout.watched() == {SHARD_OF["BTC-USDT"]: [[VENUE, "BTC-USDT", NAMES.index("1m")]]}
+    watcher.subscribe(f"metrics:{VENUE}:NOBODY-KNOWS:1m")
+    assert fanout.watched() == {SHARD_OF["BTC-USDT"]: [[VENUE, "BTC-USDT", NAMES.index("1m")]]}, (
+        "no such pair is asked for"
+    )
 
-    topic, body = market.shard.live([one for its in fanout.watched().values() for one in its], 1)
+    topic, body = shown_live(market.shard, *[one for its in fanout.watched().values() for one in its])[0]
     heard = len(other.heard)
     fanout.live(Closes.unpack(body))
     (kind, (handle, row)) = watcher.heard[-1]
@@ -290,6 +293,6 @@ def test_live_metrics_go_to_who_is_subscribed_to_them_and_the_worker_is_told_who
 
 def test_what_is_live_is_known_of_no_pair_that_has_not_traded():
     market = Market()
-    assert market.shard.live([[VENUE, "BTC-USDT", 0]], 1) is None
+    assert shown_live(market.shard, (VENUE, "BTC-USDT", 0)) == []
     market.take(Step("quote", "BTC-USDT", 0, 0, 7, 0, 3))
-    assert market.shard.live([[VENUE, "BTC-USDT", 0], ["elsewhere", "BTC-USDT", 0]], 1) is None
+    assert shown_live(market.shard, (VENUE, "BTC-USDT", 0), ("elsewhere", "BTC-USDT", 0)) == []

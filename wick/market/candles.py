@@ -31,13 +31,13 @@ from wick.market.cascade import Cascade, restated
 from wick.market.flow import RV_UNIT, SMALL, Part, squared_return
 from wick.market.flow import SECOND_TERM as _2
 from wick.market.flow import THIRD_TERM as _3
-from wick.market.held import FLAGS, Values
+from wick.market.held import Values
 from wick.market.history import FIRST_DAILY, History
 from wick.market.ids import TradeIds
 from wick.market.intervals import INTERVALS, NAMES, Interval
 from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
-from wick.market.schema import CLOSED, HEAD, HEAD_FIELDS, LIVE_FIELDS, UNKNOWN, Row, rescale
+from wick.market.schema import HEAD, HEAD_FIELDS, LIVE_FIELDS, UNKNOWN, Row, rescale
 from wick.market.state import Stateful
 from wick.market.trades import QUOTE, RECORD_STRUCT
 
@@ -450,17 +450,19 @@ class PairCandles(Stateful):
         for index, interval in enumerate(INTERVALS):
             if not self.history.wanted[index]:
                 continue
-            pending = [values for values in self.history.candles(index) if not values[FLAGS] & CLOSED]
-            rows += [(interval.name, self._row(values)) for values in pending]
+            rows += [(interval.name, self._row(values)) for values in self.history.pending(index)]
             if self.ids.next >= 0:
                 rows.append((interval.name, self._row(self._live_values(index))))
         return rows
 
-    def live_row(self, interval: int) -> Row | None:
-        """What is known of the unclosed candle of an interval, without metrics; None before the first trade."""
+    def unclosed(self, interval: int) -> list[Row]:
+        """The rows of an interval that are not closed, without metrics: pending ones, then the live one. None at all
+        before the first trade."""
         if self.ids.next < 0:
-            return None
-        return held.published(self._live_values(interval), self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS])
+            return []
+        decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
+        each = [*self.history.pending(interval), self._live_values(interval)]
+        return [held.published(values, *decimals) for values in each]
 
     def recent(self, count: int) -> list[tuple[str, Row]]:
         """The newest `count` pending or closed rows of each interval, oldest first: what precedes the live candle."""

@@ -72,6 +72,13 @@ class History(Stateful):
         """The rows of an interval, in the order of time."""
         return self.held.indices(self.number, interval)
 
+    def pending(self, interval: int) -> list[Values]:
+        """The candles of an interval that have ended and are not closed yet, oldest first."""
+        if not self.held.pending:
+            return []
+        flags = self.held.rows[:, FLAGS]
+        return [self.held.read(at) for at in self.indices(interval) if not flags[at] & CLOSED]
+
     def hold(self, index: int, values: Values, chain: Chain) -> None:
         """A candle becomes pending; the oldest of its interval leaves the history."""
         columns, number = self.held, self.number

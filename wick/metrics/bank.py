@@ -7,13 +7,15 @@ candles since again. So what comes after a correction is, bit for bit, what it w
 A stream's values never depend on which others are taken with it, nor on how many.
 """
 
+from collections.abc import Iterator
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wick.metrics import patterns
-from wick.metrics.registry import PRICE, PURE, SIZE, Column
+from wick.metrics.registry import PRICE, PURE, SIZE, Column, Scale
 from wick.metrics.ring import Counts, Index, Ring
 from wick.metrics.table import FIELDS, METRICS
 from wick.metrics.window import FLOW_ROWS, ROWS, SHORT_ROWS, Window
@@ -30,6 +32,7 @@ _ONE_BY_ONE = 20  # streams up to which patterns are found for one after the oth
 _STATE: Final = tuple(scale for one in METRICS for scale in one.state)
 _DEFINED_FROM = np.array([field.n for field in FIELDS])[:, None]
 _ALL_DEFINED = int(_DEFINED_FROM.max())
+_TAKEN: Final = (PURE, PRICE, PRICE, PRICE, PRICE, (1, 1), SIZE, SIZE)
 _TENS = np.array([10.0**power for power in range(40)])
 _GK = 2.0 * float(np.log(2.0)) - 1.0
 _UNIT = np.array([(PURE, PRICE, SIZE).index(field.scale) for field in FIELDS])  # what its numbers are multiples of
@@ -67,6 +70,14 @@ class Bank:
         self.decimals = np.concatenate([self.decimals, np.zeros((2, more), np.int64)], axis=1)
         self.expected = np.concatenate([self.expected, np.zeros(more)])
 
+    def of(self, columns: Index) -> "Bank":
+        """A copy with these streams only, in this order: what it takes is not committed here."""
+        part = copy(self)
+        part.prices, part.others, part.flow = (ring.of(columns) for ring in self.rings)
+        part.state, part.decimals = self.state.take(columns, axis=2), self.decimals.take(columns, axis=1)
+        part.count, part.expected = self.count.take(columns), self.expected.take(columns)
+        return part
+
     # ------------------------------------------------------------------ candles
 
     def take(self, columns: Index, candles: Column, decimals: Counts) -> tuple[Column, Patterns]:
@@ -87,7 +98,7 @@ class Bank:
         first, last = int(columns[0]), int(columns[-1])
         is_run = last - first == len(columns) - 1 and bool(np.logical_and.reduce(columns[1:] > columns[:-1]))
         at = slice(first, last + 1) if is_run else columns
-        self._adopt(columns, at, decimals)
+        candles, decimals = self._in_units(columns, at, candles, decimals)
         counts = self.count[at]
         in_step = is_run and bool(np.logical_and.reduce(counts == counts[0]))
         prices, others, flow = (ring.look(columns, counts, at, in_step) for ring in self.rings)
@@ -116,22 +127,27 @@ class Bank:
             due = at if np.logical_and.reduce(is_due) else columns[is_due]
             self.state[1:, :, due] = self.state[:-1, :, due]
 
-    def _adopt(self, columns: Index, run: slice | Index, decimals: Counts) -> None:
-        """Restate what has other decimals than the candle to come."""
-        other = decimals != self.decimals[:, run]
-        if not other.any():
-            return
-        at = np.array(sorted({*columns[other.any(axis=0)].tolist()}))
-        wanted = dict(zip(columns.tolist(), decimals.T.tolist(), strict=True))
-        new = np.array([wanted[column] for column in at.tolist()]).T
-        more = new - self.decimals[:, at]
-        factors = np.where(more >= 0, _TENS[np.maximum(more, 0)], 1.0 / _TENS[np.maximum(-more, 0)])
+    def _in_units(self, columns: Index, at: slice | Index, candles: Column, decimals: Counts) -> tuple[Column, Counts]:
+        """Candles of these streams, and their decimals, in the finest units that either has had: a coarser one would
+        leave parts of ticks, which are no ties any more."""
+        known = self.decimals[:, at]
+        if not (decimals != known).any():
+            return candles, decimals
+        finest = np.maximum(decimals, known)
+        gains = _TENS[finest - known]
+        finer = np.flatnonzero(gains.max(axis=0) > 1.0)
+        if len(finer):
+            self._restate(columns[finer], gains[:, finer], finest[:, finer])
+        return candles * _factors(_TAKEN, _TENS[finest - decimals]), finest
+
+    def _restate(self, columns: Index, gains: Column, decimals: Counts) -> None:
+        columns, first = np.unique(columns, return_index=True)  # one alone is taken twice
+        gains = gains[:, first]
         for ring in self.rings:
-            ring.restate(at, factors)
-        for row, (price, size) in enumerate(_STATE):
-            if price or size:
-                self.state[:, row, at] *= factors[0] ** price * factors[1] ** size
-        self.decimals[:, at] = new
+            ring.restate(columns, gains)
+        for row, factor in enumerate(_factors(_STATE, gains)):
+            self.state[:, row, columns] *= factor
+        self.decimals[:, columns] = decimals[:, first]
 
     def meet(self, columns: Index, times: Column) -> None:
         """Candles that open at these times are to be taken, those of a stream in order: where the first one after a
@@ -153,46 +169,59 @@ class Bank:
         times = self.others.values[-1, (counts - 1) % self.others.rows, columns]
         return np.where(counts > 0, times, -1.0)
 
-    def correct(self, columns: list[int], candles: list[Column], decimals: Counts) -> list[tuple[Column, Patterns]]:
+    def correct(
+        self, columns: list[int], candles: list[Column], decimals: Counts
+    ) -> Iterator[list[tuple[Column, Patterns]]]:
         """Corrected candles of these streams, or such that were missing: (TAKEN, candles) for each, by time.
 
         What is newer than the first of them is taken again too. Gives for each stream (FIELDS, candles) and
-        (61, candles) of those that were given; NaN and 0 where they are older than what is kept.
+        (61, candles) of those that were given; NaN and 0 where they are older than what is kept. That comes last: the
+        lists before it are empty, and give the caller time for what these streams have no part in.
         """
-        queues = [self._rewound(column, its) for column, its in zip(columns, candles, strict=True)]
+        at = np.array(columns, np.intp)
+        # First of all: what is taken again is read in the units of what it is taken with.
+        each = [self._in_units(at[[row]], at[[row]], its, decimals[:, [row]]) for row, its in enumerate(candles)]
+        candles, decimals = [its for its, _ in each], np.concatenate([own for _, own in each], axis=1)
+        queues = []
+        for column, its in zip(columns, candles, strict=True):
+            queues.append(self._rewound(column, its))
+            yield []
         made = [
             (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((len(patterns.NAMES), its.shape[1]), np.int8))
             for its in candles
         ]
         places = [{time: at for at, time in enumerate(its[TIME].tolist())} for its in candles]
         for step in range(max((queue.shape[1] for queue in queues), default=0)):
-            some = [at for at, queue in enumerate(queues) if step < queue.shape[1]]
-            now = np.stack([queues[at][:, step] for at in some], axis=1)
-            values, found = self.take(np.array([columns[at] for at in some], np.intp), now, decimals[:, some])
-            for row, at in enumerate(some):
-                place = places[at].get(now[TIME, row])
+            some = [stream for stream, queue in enumerate(queues) if step < queue.shape[1]]
+            now = np.stack([queues[stream][:, step] for stream in some], axis=1)
+            values, found = self.take(at[some], now, decimals[:, some])
+            for row, stream in enumerate(some):
+                place = places[stream].get(now[TIME, row])
                 if place is not None:
-                    made[at][0][:, place], made[at][1][:, place] = values[:, row], found[:, row]
-        return made
+                    made[stream][0][:, place], made[stream][1][:, place] = values[:, row], found[:, row]
+            yield []
+        yield made
 
     def _rewound(self, column: int, given: Column) -> Column:
-        """Set a stream back to before the first of these candles. What it has to take again, in order."""
+        """Set a stream back to before the first of these candles that is not too old. What it has to take again, in
+        order."""
         count = int(self.count[column])
-        back = min(count, _COPIES * self.every)
-        history = self._candles(column, count - back, count)
+        oldest = max(0, (count // self.every - _COPIES + 1) * self.every)  # where it was when that copy was made
+        first = max(0, oldest - 1)
+        history = self._candles(column, first, count)
         times = history[TIME]
+        if oldest:
+            given = given[:, given[TIME] > times[0]]
+        if not given.shape[1]:
+            return given
         kept = count - int((times >= given[TIME, 0]).sum())
-        for copy in range(1, _COPIES + 1):
-            begin = (count // self.every - copy + 1) * self.every
-            if 0 <= begin <= kept:
-                break
-        else:
-            return given[:, :0]
-        self.state[0, :, column] = self.state[copy, :, column]
-        for older in range(1, _COPIES - copy + 2):
-            self.state[older, :, column] = self.state[older + copy - 1, :, column]
+        begins = [(count // self.every - copy) * self.every for copy in range(_COPIES)]
+        number, begin = next((number, begin) for number, begin in enumerate(begins, 1) if begin <= kept)
+        self.state[0, :, column] = self.state[number, :, column]
+        for older in range(1, _COPIES - number + 2):
+            self.state[older, :, column] = self.state[older + number - 1, :, column]
         self.count[column] = begin
-        history = history[:, begin - (count - back) :]
+        history = history[:, begin - first :]
         # What was given stands for what was there.
         merged = dict(zip(history[TIME].tolist(), history.T, strict=True))
         merged |= dict(zip(given[TIME].tolist(), given.T, strict=True))
@@ -219,6 +248,11 @@ class Bank:
     def _arrays(self) -> list[NDArray[Any]]:
         """All that there is, streams last."""
         return [*[ring.values for ring in self.rings], self.state, self.count, self.decimals, self.expected]
+
+
+def _factors(scales: tuple[Scale, ...], gains: Column) -> Column:
+    """What fields grow by, (scales, streams), where the units of prices and of sizes do by `gains`, (2, streams)."""
+    return np.array([gains[0] ** price * gains[1] ** size for price, size in scales])
 
 
 def _once(candles: Column, before: Column, counts: Counts) -> Column:

@@ -14,7 +14,7 @@ from wick.market.blocks import EXACT, Block
 from wick.market.intervals import INTERVALS
 from wick.market.schema import FORMED_FIELDS
 from wick.metrics import patterns
-from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank
+from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank, Patterns
 from wick.metrics.registry import Column
 from wick.metrics.ring import Counts, Index
 from wick.metrics.table import FIELDS
@@ -69,14 +69,9 @@ class Processor:
     def run(self, work: Sequence[Work]) -> Iterator[list[Block]]:
         """The blocks with metrics and patterns, in the last list that comes; the lists before it are empty, and give
         the caller time for something else. No pair may be in two of the blocks."""
-        sizes = [len(block.pairs) for _, block in work]
-        total = sum(sizes)
-        columns = np.concatenate([own[block.pairs] for own, block in work]) if total else np.zeros(0, np.intp)
-        intervals = np.array([interval for _, block in work for interval in block.intervals], np.intp)
-        read = [_read(block) for _, block in work]
-        candles = np.concatenate([one for one, _ in read], axis=1)
-        decimals = np.concatenate([one for _, one in read], axis=1)
-        metrics, found = np.empty((total, len(FIELDS))), np.empty((total, len(patterns.NAMES)), np.int8)
+        columns, intervals, candles, decimals = _joined(work)
+        metrics = np.empty((len(columns), len(FIELDS)))
+        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
         yield []
         for interval in sorted({*intervals.tolist()}):
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
@@ -85,33 +80,39 @@ class Processor:
             for some in _corrections(wrong, columns):
                 its = [candles[:, at] for at in some]
                 each = np.array([decimals[:, at[-1]] for at in some]).T
-                made = bank.correct([int(columns[at[0]]) for at in some], its, each)
+                made: list[tuple[Column, Patterns]] = []
+                for made in bank.correct([int(columns[at[0]]) for at in some], its, each):  # noqa: B007  (the last one)
+                    yield []
                 for at, (values, own) in zip(some, made, strict=True):
                     metrics[at], found[at] = values.T, own.T
-                yield []
             for at in turns(rows, columns):
                 values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
                 yield []
-        ends = np.add.accumulate([0, *sizes]).tolist()
-        yield [
-            block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
-            for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
-        ]
+        yield _enriched(work, metrics, found)
 
-    def peek(self, columns: Index, block: Block) -> Block:
-        """A block of unclosed candles, each of another stream, with the metrics that they would have if they closed
-        now. Nothing is committed."""
-        (candles, decimals), intervals = _read(block), np.array(block.intervals)
-        columns = columns[block.pairs]
-        metrics = np.empty((len(columns), len(FIELDS)))
-        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+    def peek(self, before: Sequence[Work], work: Sequence[Work]) -> Iterator[list[Block]]:
+        """Blocks of live candles, each of another stream, with the metrics that they would have if they closed now.
+
+        `before`: candles of these streams that have ended, and will be closed first; in the order of time. Nothing is
+        committed. The blocks come last, as in `run`.
+        """
+        columns, intervals, candles, decimals = _joined([*before, *work])
+        metrics = np.full((len(columns), len(FIELDS)), np.nan)
+        found = np.zeros((len(columns), len(patterns.NAMES)), np.int8)
         for interval in sorted({*intervals.tolist()}):
             rows = (intervals == interval).nonzero()[0]
+            streams, columns[rows] = np.unique(columns[rows], return_inverse=True)
+            bank = self._bank(interval).of(streams)
+            bank.meet(columns[rows], candles[TIME, rows])
+            # What comes too late waits for its turn: it is a correction.
+            rows = rows[candles[TIME, rows] > bank.last_times(columns[rows])]
             for at in turns(rows, columns):
-                values, own = self._bank(interval).peek(columns[at], candles[:, at], decimals[:, at])
+                values, own = bank.take(columns[at], candles[:, at], decimals[:, at])
                 metrics[at], found[at] = values.T, own.T
-        return block._replace(metrics=metrics.tobytes(), patterns=found.tobytes())
+                yield []
+        first = sum(len(block.pairs) for _, block in before)
+        yield _enriched(work, metrics[first:], found[first:])
 
     # ------------------------------------------------------------------ as bytes
 
@@ -150,6 +151,23 @@ def history_of(rows: Sequence[Sequence[int]], contiguous: bool) -> History | Non
     candles = np.concatenate([table[:1], table[4:]])[:, begin:]
     candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
     return History(candles, table[2:4, begin:].astype(np.int64), int(ends[-1]))
+
+
+def _joined(work: Sequence[Work]) -> tuple[Index, Index, Column, Counts]:
+    """Of all rows of these blocks: the column and the interval, the candle as a bank takes it, its decimals."""
+    columns = np.concatenate([own[block.pairs] for own, block in work])
+    intervals = np.array([interval for _, block in work for interval in block.intervals], np.intp)
+    candles, decimals = zip(*[_read(block) for _, block in work], strict=True)
+    return columns, intervals, np.concatenate(candles, axis=1), np.concatenate(decimals, axis=1)
+
+
+def _enriched(work: Sequence[Work], metrics: Column, found: NDArray[np.int8]) -> list[Block]:
+    """The blocks with what was found of their rows, which are in order."""
+    ends = np.add.accumulate([0, *[len(block.pairs) for _, block in work]]).tolist()
+    return [
+        block._replace(metrics=metrics[begin:end].tobytes(), patterns=found[begin:end].tobytes())
+        for (_, block), begin, end in zip(work, ends[:-1], ends[1:], strict=True)
+    ]
 
 
 def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -1,5 +1,7 @@
 """The newest candles of many streams, some fields of each, in rings that are overwritten in place. Pure."""
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,12 @@ class Ring:
         wider[:, :, : self.values.shape[2]] = self.values
         self.values = wider
         self._places = self._rows * width
+
+    def of(self, columns: Index) -> "Ring":
+        """A copy with these streams only."""
+        part = copy(self)
+        part.values = self.values.take(columns, axis=2)
+        return part
 
     def look(self, columns: Index, counts: Counts, at: slice | Index, in_step: bool) -> Column:
         """(fields, window, streams), oldest first; the last row is that of the candle to come, with anything in it.

@@ -28,7 +28,7 @@ from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
 from wick.storage.sqlite import SqliteStore
-from wick.stream.shard import CandleRules, Shard, deepest, enrich
+from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
 from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, records
 
@@ -267,16 +267,16 @@ class Aggregator(Role):
             return
         self._live_ns = now + 10**9 // self.settings["aggregator.live_hz"]
         self.watches = {front: watch for front, watch in self.watches.items() if watch[0] > now}
-        wanted: dict[int, dict[tuple[Any, ...], None]] = {}
+        wanted: dict[int, dict[LiveStream, None]] = {}
         for _, streams in self.watches.values():
-            for one in streams:
-                wanted.setdefault(shard_of(one[0], one[1]), {})[tuple(one)] = None
-        for number in self.owned & wanted.keys():
-            message = self.shards[number].live([list(one) for one in wanted[number]], now_ns())
-            if message:
+            for venue, symbol, interval in streams:
+                wanted.setdefault(shard_of(venue, symbol), {})[venue, symbol, interval] = None
+        asked = [(self.shards[number], wanted[number]) for number in self.owned & wanted.keys()]
+        for messages in live(self.processor, asked, now_ns()):
+            self._breathe()
+            for message in messages:
                 self.pub.send_multipart(message)
                 self.stats.add("live")
-            self._breathe()
 
     def _flush(self) -> None:
         for shard in self.shards.values():

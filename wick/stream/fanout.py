@@ -233,10 +233,13 @@ class Fanout:
                 self._send(channel, Message(Kind.LIVE, channel.handle, row))
 
     def watched(self) -> dict[int, list[list[Any]]]:
-        """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each."""
+        """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each.
+
+        A client may name pairs that nobody has heard of: the workers need not hear of those.
+        """
         streams: dict[int, list[list[Any]]] = {}
         for topic, channel in self._channels.items():
-            if topic.kind == "metrics":
+            if topic.kind == "metrics" and (topic.venue, topic.symbol) in self._numbers:
                 streams.setdefault(channel.shard, []).append([topic.venue, topic.symbol, topic.interval])
         return streams
 

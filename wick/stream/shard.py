@@ -5,7 +5,7 @@ reader sees the finished candle before the new one. What was published last is t
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -19,12 +19,14 @@ from wick.market.lockstep import Lockstep, slots
 from wick.market.rows import rank
 from wick.market.schema import CANDLE_FIELDS, CLOSED, EMPTY, FORMED, STATE_WIDTHS, Row
 from wick.market.state import Stateful
-from wick.metrics.processor import Processor
+from wick.metrics.processor import Processor, Work
 from wick.stream import diffs, saved
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic, live_topic
 
 MS = 1_000_000
 CLOSES_KEPT = 1 << 20  # bytes of messages that a sink can ask for again: ten pairs close about 0.8 KB a second
+LiveStream = tuple[str, str, int]  # venue, symbol, interval
+Numbered = tuple[int, int, Row]  # the numbers of its pair and interval, and the row
 RECENT = 8  # rows before the live candle, an interval, that a snapshot carries: what a store may not have yet
 
 
@@ -167,23 +169,24 @@ class Shard(Stateful):
         while self._kept_bytes > self.keep_bytes:
             self._kept_bytes -= len(self.kept.popleft()[1])
 
-    def live(self, streams: list[list[Any]], now_ns: int) -> list[bytes] | None:
-        """The message (topic, body) with the unclosed candles of these streams, [venue, symbol, interval] each, and the
-        metrics that they would have if they closed now; None where nothing is known of any."""
-        blocks: list[list[Any]] = []
-        for venue, columns in self.columns.items():
-            pairs, intervals, rows = [], [], []
-            symbols = [pair.symbol for pair in self.locksteps[venue].pairs]
-            for _, symbol, interval in (one for one in streams if one[0] == venue and one[1] in symbols):
-                row = self.pairs[venue, symbol].candles.live_row(interval)
-                if row is not None:
-                    pairs.append(symbols.index(symbol))
-                    intervals.append(interval)
-                    rows.append(row)
-            if rows:
-                block = self.processor.peek(np.array(columns), Block.of(pairs, intervals, rows))
-                blocks.append([venue, symbols, *block])
-        return [live_topic(self.number), Closes(self.epoch, 0, now_ns, blocks).pack()] if blocks else None
+    def unclosed(self, streams: Iterable[LiveStream]) -> Iterator[tuple[str, Block, Block]]:
+        """Of these streams what is known: for each venue the candles that have ended
+        and are not closed yet, and the live ones."""
+        for venue, lockstep in self.locksteps.items():
+            ended: list[Numbered] = []
+            live: list[Numbered] = []
+            numbers = {pair.symbol: number for number, pair in enumerate(lockstep.pairs)}
+            for _, symbol, interval in (one for one in streams if one[0] == venue and one[1] in numbers):
+                rows = self.pairs[venue, symbol].candles.unclosed(interval)
+                each = [(numbers[symbol], interval, row) for row in rows]
+                ended += each[:-1]
+                live += each[-1:]
+            if live:
+                yield venue, _block(ended), _block(live)
+
+    def symbols(self, venue: str) -> list[str]:
+        """The venue's pairs, by their numbers in its lockstep."""
+        return [pair.symbol for pair in self.locksteps[venue].pairs]
 
     def snapshot(self) -> Snapshot:
         """The state as last published. Flush first: a change that waits for its message would be told twice."""
@@ -257,6 +260,10 @@ class Shard(Stateful):
         super().restore([*plain, restored, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
 
 
+def _block(rows: list[Numbered]) -> Block:
+    return Block.of([pair for pair, _, _ in rows], [interval for _, interval, _ in rows], [row for *_, row in rows])
+
+
 def deepest(rules: dict[str, CandleRules]) -> int:
     """How far back metrics have to be corrected: as far as any venue's candles are."""
     return max([slots(one.grace_ms, one.history) for one in rules.values()], default=1)
@@ -280,9 +287,35 @@ def enrich(processor: Processor, shards: Sequence[Shard]) -> Iterator[None]:
         for made in processor.run(work):  # noqa: B007  (the last one is what is wanted)
             yield
         for (shard, venue, _), block in zip(now, made, strict=True):
-            symbols = [pair.symbol for pair in shard.locksteps[venue].pairs]
-            shard.ready.append([venue, symbols, *block])
+            shard.ready.append([venue, shard.symbols(venue), *block])
         waiting = [one for one in waiting if one[2]]
+
+
+def live(
+    processor: Processor, wanted: Sequence[tuple[Shard, Iterable[LiveStream]]], now_ns: int
+) -> Iterator[list[list[bytes]]]:
+    """The messages (topic, body) with the unclosed candles of these streams of the shards, and the metrics that they
+    would have if they closed now. They come last: the lists before them are empty, and
+    give the caller time, in which nothing may be fed to the shards."""
+    found: list[tuple[Shard, str]] = []
+    before: list[Work] = []
+    work: list[Work] = []
+    for shard, streams in wanted:
+        for venue, ended, now in shard.unclosed(streams):
+            columns = np.array(shard.columns[venue])
+            found.append((shard, venue))
+            before.append((columns, ended))
+            work.append((columns, now))
+        yield []
+    if not work:
+        return
+    made: list[Block] = []
+    for made in processor.peek(before, work):  # noqa: B007  (the last one is what is wanted)
+        yield []
+    blocks: dict[Shard, list[list[Any]]] = {}
+    for (shard, venue), block in zip(found, made, strict=True):
+        blocks.setdefault(shard, []).append([venue, shard.symbols(venue), *block])
+    yield [[live_topic(one.number), Closes(one.epoch, 0, now_ns, its).pack()] for one, its in blocks.items()]
 
 
 def _same(venue: str, were: CandleRules, now: CandleRules | None) -> None:
