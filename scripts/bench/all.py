@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/bench/all.py [--quick] [--results FILE]
 
-Nothing else should run on the machine meanwhile: it takes about ten minutes.
+Nothing else should run on the machine meanwhile: it takes about a quarter of an hour.
 """
 
 import subprocess

@@ -35,6 +35,7 @@ class Contenders:
     def __init__(self, candles: int) -> None:
         self.prices = drawn(candles, STREAMS)
         self.lists = [column.T.tolist() for column in self.prices]
+        self.rows = np.stack(self.prices, axis=2).tolist()  # candle, stream, price
         self.by_stream = [np.ascontiguousarray(column.T) for column in self.prices]
         self.opened = [getattr(talib.stream, name) for name in NAMES]
         self.kept = [
@@ -60,9 +61,9 @@ class Contenders:
 
     def keeping(self, start: int, end: int) -> Said:
         said = [
-            [update(o[at], h[at], l[at], c[at]) for update in updates]
+            [update(o, h, l, c) for update in updates]
             for at in range(start, end)
-            for updates, o, h, l, c in zip(self.kept, *self.lists, strict=True)  # noqa: E741
+            for updates, (o, h, l, c) in zip(self.kept, self.rows[at], strict=True)  # noqa: E741
         ]
         return np.array(said).reshape(end - start, STREAMS, -1).transpose(0, 2, 1) // 20
 

@@ -29,7 +29,7 @@ from _candles import taken
 from _market import MS, SECOND, VENUE, Market, Wire
 
 from wick.market.intervals import INTERVALS
-from wick.market.schema import CLOSED, FORMED_FIELDS, UNKNOWN
+from wick.market.schema import CLOSED, FORMED_FIELDS, METRIC_FIELDS, UNKNOWN
 from wick.metrics.bank import CLOSE, DELTA, OPEN, TURNOVER, VOLUME
 from wick.net import bus, endpoints
 from wick.ops.settings import Settings
@@ -81,7 +81,7 @@ def trade(data_dir: str, market: Market) -> int:
 
     def heard(frames: list[bytes]) -> None:
         nonlocal closed
-        closed += sum(len(one.rows) for one in [Closes.unpack(frames[1])] if None not in one.rows[0])
+        closed += sum(None not in row[-len(METRIC_FIELDS) :] for row in Closes.unpack(frames[1]).rows)
 
     at = BORDER_NS - BEFORE_NS
     offset = at - time.time_ns()

@@ -125,8 +125,7 @@ class Bank:
         is_due = counts % self.every == 0
         if np.logical_or.reduce(is_due):
             due = at if np.logical_and.reduce(is_due) else columns[is_due]
-            for older in range(_COPIES, 0, -1):
-                self.state[older][:, due] = self.state[older - 1][:, due]
+            self.state[1:, :, due] = self.state[:-1, :, due]
 
     def _in_units(self, columns: Index, at: slice | Index, candles: Column, decimals: Counts) -> tuple[Column, Counts]:
         """Candles of these streams, and their decimals, in the finest units that either has had: a coarser one would

@@ -72,6 +72,7 @@ class Processor:
         columns, intervals, candles, decimals = _joined(work)
         metrics = np.empty((len(columns), len(FIELDS)))
         found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+        yield []
         for interval in sorted({*intervals.tolist()}):
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
             bank.meet(columns[rows], candles[TIME, rows])

@@ -17,18 +17,22 @@ class Ring:
     def __init__(self, fields: tuple[Scale, ...], window: int, rows: int) -> None:
         self.fields, self.window, self.rows = fields, window, rows
         self.values: Column = np.zeros((len(fields), rows, 0))
-        self._steps = np.arange(-(window - 1), 1)[:, None]
+        # (window, rows): the rows of the window that ends in each row, and where they begin in a field's values.
+        self._rows = (np.arange(rows) + np.arange(1 - window, 1)[:, None]) % rows
+        self._places = self._rows * 0
 
     def widen(self, width: int) -> None:
         """Room for so many streams."""
         wider = np.zeros((*self.values.shape[:2], width))
         wider[:, :, : self.values.shape[2]] = self.values
         self.values = wider
+        self._places = self._rows * width
 
     def of(self, columns: Index) -> "Ring":
         """A copy with these streams only."""
         part = copy(self)
         part.values = self.values.take(columns, axis=2)
+        part._places = self._rows * len(columns)
         return part
 
     def look(self, columns: Index, counts: Counts, at: slice | Index, in_step: bool) -> Column:
@@ -49,7 +53,8 @@ class Ring:
             room[:, -end:] = own[:, :end]
             return room
         room = np.empty((fields, self.window, n))
-        places = (counts + self._steps) % self.rows * self.values.shape[2] + columns
+        places = self._places.take(counts % self.rows, 1)
+        places += columns
         flat = self.values.reshape(fields, -1)
         np.take(flat, places.ravel(), axis=1, out=room.reshape(fields, -1), mode="clip")
         return room

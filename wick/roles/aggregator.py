@@ -93,12 +93,12 @@ class Aggregator(Role):
                 sums[name] = sums.get(name, 0) + value
         return {"pairs": len(pairs), "lag_ms": self.lag_ms, "waiting": self._waiting, **sums}
 
-    def _breathe(self) -> None:
+    def _breathe(self, after_ns: int = BREATH_NS) -> None:
         """Let the hub's other greenlets run, where this one has run for a while.
 
         Who is told to end meanwhile does so when what it is about is done: half a message taken is half one lost.
         """
-        if self._ending or steady_ns() - self._breathed_ns <= BREATH_NS:
+        if self._ending or steady_ns() - self._breathed_ns <= after_ns:
             return
         try:
             give_way()
@@ -279,16 +279,22 @@ class Aggregator(Role):
                 self.stats.add("live")
 
     def _flush(self) -> None:
-        closing = [shard for shard in self.shards.values() if shard.has_closed]
-        for _ in enrich(self.processor, closing):
-            self._breathe()
         for shard in self.shards.values():
             if not shard.is_quiet:
-                self._publish(shard)
+                self._send(shard.flush_diffs(now_ns()))
                 self._breathe()
+        closing = [shard for shard in self.shards.values() if not shard.is_quiet]
+        for _ in enrich(self.processor, closing):
+            self._breathe(BREATH_NS // 2)  # the next step may take as long as a breath
+        for shard in closing:
+            self._publish(shard)
+            self._breathe()
 
     def _publish(self, shard: Shard) -> None:
-        for message in shard.flush(now_ns()):
+        self._send(shard.flush(now_ns()))
+
+    def _send(self, messages: list[list[bytes]]) -> None:
+        for message in messages:
             self.pub.send_multipart(message)
             self.stats.add("published")
 

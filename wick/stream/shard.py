@@ -141,6 +141,17 @@ class Shard(Stateful):
         """The messages (topic, body) for what has changed since the last flush; none where nothing has."""
         for _ in enrich(self.processor, [self]):
             pass
+        messages = self.flush_diffs(now_ns)
+        if self.ready:
+            self.closes_seq += 1
+            packed = Closes(self.epoch, self.closes_seq, now_ns, self.ready).pack()
+            self.ready = []
+            self._keep(self.closes_seq, packed)
+            messages.append([closes_topic(self.number), packed])
+        return messages
+
+    def flush_diffs(self, now_ns: int) -> list[list[bytes]]:
+        """Of these the first: what has changed of live candles, which need not wait for the metrics of closed ones."""
         messages: list[list[bytes]] = []
         for state in self.dirty.values():
             state.publish()
@@ -150,12 +161,6 @@ class Shard(Stateful):
             message = Diffs(self.epoch, self.diffs_seq, now_ns, self._new, self.entries)
             messages.append([diffs_topic(self.number), message.pack()])
             self._new, self.entries = [], []
-        if self.ready:
-            self.closes_seq += 1
-            packed = Closes(self.epoch, self.closes_seq, now_ns, self.ready).pack()
-            self.ready = []
-            self._keep(self.closes_seq, packed)
-            messages.append([closes_topic(self.number), packed])
         return messages
 
     def _keep(self, seq: int, packed: bytes) -> None:
