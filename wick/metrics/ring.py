@@ -32,6 +32,7 @@ class Ring:
         """A copy with these streams only."""
         part = copy(self)
         part.values = self.values.take(columns, axis=2)
+        part._places = self._rows * len(columns)
         return part
 
     def look(self, columns: Index, counts: Counts, at: slice | Index, in_step: bool) -> Column:
