@@ -88,6 +88,17 @@ def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
     assert [some for some in pieces if some] == [some for some in whole if some]
 
 
+def test_decimals_that_come_behind_a_boundary_are_not_told_before_it():
+    """In one run of many trades: what the candle was is published in the decimals that it had."""
+    start_ns = 1_735_689_600_000 * MS  # 2025-01-01 00:00 UTC
+    trades = [(start_ns + at * 250 * MS, 1 + at, 100 + at, 0, 3, 0, True, 1) for at in range(80)]
+    trades[70] = (*trades[70][:2], 1_705, 1, *trades[70][4:])
+    cut = [("BTC-USDT", trades[:40]), ("BTC-USDT", trades[40:]), ("flush", None)]
+    whole = [("BTC-USDT", trades), ("flush", None)]
+    told = unpacked(run(Shard(0, 1, RULES), whole))
+    assert told == unpacked(run(Shard(0, 1, RULES), cut)) and len(told[0].entries) == 3
+
+
 @FEW
 @given(markets(), st.data())
 def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, data):

@@ -270,11 +270,13 @@ class PairCandles(Stateful):
             at = end
 
     def _make_alike(self, table: flow.Column) -> bool:
-        """Restate all records of the table in the pair's decimals; false where 64 bits cannot hold them all."""
+        """Restate all records of the table in the pair's decimals. False where 64 bits cannot hold them all, or where
+        one has more decimals: what comes before it, and is published at a boundary, has not."""
         small = table[7]
         p, q = small & 0xFF, small >> 8 & 0xFF
-        self._adopt(int(p.max()), int(q.max()))
         prices, quantities = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
+        if int(p.max()) > prices or int(q.max()) > quantities:
+            return False
         more_price, more_quantity = prices - p, quantities - q
         if not (more_price.any() or more_quantity.any()):
             return True
