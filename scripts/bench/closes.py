@@ -11,8 +11,8 @@ long the hub was held. The wait for the flush timer, 25 ms on average, is left o
 once. Each round is a worker of its own whose streams have begun with more than WARM candles, as after a start with a
 store, each pair with another number of them; it has had twenty trades a pair. `together` is both steps, one after the
 other, as a grace of zero would have it. `close, one of two` is the close step of a worker with half of the pairs, as
-each of the two has them that wick starts by itself; they close at the same time. `close, in step` is the close step where all pairs have equally many candles,
-so that no stream's rows have to be gathered.
+each of the two has them that wick starts by itself; they close at the same time. `close, in step` is the close step
+where all pairs have equally many candles, so that no stream's rows have to be gathered.
 
 Then the same with ticks that keep coming, 2,000 a second, through a real socket, in real time, and with the worker's
 own loop: read, act, publish every 50 ms. A tick's delay is from when it was due at the socket until the diff that tells
