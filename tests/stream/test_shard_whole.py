@@ -96,11 +96,7 @@ def test_decimals_that_come_behind_a_boundary_are_not_told_before_it():
     cut = [("BTC-USDT", trades[:40]), ("BTC-USDT", trades[40:]), ("flush", None)]
     whole = [("BTC-USDT", trades), ("flush", None)]
     told = unpacked(run(Shard(0, 1, RULES), whole))
-<<<<<<< HEAD
-    assert told == unpacked(run(Shard(0, 1, RULES), cut)) and len(told[0].entries) == 2
-=======
     assert told == unpacked(run(Shard(0, 1, RULES), cut)) and len(told[0].entries) == 3
->>>>>>> review
 
 
 @FEW
