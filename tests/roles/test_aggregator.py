@@ -45,6 +45,7 @@ def waiting(role):
 # ---------------------------------------------------------------------- the same messages, the same candles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whenever_actors_have_their_turn_and_a_flush_comes_the_same_rows_are_published(seed, data_dir, monkeypatch):
     messages, chance = session(seed, 60), random.Random(seed)

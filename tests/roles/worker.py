@@ -48,7 +48,9 @@ class Heard:
 def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard]]:
     """The only worker of that directory, not started: who tests it says when it reads, works and publishes."""
     given = {name.replace("__", "."): value for name, value in settings.items()}
-    role = Aggregator(Settings({"core.data_dir": str(data_dir), "aggregator.workers": 1, **given}), 0)
+    # A short history: corrected candles are taken again, and the sessions here correct many.
+    own = {"core.data_dir": str(data_dir), "aggregator.workers": 1, "aggregator.history": 6}
+    role = Aggregator(Settings(own | given), 0)
     role.pub.close(linger=0)
     role.pub = heard = Heard()  # type: ignore[assignment]
     try:

@@ -11,7 +11,8 @@ from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs
 
 HISTORY = 60  # more than a stream here has pending; corrected candles are taken again, so it is no more
-FEW = settings(max_examples=settings.default.max_examples // 5)  # a step of a shard with closes costs a millisecond
+# A step of a shard with closes costs a millisecond.
+FEW = settings(max_examples=max(3, settings.default.max_examples // 5))
 RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 

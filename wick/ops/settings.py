@@ -68,7 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
             0, 4),
     Setting("aggregator.closes_mb", INTEGER, 8,
             "Memory of a worker for closes that a sink can ask for again; ten pairs make about 3 MB an hour.", 1, 4096),
-    Setting("aggregator.history", INTEGER, 16, "Closed candles of an interval in a snapshot.", 1, 1000),
+    Setting("aggregator.history", INTEGER, 16, "Closed candles of an interval that a late trade can still correct.", 1, 1000),
     Setting("front.host", TEXT, "127.0.0.1", "The address to listen on; beyond loopback, with a token."),
     Setting("front.port", INTEGER, 8765, "The port of the page, the API and the WebSocket.", 1, 65_535),
     Setting("front.token", TEXT, "", "What clients must present; blank: nothing.", blank=True),
