@@ -186,8 +186,8 @@ def rsi_14(bars: Bars) -> Reals:
 
 
 def _macd(bars: Bars) -> tuple[Reals, Reals, Reals]:
-    # Only differences count: near 0 they keep more digits.
-    return talib.MACD(_reals(bars.close - bars.close[0]), fastperiod=12, slowperiod=26, signalperiod=9)
+    # Only differences count: near 0 they keep more digits. The median is no spike.
+    return talib.MACD(_reals(bars.close - int(np.median(bars.close))), fastperiod=12, slowperiod=26, signalperiod=9)
 
 
 @_oracle("L", 34)
