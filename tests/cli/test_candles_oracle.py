@@ -217,6 +217,7 @@ def _wrong(row: dict[str, str], expected: dict[str, Any]) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, lines, expected, capsys):
     assert len({interval for _, interval, _ in expected}) == 12
     rows = _rows(capsys, *files, "--interval", "all")
