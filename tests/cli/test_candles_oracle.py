@@ -227,6 +227,7 @@ def test_all_twelve_intervals_equal_pandas_to_the_last_digit(files, lines, expec
     assert keys == sorted(keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "interval", ["1w", pytest.param("1m", marks=pytest.mark.slow), pytest.param("1M", marks=pytest.mark.slow)]
 )

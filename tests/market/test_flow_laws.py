@@ -273,6 +273,7 @@ PEPE = {"price": 1_234, "quantity": 10**15, "spread": 3, "decimals": (8, 2)}
 BITCOIN = {"price": 6_183_763_00000000, "quantity": 10**8, "spread": 10**6, "decimals": (8, 8)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mischief", [0.0, 0.004, pytest.param(0.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [{}, HUGE, PEPE, BITCOIN], ids=["plain", "huge", "pepe", "bitcoin"])
 def test_thousands_of_trades_at_a_time_make_the_reference_candles_too(kind, mischief):

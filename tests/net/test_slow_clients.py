@@ -15,6 +15,7 @@ def counters(front):
     return collect({"core.data_dir": str(front.data_dir)}, ["front-0"])["front-0"]["counters"]
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_delays_nobody_and_wakes_to_one_diff_a_channel(front, worker):
     introduce(front, worker, "SLOW-USDT")
     topics = ["ticker:binance:SLOW-USDT", *[f"candles:binance:SLOW-USDT:{name}" for name in NAMES]]

@@ -68,6 +68,7 @@ def test_whenever_actors_have_their_turn_and_a_flush_comes_the_same_rows_are_pub
     assert repr(rows) == repr(at_the_end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS[:2])
 @pytest.mark.parametrize(
     "share", [pytest.param(0, marks=pytest.mark.slow), 0.4, pytest.param(1, marks=pytest.mark.slow)]
@@ -162,6 +163,7 @@ def test_an_outage_reaches_the_pairs_of_its_shard_only_and_those_without_a_tick_
 # ---------------------------------------------------------------------- what goes wrong
 
 
+@pytest.mark.slow
 def test_a_hole_is_mended_from_the_log_as_if_it_had_not_been(data_dir):
     messages = session(1)
     expected, _ = played(data_dir, messages)

@@ -4,6 +4,7 @@ from collections import deque
 from functools import reduce
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ SHARDS_SAY = st.tuples(st.sampled_from(["restart", "resync"]), st.integers(0, 1)
 QUICK = Step("trade", "BTC-USDT", 40, 0, 8, 0, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(steps(late=True, most=3), st.just([QUICK]), SLOW, ASKED, SHARDS_SAY), max_size=40))
 def test_slow_clients_end_with_the_state_whenever_they_stall_and_read(plan):

@@ -64,6 +64,7 @@ def demo():
     return given, [(row[1], row[2], dict(zip(CANDLE_FIELDS, row[3:], strict=True))) for row in rows]
 
 
+@pytest.mark.slow
 def test_the_demo_exchanges_quotes_make_the_book_fields_of_its_candles(demo):
     _, rows = demo
     whole = [row for _, name, row in rows if name == "15s" and not row["flags"] & Flag.PARTIAL]
