@@ -148,8 +148,7 @@ def history_of(rows: Sequence[Sequence[int]], contiguous: bool) -> History | Non
     times, ends = table[0], table[1]
     gaps = np.flatnonzero(times[1:] != ends[:-1])
     begin = int(gaps[-1]) + 1 if contiguous and len(gaps) else 0
-    candles = np.concatenate([table[:1], table[4:]])[:, begin:]
-    candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
+    candles = as_taken(np.concatenate([table[:1], table[4:]])[:, begin:])
     return History(candles, table[2:4, begin:].astype(np.int64), int(ends[-1]))
 
 
@@ -178,8 +177,13 @@ def _read(block: Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     for place, row in block.big:
         candles[:, place] = [float(row[at]) for at in TAKEN_FROM]
         decimals[:, place] = [row[at] for at in _DECIMALS]
+    return as_taken(candles), decimals
+
+
+def as_taken(candles: Column) -> Column:
+    """The values of TAKEN_FROM, (TAKEN, candles), as a bank takes them: with the delta instead of what makes it."""
     candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
-    return candles, decimals
+    return candles
 
 
 def _in_order(bank: Bank, rows: Index, columns: Index, times: NDArray[np.float64]) -> tuple[Index, Index]:

@@ -9,8 +9,8 @@ import numpy as np
 from wick.market.blocks import of_metrics
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED, Row
 from wick.metrics import patterns
-from wick.metrics.bank import DELTA, VOLUME, Bank
-from wick.metrics.processor import TAKEN_FROM, turns
+from wick.metrics.bank import Bank
+from wick.metrics.processor import TAKEN_FROM, as_taken, turns
 from wick.metrics.table import FIELDS
 
 _DEPTH: Final = 20  # nothing is ever corrected here; with a smaller one the state is copied more often
@@ -38,8 +38,7 @@ class Streams:
         bank, columns = self._bank, self._columns
         at = np.array([columns.setdefault(key, len(columns)) for key in keys], np.intp)
         bank.widen(len(columns))
-        candles = np.array([_TAKEN(row) for row in rows], np.float64).T
-        candles[DELTA] = 2.0 * candles[DELTA] - candles[VOLUME]
+        candles = as_taken(np.array([_TAKEN(row) for row in rows], np.float64).T)
         decimals = np.array([_DECIMALS(row) for row in rows], np.int64).T
         closed = np.array([row[_FLAGS] & CLOSED for row in rows], np.bool_)
         metrics, found = np.empty((len(rows), len(FIELDS))), np.empty((len(rows), len(patterns.NAMES)), np.int8)
