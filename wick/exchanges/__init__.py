@@ -1,16 +1,19 @@
 """Venues: one pure file each, discovered by being there.
 
-A venue module defines one `VENUE` object that follows `Venue`: addresses, subscribe frames, bytes in and events
+A venue module defines one `VENUE` object that follows `Venue`: addresses, limits, subscribe frames, bytes in and events
 out. It has no sockets, no clock and no state; what is true of a venue stands in its file and nowhere else.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import NamedTuple, Protocol
 
 from wick.errors import ParseError
-from wick.market.trades import Event
+from wick.market.trades import DepthSnapshot, Event, Topic, Trade
+
+CHANNELS = ("trade", "quote", "depth")  # the kinds of streams; a venue without `quote` has its best prices in `depth`
 
 
 class Refused(NamedTuple):
@@ -20,17 +23,64 @@ class Refused(NamedTuple):
     error: ParseError
 
 
+class Request(NamedTuple):
+    """A frame that asks the venue for something; the Ack names its `id`, or the topics."""
+
+    raw: bytes
+    id: object
+    topics: tuple[Topic, ...]
+
+
+class Instrument(NamedTuple):
+    """What can be traded. Steps as the venue writes them: of the price, and of the quantity."""
+
+    native: str
+    symbol: str
+    price_step: str
+    quantity_step: str
+
+
+class Hole(NamedTuple):
+    """Trades of a symbol that are missing: ids `first_id`..`last_id`, traded after `from_ns` and before `to_ns`."""
+
+    symbol: str
+    first_id: int
+    last_id: int
+    from_ns: int
+    to_ns: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the venue allows one address; (count, seconds): so many in any such time."""
+
+    streams: int  # a connection
+    requests: tuple[int, float]  # messages to the venue, a connection
+    connects: tuple[int, float]  # connection attempts
+    rest: tuple[int, float]  # weight of REST requests
+    lifetime_s: float = 0.0  # the venue ends a connection after so long; 0: it does not
+    ping_s: float = 0.0  # it wants a message so often (see `Venue.ping`); 0: it does not
+
+
 class Venue(Protocol):
     """What the feed and the offline tools need to know about an exchange."""
 
     id: str
+    title: str  # as people write it
     ws_url: str  # base address of its WebSocket
-    rest_url: str
     ws_path: str
-    channels: tuple[str, ...]  # the kinds of streams that it can be asked for
-    max_streams: int  # a connection
+    rest_url: str
+    symbols_path: str
+    channels: tuple[str, ...]  # those of CHANNELS that it has
+    limits: Limits
     empty: str  # how it publishes a quiet period itself: "flat" or "omit"
-    contiguous_ids: bool  # whether trade ids grow by 1, so that every hole shows
+    # Whether trade ids grow by 1, so that every hole shows. Where they do not, an id only tells that a trade came twice.
+    contiguous_ids: bool
+    backfills: bool  # whether missing trades can be had over REST
+    depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
+    depth_levels: int  # a side, of the book that is subscribed to; 0: no bound
+    snapshot_weight: int  # of the REST requests
+    backfill_weight: int
 
     def symbol(self, native: str) -> str:
         """The venue's own name (BTCUSDT) as wick writes it (BTC-USDT)."""
@@ -38,11 +88,21 @@ class Venue(Protocol):
     def native(self, symbol: str) -> str:
         """The inverse of `symbol`; takes a native name as well."""
 
-    def subscribe(self, symbols: Iterable[str], channels: Iterable[str]) -> list[bytes]:
-        """The frames that ask for these streams, in order; the venue answers each with an Ack."""
+    def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
+        """The frames that ask for these streams, in order, with ids from `first_id` on."""
+
+    def unsubscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
+        """The frames that end these streams."""
+
+    def ping(self) -> bytes:
+        """What to send every `limits.ping_s`; empty where nothing needs to be."""
 
     def parse(self, raw: bytes) -> list[Event]:
-        """One received message. Raises ParseError, and nothing else, for bytes that make no sense."""
+        """One received message. Raises ParseError, and nothing else, for bytes that make no sense.
+
+        Heartbeats, pongs and notices that need no answer are no events. Trades come in the order in which they were
+        made: a snapshot that is newest first is turned round.
+        """
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
         """Many messages: in order, what `parse` makes of each. A venue that can do this faster than one by one does."""
@@ -57,18 +117,33 @@ class Venue(Protocol):
     def skim(self, raw: bytes) -> int | None:
         """For who wants trades only: the time (ns) of a flawless frame that has none, 0 where it tells no time.
 
-        None: only `parse` can say. What it takes, `parse` takes too, as a Quote or DepthUpdate of that time.
+        None: only `parse` can say. What it takes, `parse` takes too, as events without a trade, of that time.
         """
+        return None
 
-    def parse_symbols(self, raw: bytes) -> list[str]:
-        """Native names of all symbols that trade now, from the answer to `symbols_path`."""
+    def parse_symbols(self, raw: bytes) -> list[Instrument]:
+        """All that trades now, from the answer to `symbols_path`. ParseError."""
 
-    symbols_path: str
+    # ---- where `depth_from_rest`
+
+    def snapshot_path(self, symbol: str, levels: int) -> str:
+        """Where REST has the book, with at least so many levels a side where the venue gives as many."""
+
+    def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
+        """The answer. ParseError."""
+
+    # ---- where `backfills`
+
+    def backfill_path(self, hole: Hole) -> str:
+        """Where REST has trades of the hole: a page of them, at its beginning or at its end."""
+
+    def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
+        """The answer's trades of that hole, by rising id. ParseError."""
 
 
 def ids() -> tuple[str, ...]:
     """The venues that wick knows."""
-    names = (module.name for module in iter_modules(__path__))
+    names = (module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") for name in names))
 
 

@@ -1,4 +1,4 @@
-"""What enters the engine: trades, quotes and book updates, and the packed record that carries the first two.
+"""What enters the engine: trades, quotes and books, what venues say beside, and the packed record for the engine.
 
 Prices and quantities are integers with their own count of decimals (see `numbers`). Times are integer
 nanoseconds since the epoch. `event_ns` is the venue's time, `recv_ns` ours on arrival.
@@ -37,30 +37,77 @@ class Quote(NamedTuple):
     quantity_decimals: int
 
 
+Levels = list[list[str]]  # of each level the first is the price, the second the quantity: plain decimals, as the venue sent them
+
+
 class DepthUpdate(NamedTuple):
-    """A change of the book: levels as the venue's text, quantity "0…" removes; ids `first`..`last` inclusive."""
+    """A change of the book, or all of it. Quantity "0…" removes a level. It says itself how it follows what came before:
+
+    - `is_snapshot`: it replaces the book, whatever there was.
+    - `previous_update_id` >= 0: it follows the update that ended with exactly that id (Binance futures, OKX).
+    - else `first_update_id` > 0: it covers the ids `first`..`last`, inclusive, without a hole (Binance spot, Bybit).
+    - else it has no order that could be checked but that of receipt (Coinbase, Kraken).
+    - `checksum` >= 0: CRC32 of the top ten levels once it is applied and the book is cut to its depth (Kraken).
+    """
 
     symbol: str
-    event_ns: int
+    event_ns: int  # 0 where the venue tells none
     first_update_id: int
     last_update_id: int
-    bids: list[list[str]]
-    asks: list[list[str]]
+    bids: Levels
+    asks: Levels
+    previous_update_id: int = -1
+    checksum: int = -1
+    is_snapshot: bool = False
 
 
 class DepthSnapshot(NamedTuple):
     """A whole book as REST gives it (a Binance answer does not name its symbol)."""
 
     last_update_id: int
-    bids: list[list[str]]
-    asks: list[list[str]]
+    bids: Levels
+    asks: Levels
+
+
+class BookDepth(NamedTuple):
+    """What the engine is told of a book: quantities of both sides, each -1 where it is not known.
+
+    `bid_top`, `ask_top`: of the five best levels. `bid_near`, `ask_near`: of all within 10 bps of the mid; not known
+    where the book is cut off nearer than that.
+    """
+
+    symbol: str
+    update_id: int
+    bid_top: int
+    ask_top: int
+    bid_near: int
+    ask_near: int
+    quantity_decimals: int
+
+
+class LastTrade(NamedTuple):
+    """The venue says which trade of a symbol is its newest: who does not have it has lost some."""
+
+    symbol: str
+    trade_id: int
+
+
+class Topic(NamedTuple):
+    """One stream: `channel` is one of `exchanges.CHANNELS`."""
+
+    symbol: str
+    channel: str
 
 
 class Ack(NamedTuple):
-    """The venue's answer to a request: `error` is None where it was accepted."""
+    """The venue's answer to a request: `error` is None where it was accepted.
+
+    It concerns `topics`; where there are none, all that were asked for with `request_id`.
+    """
 
     request_id: object
     error: str | None
+    topics: tuple[Topic, ...] = ()
 
 
 class Shutdown(NamedTuple):
@@ -69,12 +116,13 @@ class Shutdown(NamedTuple):
     event_ns: int
 
 
-Event = Trade | Quote | DepthUpdate | DepthSnapshot | Ack | Shutdown
+Event = Trade | Quote | DepthUpdate | DepthSnapshot | LastTrade | Ack | Shutdown
 
-TRADE, QUOTE = 0, 1
+TRADE, QUOTE, DEPTH = 0, 1, 2
 
 # 64 bytes, little-endian, naturally aligned: read with np.frombuffer, without a copy.
-# A trade uses a=price, b=quantity, c=matches; a quote a=bid, b=ask, c=bid quantity, d=ask quantity.
+# A trade uses a=price, b=quantity, c=matches; a quote a=bid, b=ask, c=bid quantity, d=ask quantity; depth (BookDepth)
+# a=bid_top, b=ask_top, c=bid_near, d=ask_near.
 RECORD = np.dtype(
     [
         ("event_ns", "<i8"),

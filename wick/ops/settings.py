@@ -4,8 +4,8 @@ Where a value comes from, in rising order: the default, `wick.toml` (or the file
 the environment (`WICK_FRONT_PORT`), the command line (`--front-port`). A wrong value or an unknown name is an
 error that names the setting, the value, where it stands and what is valid; nothing is ignored or guessed.
 
-Values are `str`, `int`, `float`, `bool`, and `tuple[str, ...]` for lists (`feed.symbols`, `feed.channels`,
-`front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max"; `aggregator.large_notional` is
+Values are `str`, `int`, `float`, `bool`, and `tuple[str, ...]` for lists (`feed.venues`, `feed.symbols`,
+`feed.channels`, `front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max"; `aggregator.large_notional` is
 text that `parse_decimal` takes exactly.
 """
 
@@ -36,22 +36,33 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("core.data_dir", TEXT, "var", "Where sockets, locks, the tick log and the SQLite file live."),
     Setting("core.log_level", TEXT, "info", "The least severe record that is logged.",
             choices=("debug", "info", "warning", "error")),
-    Setting("feed.venue", TEXT, "binance", "The exchange to read.", choices=_venues),
+    Setting("feed.venues", LIST, ("binance",), "The exchanges to read.", choices=_venues),
     Setting("feed.symbols", LIST, ("BTCUSDT", "ETHUSDT"),
-            "The symbols to read, as the exchange writes them; `*`: every one that it lists."),
-    Setting("feed.channels", LIST, ("trade", "bookTicker"), "The streams of every symbol to subscribe to.",
-            choices=("trade", "bookTicker", "depth")),
-    Setting("feed.ws_url", TEXT, "", "The exchange's WebSocket address; blank: the venue's own.",
+            "The symbols to read, as the exchange or as wick writes them; `*`: every one that it lists. "
+            "`VENUE:SYMBOL` concerns that exchange alone. Read again on SIGHUP."),
+    Setting("feed.channels", LIST, ("trade", "quote", "depth"),
+            "The streams of every symbol. Where an exchange has no `quote`, its `depth` tells the best prices.",
+            choices=("trade", "quote", "depth")),
+    Setting("feed.book_levels", INTEGER, 1000, "Levels of a book that are kept, a side.", 10, 5000),
+    Setting("feed.backfill", BOOLEAN, True, "Ask the exchange's REST for trades that were missed."),
+    Setting("feed.record", TEXT, "", "A directory for raw captures of everything that is received; blank: none.",
+            blank=True),
+    Setting("feed.ws_url", TEXT, "", "The WebSocket address of the one exchange; blank: its own.",
             starts=("ws://", "wss://"), blank=True),
-    Setting("feed.rest_url", TEXT, "", "The exchange's REST address; blank: the venue's own.",
+    Setting("feed.rest_url", TEXT, "", "The REST address of the one exchange; blank: its own.",
             starts=("http://", "https://"), blank=True),
+    Setting("feed.ca_file", TEXT, "", "Certificates (PEM) to trust instead of the system's; blank: the system's.",
+            blank=True),
     Setting("feed.batch_ms", INTEGER, 20, "How long ticks are gathered into one batch.", 1, 1000),
     Setting("feed.clock_ms", INTEGER, 250, "How often the workers are told the exchange's time.", 10, 10_000),
     Setting("feed.push_hwm", INTEGER, 200,
             "Batches (64 bytes a trade, one every feed.batch_ms) that may wait for one worker at either end of the "
             "socket. On full: block, then drop and count.", 1, 1_000_000),
     Setting("feed.push_wait_ms", INTEGER, 1000, "How long to block for a full worker.", 0, 60_000),
-    Setting("feed.silence_s", NUMBER, 60, "A connection that is silent for so long is opened anew.", 1, 3600),
+    Setting("feed.silence_s", NUMBER, 60, "A connection without data (heartbeats are none) for so long is opened anew.",
+            0.1, 3600),
+    Setting("feed.stale_s", NUMBER, 120, "A symbol without data for so long is subscribed to anew.", 0.1, 86_400),
+    Setting("feed.backoff_s", NUMBER, 30, "The longest wait before the next attempt to connect.", 0.05, 3600),
     Setting("aggregator.workers", INTEGER, 2, "Worker processes: the `numprocs` of supervisord.conf.", 1, 32),
     Setting("aggregator.grace_ms", INTEGER, 2000,
             "How long a closed interval waits for late trades before it is issued.", 0, 60_000),
@@ -91,6 +102,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ticklog.segment_mb", INTEGER, 8, "The size of one file of the tick log.", 1, 1024),
     Setting("ticklog.budget_mb", INTEGER, 64, "The size of the whole tick log; the oldest segments make way.",
             2, 1_048_576),
+    Setting("exchange.venue", TEXT, "binance", "Whose wire the simulated exchange speaks.", choices=_venues),
+    Setting("exchange.certificate", TEXT, "", "Certificate and key (PEM) of the simulated exchange; blank: no TLS.",
+            blank=True),
     Setting("exchange.port", INTEGER, 8766, "The port of the simulated exchange.", 1, 65_535),
     Setting("exchange.symbols", INTEGER, 300, "How many symbols the demo market has.", 1, 5000),
     Setting("exchange.rate", NUMBER, 400, "Trades a second of the demo market, on average.", 0.01, 100_000),

@@ -4,7 +4,7 @@
 |---|---|---|
 | ticks (feed to worker) | none: a PUSH socket a worker | TickHeader, packed RECORDs |
 | ticks (the feed's mirror) | `ticks.<venue>.<shard>` | topic, TickHeader with this shard's part, its RECORDs |
-| depth (the feed's mirror) | `depth.<venue>.<shard>` | topic, [symbol, event_ns, first id, last id, bids, asks] |
+| book (the feed's mirror) | `book.<venue>.<shard>` | topic, [symbol, event_ns, update id, bids, asks] |
 | diffs (worker to front) | `diffs.<shard>` | topic, Diffs |
 | closes (worker to front and sink) | `closes.<shard>` | topic, Closes |
 | live (worker to front, what a front watches) | `live.<shard>` | topic, Closes with seq 0: unclosed candles |
@@ -25,12 +25,13 @@ from wick.errors import WireError, shown
 from wick.market.blocks import METRIC_BYTES, ROW_BYTES, Block
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS
-from wick.market.trades import QUOTE, RECORD, TRADE, DepthUpdate, Quote, Trade
+from wick.market.trades import DEPTH, QUOTE, RECORD, TRADE, BookDepth, Quote, Trade
 from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
-    "closes_topic", "depth_frames", "diffs_topic", "live_topic", "pack_quote", "pack_record", "pack_trade", "records",
+    "book_frames", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record", "pack_trade",
+    "records",
     "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
@@ -294,8 +295,11 @@ def stats_topic(process: str) -> bytes:
     return b"stats." + process.encode()
 
 
-def depth_frames(venue: str, shard: int, update: DepthUpdate) -> list[bytes]:
-    return [b"depth.%s.%02d" % (venue.encode(), shard), pack(update)]
+def book_frames(
+    venue: str, shard: int, symbol: str, event_ns: int, update_id: int, bids: list[list[str]], asks: list[list[str]]
+) -> list[bytes]:
+    """A book's best levels, best first, as the feed has them after a flush."""
+    return [b"book.%s.%02d" % (venue.encode(), shard), pack([symbol, event_ns, update_id, bids, asks])]
 
 
 def pack_trade(trade: Trade, recv_ns: int) -> bytes:
@@ -310,6 +314,14 @@ def pack_quote(quote: Quote, recv_ns: int, event_ns: int | None = None) -> bytes
     at_ns = recv_ns if event_ns is None else event_ns
     return pack_record(
         at_ns, quote[1], quote[2], quote[4], quote[3], quote[5], recv_ns, quote[6], quote[7], QUOTE, 0, 0
+    )
+
+
+def pack_depth(depth: BookDepth, recv_ns: int, event_ns: int, price_decimals: int) -> bytes:
+    """What a book holds as one RECORD; `event_ns` is the venue's time. It has no price: it takes the pair's decimals."""
+    _, update_id, bid_top, ask_top, bid_near, ask_near, decimals = depth
+    return pack_record(
+        event_ns, update_id, bid_top, ask_top, bid_near, ask_near, recv_ns, price_decimals, decimals, DEPTH, 0, 0
     )
 
 
