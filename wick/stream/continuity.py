@@ -40,7 +40,7 @@ class Contiguous:
         self.newest_ns = 0  # the latest time that a trade had
         self.holes: list[Missing] = []  # ascending
         self.given_up = 0  # ids that are missing for good
-        self.restarts = 0
+        self.restarts = 0  # of the numbering, since somebody last asked
         self._first_id = 0  # what came before it is not known to be missing
         self._run = (0, 0)  # the first id, and the next, of newer trades whose ids we have had
 
@@ -131,11 +131,12 @@ class Numbers:
     """Own numbers for trades whose ids do not count. They start with the time of the first trade, in microseconds:
     so those of the next process, or file, follow them."""
 
-    __slots__ = ("_before", "_keys", "_number", "holes", "next_id")
+    __slots__ = ("_before", "_keys", "_number", "given_up", "holes", "newest_ns", "next_id", "restarts")
 
     def __init__(self) -> None:
         self.next_id = -1  # no key is the next
         self.holes: list[Missing] = []  # none is known
+        self.newest_ns = self.given_up = self.restarts = 0
         self._number = -1
         self._keys: set[int] = set()
         self._before: set[int] = set()

@@ -19,6 +19,7 @@ from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.messages import pack_depth, pack_quote, pack_record
 
 TAIL_NS = 2 * 10**9  # a trade that the venue has told of, and that has not come for so long, is missing
+ASKED = 1_000  # ids: holes within so many are asked for at once, no venue gives more in one answer
 MAX_EARLY = 65_536  # past trades that wait for the first live one; on full: the oldest is let go
 
 
@@ -171,8 +172,8 @@ class Ticks:
                 ids = pair.ids
                 if trade_id == ids.next_id:
                     ids.next_id = trade_id + 1
-                    if event_ns > ids.newest_ns:  # type: ignore[union-attr]  # no key of Numbers is the next
-                        ids.newest_ns = event_ns  # type: ignore[union-attr]
+                    if event_ns > ids.newest_ns:
+                        ids.newest_ns = event_ns
                 else:
                     trade_id = ids.take(trade_id, event_ns, recv_ns)
                     if trade_id < 0:
@@ -247,15 +248,24 @@ class Ticks:
         return count
 
     def next_hole(self, noticed_by_ns: int) -> Hole | None:
-        """The oldest hole of some symbol, of each in its turn; none that was noticed later than that."""
+        """The oldest hole of some symbol, of each in its turn, and small ones behind it together with it.
+
+        None that was noticed later than `noticed_by_ns`.
+        """
         for symbol in list(self._holed):
             pair = self._holed.pop(symbol)
             if pair.ids.holes:
                 self._holed[symbol] = pair
-                hole = pair.ids.holes[0]
-                if hole.since_ns <= noticed_by_ns:
-                    return Hole(symbol, *hole[:4])
+                old = [hole for hole in pair.ids.holes if hole.since_ns <= noticed_by_ns]
+                if old:
+                    first = old[0]
+                    last = max((hole for hole in old if hole.last_id - first.first_id < ASKED), default=first)
+                    return Hole(symbol, first.first_id, last.last_id, first.from_ns, last.to_ns)
         return None
+
+    def is_holed(self, symbol: str) -> bool:
+        """Whether trades of it are missing that may still come."""
+        return symbol in self._holed and bool(self._holed[symbol].ids.holes)
 
     def missing(self, hole: Hole) -> int:
         """How many of its trades have not come by now."""
@@ -283,13 +293,20 @@ class Ticks:
                 if pair.ids.holes:
                     self._holed.setdefault(symbol, pair)
 
+    def renumbered(self) -> list[str]:
+        """The symbols whose trades are numbered anew since this was last asked."""
+        found = []
+        for symbol, pair in self._pairs.items():
+            if pair.ids.restarts:
+                pair.ids.restarts = 0
+                found.append(symbol)
+        return found
+
     def gauges(self) -> dict[str, int]:
-        """Holes that are open, trades that are missing for good, numberings that began anew."""
-        all_ids = [pair.ids for pair in self._pairs.values() if isinstance(pair.ids, Contiguous)]
+        """Holes that are open, and trades that are missing for good."""
         return {
-            "holes_open": sum(len(ids.holes) for ids in all_ids),
-            "lost_trades": sum(ids.given_up for ids in all_ids),
-            "renumbered": sum(ids.restarts for ids in all_ids),
+            "holes_open": sum(len(pair.ids.holes) for pair in self._holed.values()),
+            "lost_trades": sum(pair.ids.given_up for pair in self._pairs.values()),
         }
 
     def _hear(self, event: LastTrade, recv_ns: int) -> None:
