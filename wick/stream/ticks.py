@@ -27,7 +27,7 @@ class _Pair:
     """A pair's unsent trades, packed, and the newest unsent of its quotes and of what its book holds."""
 
     __slots__ = (
-        "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard", "symbol",
+        "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard", "symbol",
         "trades",
     )  # fmt: skip
 
@@ -37,6 +37,7 @@ class _Pair:
         self.quote: Quote | None = None
         self.depth: BookDepth | None = None
         self.quote_ns = self.depth_ns = 0  # when they were received
+        self.data_ns = 0  # when something was last sent
         self.price_decimals = self.quantity_decimals = 0
 
     @property
@@ -44,7 +45,7 @@ class _Pair:
         return not self.trades and self.quote is None and self.depth is None
 
     def take(self, clock: VenueClock) -> tuple[int, bytearray]:
-        """How many records there are, and they: trades, the quote, the depth; these with the venue's time of receipt."""
+        """How many records there are, and they: trades, the quote, the depth (with the venue's time of their receipt)."""
         records, self.trades = self.trades, bytearray()
         if self.quote is not None:
             records += pack_quote(self._scaled(self.quote), self.quote_ns, clock.of(self.quote_ns))
@@ -81,14 +82,13 @@ class _Pair:
         return Quote(symbol, update_id, bid, bid_quantity, ask, ask_quantity, prices, quantities)
 
     def _deep(self, depth: BookDepth) -> BookDepth:
-        symbol, update_id, *amounts, decimals = depth
-        self.quantity_decimals = max(self.quantity_decimals, decimals)
-        factor = POW10[self.quantity_decimals - decimals]
-        if max(amounts) * factor > MAX_MANTISSA:
+        self.quantity_decimals = max(self.quantity_decimals, depth.quantity_decimals)
+        factor = POW10[self.quantity_decimals - depth.quantity_decimals]
+        if max(depth[2:6]) * factor > MAX_MANTISSA:
             return depth
         # -1 is no quantity but says that it is not known
-        amounts = [amount * factor if amount > 0 else amount for amount in amounts]
-        return BookDepth(symbol, update_id, *amounts, self.quantity_decimals)
+        scaled = [amount * factor if amount > 0 else amount for amount in depth[2:6]]
+        return BookDepth._make((*depth[:2], *scaled, self.quantity_decimals))
 
 
 class Portion(NamedTuple):
@@ -124,6 +124,11 @@ class Ticks:
 
     def __contains__(self, symbol: object) -> bool:
         return symbol in self._pairs
+
+    def data_ns(self, symbol: str) -> int:
+        """When a flush last had something of it; 0: none had."""
+        pair = self._pairs.get(symbol)
+        return pair.data_ns if pair is not None else 0
 
     def add(self, symbol: str) -> None:
         if symbol not in self._pairs:
@@ -363,6 +368,7 @@ class Ticks:
             parts, records = shares.setdefault(worker_of(shard, workers), ([], []))
             counts = []
             for pair in pairs:
+                pair.data_ns = now_ns
                 count, packed = pair.take(self.clock)
                 counts.append(count)
                 records.append(packed)
