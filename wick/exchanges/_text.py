@@ -10,6 +10,8 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
+import orjson
+
 from wick.errors import ParseError
 from wick.exchanges import Hole
 from wick.market.numbers import MAX_MANTISSA, POW10, parse_decimal
@@ -194,6 +196,17 @@ def levels(data: dict[str, Any], field: str, width: int = 2) -> Levels:
     except TypeError:
         raise ParseError("bad levels", field, rows) from None
     return rows
+
+
+def answer(raw: bytes, what: str, kind: type) -> Any:
+    """REST's JSON, which is a `kind`: dict or list."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ParseError("corrupt answer", what, str(error)) from None
+    if type(value) is not kind:
+        raise ParseError("corrupt answer", what, value)
+    return value
 
 
 def of_hole(hole: Hole, trades: Iterable[Trade]) -> list[Trade]:

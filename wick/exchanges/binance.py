@@ -114,22 +114,11 @@ def unwrapped(frame: Any) -> dict[str, Any]:
     return data
 
 
-def loaded(raw: bytes, what: str, kind: type) -> Any:
-    """REST's JSON, which is a list or an object."""
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ParseError("corrupt answer", what, str(error)) from None
-    if type(value) is not kind:
-        raise ParseError("corrupt answer", what, value)
-    return value
-
-
 def listed(raw: bytes, wanted: Callable[[dict[str, Any]], bool], names: Names) -> list[Instrument]:
     """The instruments of an `exchangeInfo` that are wanted, with a name that can be a symbol."""
     instruments = []
     try:
-        for row in loaded(raw, "exchangeInfo", dict)["symbols"]:
+        for row in text.answer(raw, "exchangeInfo", dict)["symbols"]:
             if not wanted(row):
                 continue
             native, filters = row["symbol"], {one["filterType"]: one for one in row.get("filters", ())}
@@ -150,16 +139,16 @@ def listed(raw: bytes, wanted: Callable[[dict[str, Any]], bool], names: Names) -
 
 # The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more. 18 digits
 # always fit an int64, and the times are of 2011 to 2096. Possessive, so that a long book which fails does so at once.
-PLAIN = rb'"[0-9]{1,10}+\.[0-9]{1,8}+"'
-LEVELS = rb"\[(?:\[P,P\](?:,\[P,P\])*+)?\]".replace(b"P", PLAIN)
-ID, MS, SYMBOL = rb"[1-9][0-9]{0,17}", rb"1[3-9][0-9]{11}", rb'"s":"[A-Z0-9]{2,40}"'
+_PLAIN = rb'"[0-9]{1,10}+\.[0-9]{1,8}+"'
+_LEVELS = rb"\[(?:\[P,P\](?:,\[P,P\])*+)?\]".replace(b"P", _PLAIN)
+ID, MS, _SYMBOL = rb"[1-9][0-9]{0,17}", rb"1[3-9][0-9]{11}", rb'"s":"[A-Z0-9]{2,40}"'
 _QUOTE_FRAME = re.compile(
     rb'\{"stream":"[a-z0-9]{2,40}@bookTicker","data":\{"u":%b,%b,"b":%b,"B":%b,"a":%b,"A":%b\}\}'
-    % (ID, SYMBOL, PLAIN, PLAIN, PLAIN, PLAIN)
+    % (ID, _SYMBOL, _PLAIN, _PLAIN, _PLAIN, _PLAIN)
 )
 _DEPTH_FRAME = re.compile(
     rb'\{"stream":"[a-z0-9]{2,40}@depth@100ms","data":\{"e":"depthUpdate","E":(%b),%b,"U":%b,"u":%b,"b":%b,"a":%b\}\}'
-    % (MS, SYMBOL, ID, ID, LEVELS, LEVELS)
+    % (MS, _SYMBOL, ID, ID, _LEVELS, _LEVELS)
 )
 
 
@@ -186,7 +175,8 @@ class Binance(Venue):
     backfill_weight = 25
 
     _streams: ClassVar = {"trade": "trade", "quote": "bookTicker", "depth": "depth@100ms"}
-    _snapshot_levels = (5, 10, 20, 50, 100, 500, 1_000, 5_000)
+    _names = _NAMES
+    _snapshot_levels: tuple[int, ...] = (5, 10, 20, 50, 100, 500, 1_000, 5_000)
     _snapshot_path = "/api/v3/depth"
 
     def symbol(self, native: str) -> str:
@@ -224,18 +214,18 @@ class Binance(Venue):
         data = unwrapped(frame)
         event = data.get("e")
         if event == "trade":
-            return [trade(data, "t", _NAMES)]
+            return [trade(data, "t", self._names)]
         if event is None:
             if "lastUpdateId" in data:
                 return [snapshot(data)]
             if "u" in data:
-                return [best_prices(data, _NAMES)]
+                return [best_prices(data, self._names)]
             if "result" in frame or "error" in frame or "code" in frame:
                 return [ack(frame)]
         elif event == "depthUpdate":
-            return [depth(data, _NAMES)]
+            return [depth(data, self._names)]
         elif event == "aggTrade":
-            return [trade(data, "a", _NAMES)]
+            return [trade(data, "a", self._names)]
         elif event == "serverShutdown":
             return [Shutdown(text.time_ns(data.get("E"), "E"))]
         raise ParseError("unknown event", "e", event)
@@ -290,7 +280,7 @@ class Binance(Venue):
         return f"{self._snapshot_path}?symbol={quote(self.native(symbol))}&limit={limit}"
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
-        return snapshot(loaded(raw, "depth", dict))
+        return snapshot(text.answer(raw, "depth", dict))
 
     def backfill_path(self, hole: Hole) -> str:
         # Public since 2023-08 (https://github.com/binance/binance-connector-python/pull/246), though older documents
@@ -300,7 +290,7 @@ class Binance(Venue):
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         symbol, trades = self.symbol(hole.symbol), []
-        for row in loaded(raw, "historicalTrades", list):
+        for row in text.answer(raw, "historicalTrades", list):
             if type(row) is not dict:
                 raise ParseError("corrupt answer", "historicalTrades", row)
             maker_buy = row.get("isBuyerMaker")

@@ -1,12 +1,13 @@
 """Binance USD-M futures: addresses, limits, bytes to events. Pure. The shapes are those of spot (see `binance`), but:
 
-- `trade` here is `aggTrade`: documented, its ids `a` are contiguous, and REST has it without an API key. A plain `trade`
-  is read too; its `X` tells what is none of the market (INSURANCE_FUND, ADL, NA): no event.
-- An update of the book names the one before (`pu`): https://developers.binance.com/docs/derivatives/
-  usds-margined-futures/websocket-market-streams/How-to-manage-a-local-order-book-correctly
-- Since 2026-04-23 best prices and books are had at /public, all else at /market; what is asked for at the other address
-  is acknowledged and never sent (https://developers.binance.com/docs/derivatives/usds-margined-futures/
-  websocket-market-streams/Important-WebSocket-Change-Notice, github.com/binance/binance-futures-connector-python/issues/261).
+- `trade` is `aggTrade`: documented, its ids `a` are contiguous, and REST has it without an API key. A plain `trade` is
+  read too; what its `X` says is none of the market (INSURANCE_FUND, ADL, NA) gives no event.
+- An update of the book names the one before it (`pu`).
+- Since 2026-04-23 best prices and books are had at /public, all else at /market. What is asked for at the other address
+  is acknowledged and never sent: https://github.com/binance/binance-futures-connector-python/issues/261
+
+https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams, and there
+Important-WebSocket-Change-Notice and How-to-manage-a-local-order-book-correctly.
 """
 
 import re
@@ -19,44 +20,46 @@ from wick.exchanges import _text as text
 from wick.exchanges._text import DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names
 from wick.exchanges.binance import (
     ID,
-    LEVELS,
     MOST_TRADES,
     MS,
-    PLAIN,
     Binance,
     best_prices,
     depth,
     listed,
-    loaded,
     normalise,
     trade,
     unwrapped,
 )  # fmt: skip
 from wick.market.trades import Event, Trade
 
-_NAME = re.compile(r"([^\W_]{2,40})(_[0-9]{6})?")  # a dated contract ends with the day of its delivery: BTCUSDT_250328
+_NAME = re.compile(r"[^\W_]{2,40}(?:_[0-9]{6})?")  # a dated contract tells the day of its delivery: BTCUSDT_250328
 
 
 def _symbol(native: str) -> str:
     """`BTCUSDT_250328` -> `BTC-USDT_250328`."""
-    found = _NAME.fullmatch(native)
-    if not found:
+    pair, dash, day = native.partition("_")
+    return normalise(pair) + dash + day
+
+
+def _checked(native: str) -> str:
+    if not _NAME.fullmatch(native):
         raise ParseError("bad symbol", "s", native)
-    return normalise(found[1]) + (found[2] or "")
+    return _symbol(native)
 
 
-_NAMES = Names(_symbol)
+_NAMES = Names(_checked)
 
-# See `binance`: the frames that have no trade, by their bytes. Fields may follow the ones that are known.
-_SYMBOL = rb'"s":"[A-Z0-9]{2,40}(?:_[0-9]{6})?"'
-_STREAM = rb'\{"stream":"[a-z0-9_]{2,50}'
+# See `binance`: the frames that have no trade, by their bytes. Numbers in whole steps have no point here.
+_PLAIN = rb'"[0-9]{1,10}+(?:\.[0-9]{1,8}+)?"'
+_LEVELS = rb"\[(?:\[P,P\](?:,\[P,P\])*+)?\]".replace(b"P", _PLAIN)
+_STREAM, _SYMBOL = rb'\{"stream":"[a-z0-9_]{2,50}', rb'"s":"[A-Z0-9]{2,40}(?:_[0-9]{6})?"'
 _QUOTE_FRAME = re.compile(
     rb'%b@bookTicker","data":\{"e":"bookTicker","u":%b,%b,"b":%b,"B":%b,"a":%b,"A":%b,"T":%b,"E":%b\}\}'
-    % (_STREAM, ID, _SYMBOL, PLAIN, PLAIN, PLAIN, PLAIN, MS, MS)
+    % (_STREAM, ID, _SYMBOL, _PLAIN, _PLAIN, _PLAIN, _PLAIN, MS, MS)
 )
 _DEPTH_FRAME = re.compile(
     rb'%b@depth@100ms","data":\{"e":"depthUpdate","E":(%b),"T":%b,%b,"U":%b,"u":%b,"pu":%b,"b":%b,"a":%b\}\}'
-    % (_STREAM, MS, MS, _SYMBOL, ID, ID, ID, LEVELS, LEVELS)
+    % (_STREAM, MS, MS, _SYMBOL, ID, ID, ID, _LEVELS, _LEVELS)
 )
 
 
@@ -76,15 +79,13 @@ class BinanceUsdm(Binance):
     snapshot_weight = 20  # for 1,000 levels; 2 up to 50, 5 for 100, 10 for 500
     backfill_weight = 20
 
+    _names = _NAMES
     _streams: ClassVar = {"trade": "aggTrade", "quote": "bookTicker", "depth": "depth@100ms"}
     _snapshot_levels = (5, 10, 20, 50, 100, 500, 1_000)
     _snapshot_path = "/fapi/v1/depth"
 
     def symbol(self, native: str) -> str:
-        try:
-            return native if "-" in native else _symbol(native.upper())
-        except ParseError:
-            return native
+        return native if "-" in native else _symbol(native.upper())
 
     def path(self, channel: str) -> str:
         return "/market/stream" if channel == "trade" else self.ws_path
@@ -92,16 +93,12 @@ class BinanceUsdm(Binance):
     def _events(self, frame: Any) -> list[Event]:
         data = unwrapped(frame)
         event = data.get("e")
-        if event == "aggTrade":
-            return [trade(data, "a", _NAMES)]
-        if event == "bookTicker":
-            return [best_prices(data, _NAMES)]
         if event == "depthUpdate":
             return [depth(data, _NAMES, text.whole(data, "pu"))]
-        if event == "trade":
-            return [trade(data, "t", _NAMES)] if data.get("X", "MARKET") == "MARKET" else []
-        if event is None and "u" in data:
-            raise ParseError("unknown event", "e", event)  # spot's best prices
+        if event == "bookTicker":
+            return [best_prices(data, _NAMES)]
+        if event == "trade" and data.get("X", "MARKET") != "MARKET":
+            return []
         return super()._events(frame)
 
     def _read(self, values: list[Any], start: int, taken: list[Event | Refused]) -> None:
@@ -152,7 +149,7 @@ class BinanceUsdm(Binance):
         return f"/fapi/v1/aggTrades?symbol={quote(self.native(hole.symbol))}&fromId={hole.first_id}&limit={limit}"
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
-        native, rows = self.native(hole.symbol), loaded(raw, "aggTrades", list)
+        native, rows = self.native(hole.symbol), text.answer(raw, "aggTrades", list)
         for row in rows:
             if type(row) is not dict:
                 raise ParseError("corrupt answer", "aggTrades", row)

@@ -59,7 +59,7 @@ def _update(data: dict[str, Any], symbol: str) -> DepthUpdate:
     try:
         bids = [[price, size] for side, price, size in changes if side == "buy"]
         asks = [[price, size] for side, price, size in changes if side == "sell"]
-        if len(bids) + len(asks) != len(changes) or not all(type(change) is list for change in changes):
+        if len(bids) + len(asks) != len(changes) or set(map(type, changes)) - {list}:
             raise ParseError("bad levels", "changes", changes)
     except (TypeError, ValueError):
         raise ParseError("bad levels", "changes", changes) from None
@@ -215,12 +215,12 @@ class Coinbase(Venue):
     def parse_symbols(self, raw: bytes) -> list[Instrument]:
         instruments = []
         try:
-            for row in orjson.loads(raw):
+            for row in text.answer(raw, "products", list):
                 if row["status"] != "online" or row.get("trading_disabled"):
                     continue
                 steps = text.step(row, "quote_increment"), text.step(row, "base_increment")
                 instruments.append(Instrument(row["id"], _NAMES[row["id"]], *steps))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ParseError("corrupt answer", "products", repr(error)) from None
         return instruments
 
@@ -228,7 +228,13 @@ class Coinbase(Venue):
         return f"/products/{quote(self.native(symbol))}/book?level=2"
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
-        raise ParseError("corrupt answer", "book", "the stream has the snapshots")
+        """All levels: [price, size, orders]. The feed has no need of it, the stream begins with one."""
+        data = text.answer(raw, "book", dict)
+        try:
+            sides = {side: [[price, size] for price, size, _ in data[side]] for side in ("bids", "asks")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParseError("corrupt answer", "book", repr(error)) from None
+        return DepthSnapshot(text.whole(data, "sequence"), text.levels(sides, "bids"), text.levels(sides, "asks"))
 
     def backfill_path(self, hole: Hole) -> str:
         """Newest first: a page ends at the hole's end. `after` is older than that id."""
@@ -236,11 +242,8 @@ class Coinbase(Venue):
         return f"/products/{quote(self.native(hole.symbol))}/trades?limit={limit}&after={hole.last_id + 1}"
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
-        try:
-            rows = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
-            raise ParseError("corrupt answer", "trades", str(error)) from None
-        if type(rows) is not list or not all(type(row) is dict for row in rows):
+        rows = text.answer(raw, "trades", list)
+        if not all(type(row) is dict for row in rows):
             raise ParseError("corrupt answer", "trades", rows)
         return text.of_hole(hole, [_trade(row, self.symbol(hole.symbol)) for row in rows])
 
