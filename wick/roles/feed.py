@@ -1,4 +1,4 @@
-"""The feed: what venues send to packed ticks, logged, then pushed to the workers: a flush of a venue is a message a worker.
+"""The feed: what venues send, as packed ticks: logged, then pushed to the workers, a message a venue, worker and flush.
 
 A trade is never dropped silently. When a worker's queue is full the feed stops reading (TCP holds the venues back);
 when that takes too long it goes on without that worker, which will find the batches in the tick log.

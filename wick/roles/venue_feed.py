@@ -1,7 +1,7 @@
 """One venue of a feed: which symbols, its connections and what they bring, its books, its staleness and backfill.
 
-Everything that is received goes into `ticks`, which the feed's flush empties. Nothing here waits while messages do: what
-REST is asked for (symbols, snapshots of books, missing trades) is asked in greenlets of its own.
+Everything that is received goes into `ticks`, which the feed's flush empties. Nothing here waits while messages do:
+what REST is asked for (symbols, snapshots of books, missing trades) is asked in greenlets of its own.
 """
 
 import logging
@@ -36,6 +36,7 @@ BOOKS_AT_ONCE = 8
 TAPPED_LEVELS = 20
 SNAPSHOTS = 4  # of books that are asked for at the same time: an answer takes a second, the venue's limit holds anyway
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
+AWAITED_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
 STALE_MOST_NS = 3600 * SECOND_NS
 
 log = logging.getLogger("wick")
@@ -84,6 +85,7 @@ class VenueFeed:
         self._silent = Doubling(self._stale_ns, STALE_MOST_NS)
         self._resyncs = Doubling(RESYNC_NS, RESYNC_MOST_NS)
         self._asking: dict[str, None] = {}  # books whose snapshot REST is being asked for
+        self._awaited: dict[str, int] = {}  # books whose snapshot the stream is about to send, since when
         self._depth_ns: dict[str, int] = {}  # when a symbol's book last changed
         self._since_ns: dict[str, int] = {}  # when a symbol was added
         self._fresh: set[int] = set()  # connections that have brought data
@@ -280,15 +282,24 @@ class VenueFeed:
         """Ask for the books that are broken, each at its pace."""
         broken, at_ns = self.books.broken, now_ns()
         again = []
+        self._awaited = {symbol: since_ns for symbol, since_ns in self._awaited.items() if symbol in broken}
         for symbol in [one for one in broken if self._resyncs.is_due(one, at_ns)]:
+            topic = Topic(symbol, "depth")
+            if not self.connections.carries(topic):
+                continue  # what a snapshot could be joined with does not come yet
+            comes = not self.venue.depth_from_rest and broken[symbol] in ("new", "lost")  # with the subscription
+            if comes and at_ns - self._awaited.setdefault(symbol, at_ns) < AWAITED_NS:
+                continue
             why = broken.pop(symbol)
             self._resyncs.done(symbol, at_ns)
+            self.house.count("resyncs")
             self.house.count("resyncs: " + why)
             if self.venue.depth_from_rest:
                 self._asking[symbol] = None
-            elif why not in ("new", "lost"):  # those come with the subscription that is under way
-                again.append(Topic(symbol, "depth"))
-        self.connections.again(again)
+            else:
+                again.append(topic)
+        if again:
+            self.connections.again(again)
 
     def _fetch_books(self) -> None:
         """Put the snapshots that REST gives into the books; a greenlet's body."""

@@ -27,8 +27,8 @@ class _Pair:
     """A pair's unsent trades, packed, and the newest unsent of its quotes and of what its book holds."""
 
     __slots__ = (
-        "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard", "symbol",
-        "trades",
+        "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard",
+        "symbol", "trades",
     )  # fmt: skip
 
     def __init__(self, symbol: str, shard: int, ids: Contiguous | Numbers) -> None:
@@ -45,7 +45,7 @@ class _Pair:
         return not self.trades and self.quote is None and self.depth is None
 
     def take(self, clock: VenueClock) -> tuple[int, bytearray]:
-        """How many records there are, and they: trades, the quote, the depth (with the venue's time of their receipt)."""
+        """How many records there are, and they: trades, quote, depth (these with the venue's time of their receipt)."""
         records, self.trades = self.trades, bytearray()
         if self.quote is not None:
             records += pack_quote(self._scaled(self.quote), self.quote_ns, clock.of(self.quote_ns))
