@@ -27,8 +27,8 @@ def session(
     market = Market(seed, count, rate, START_MS)
     view = MarketView(wire, market)
     known = view.symbols()
-    path, _, query = venue.ws_path.partition("?")
-    connection = wire.session(HttpRequest("GET", path, dict(), {}, b"", b""))
+    path = venue.ws_path.partition("?")[0]
+    connection = wire.session(HttpRequest("GET", path, {}, {}, b"", b""))
     yield from connection.greeting(START_MS).frames
     topics = [Topic(venue.symbol(name), channel) for name in known for channel in channels if channel in venue.channels]
     streams: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
