@@ -1,4 +1,4 @@
-"""A simulated exchange over TLS and a feed that reads it, each a process, with this process as the feed's only worker."""
+"""A simulated exchange over TLS and a feed that reads it, each a process; this process is the feed's only worker."""
 
 import json
 import os

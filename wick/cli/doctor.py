@@ -1,7 +1,8 @@
 """Look at a real exchange for half a minute: does wick understand it as it is today?
 
-It connects and subscribes, with TLS verified, and checks that every message is understood, that trade ids are contiguous
-where they should be, that REST gives missed trades, that books are valid, and how far the exchange's clock is from ours.
+It connects and subscribes, with TLS verified, and checks that every message is understood, that trade ids are
+contiguous where they should be, that REST gives missed trades, that books are valid, and how far the exchange's clock
+is from ours.
 wick's exchanges have been tested against simulations (docs/exchanges.md): run this before you rely on one, and when
 something looks wrong. Exit status: 0 all is well (a warning may be among it), 1 something is not.
 """

@@ -1,7 +1,7 @@
 """A look at a venue as it is now: can it be reached, does it send what we think, is our clock right.
 
-It uses what the feed uses, connections, parser, continuity and books, for a short while, and judges. `wick doctor --live`
-runs it.
+It uses what the feed uses, connections, parser, continuity and books, for a short while, and judges.
+`wick doctor --live` runs it.
 """
 
 import logging
