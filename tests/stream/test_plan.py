@@ -69,6 +69,6 @@ def test_a_symbols_next_channel_goes_where_the_symbol_is() -> None:
 def test_lines_with_room_are_filled_before_another_is_opened() -> None:
     lines = [topics([1, 2]), topics([3])]
     assert place(lines, topics([4]), 6) == [[], topics([4])]
-    assert place(lines, topics([4, 5]), 6) == [[], topics([4]), topics([5])]
+    assert place(lines, topics([4, 5]), 6) == [[], topics([5]), topics([4])]
     assert place(lines, topics([1, 3]), 6) == [[], []]
     assert place(lines, [], 6) == [[], []]

@@ -13,37 +13,29 @@ def place(lines: Sequence[Collection[Topic]], new: Iterable[Topic], most: int) -
     together: trades and book of one connection are in order.
     """
     carried = {topic for line in lines for topic in line}
+    homes = {topic.symbol: at for at, line in enumerate(lines) for topic in line}
     symbols: dict[str, list[Topic]] = {}
     for topic in dict.fromkeys(new):
         if topic not in carried:
             symbols.setdefault(topic.symbol, []).append(topic)
-    # A symbol with more topics than a connection may have is the only one that is torn apart.
-    groups = [topics[at : at + most] for topics in symbols.values() for at in range(0, len(topics), most)]
     gets: list[list[Topic]] = [[] for _ in lines]
     loads = [len(line) for line in lines]
-    groups = [group for group in groups if not _joins(group, lines, gets, loads, most)]
+    groups: list[list[Topic]] = []
+    for symbol, topics in symbols.items():
+        home = homes.get(symbol)
+        if home is not None and loads[home] + len(topics) <= most:
+            gets[home] += topics
+            loads[home] += len(topics)
+        else:  # a symbol with more topics than a connection may have is the only one that is torn apart
+            groups += [topics[at : at + most] for at in range(0, len(topics), most)]
     groups.sort(key=len, reverse=True)  # the large ones first: they need the room; else in the order of asking
-    total = sum(loads) + sum(map(len, groups))
-    count = max(len(lines), -(-total // most))
+    count = max(len(lines), -(-(sum(loads) + sum(map(len, groups))) // most))
     while (placed := _spread(groups, loads + [0] * (count - len(lines)), most)) is None:
         count += 1
     gets += [[] for _ in range(count - len(lines))]
-    for place_, group in placed:
-        gets[place_] += group
+    for at, group in placed:
+        gets[at] += group
     return gets
-
-
-def _joins(
-    group: list[Topic], lines: Sequence[Collection[Topic]], gets: list[list[Topic]], loads: list[int], most: int
-) -> bool:
-    """Put `group` on the line that has other topics of its symbol, where there is one with room."""
-    symbol = group[0].symbol
-    for at, line in enumerate(lines):
-        if loads[at] + len(group) <= most and any(topic.symbol == symbol for topic in line):
-            gets[at] += group
-            loads[at] += len(group)
-            return True
-    return False
 
 
 def _spread(groups: list[list[Topic]], loads: list[int], most: int) -> list[tuple[int, list[Topic]]] | None:
