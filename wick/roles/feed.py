@@ -18,14 +18,14 @@ from gevent.event import Event
 from gevent.hub import signal as gevent_signal
 
 from wick import exchanges
-from wick.errors import SettingError
+from wick.errors import SettingError, WickError
 from wick.net import bus
 from wick.net.clock import now_ns
 from wick.ops import symbols
 from wick.ops.setting import as_text
 from wick.ops.settings import BY_NAME, Settings, load, split_options
 from wick.roles.base import Role, run_role
-from wick.roles.venue_feed import House, VenueFeed, checked
+from wick.roles.venue_feed import House, VenueFeed
 from wick.storage.capture import Capture
 from wick.storage.ticklog import TickLog
 from wick.stream.shards import shard_of
@@ -49,7 +49,7 @@ class Feed(Role):
 
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
-        wanted = symbols.wanted(checked(settings))
+        wanted = symbols.wanted(settings)
         self.epoch = now_ns()
         self.flushed_ns = 0
         self.listeners = bus.Listeners(self.pub)
@@ -58,7 +58,10 @@ class Feed(Role):
         self.captures: dict[str, Capture] = {}
         self.venues: dict[str, VenueFeed] = {}
         for venue_id in settings["feed.venues"]:
-            self.venues[venue_id] = VenueFeed(exchanges.load(venue_id), settings, self._house(venue_id))
+            try:
+                self.venues[venue_id] = VenueFeed(exchanges.load(venue_id), settings, self._house(venue_id))
+            except WickError as error:  # of the certificates
+                raise SettingError(f"feed.ca_file = {settings['feed.ca_file']!r} is wrong: {error}") from None
             self.venues[venue_id].want(wanted[venue_id])
         workers: int = settings["aggregator.workers"]
         self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]

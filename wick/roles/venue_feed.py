@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gevent
 from gevent.event import Event as Signal
 
-from wick.errors import ParseError, SettingError, WickError
+from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
 from wick.net.clock import now_ns, steady_ns
@@ -353,19 +353,3 @@ class VenueFeed:
             self.house.count("stale_renewed", len(renewed))
             log.warning("%s: nothing comes of %s: subscribing anew", self.venue.id, ", ".join(renewed[:10]))
             self.connections.again(self._topics(renewed))
-
-
-def checked(settings: Settings) -> Settings:
-    """SettingError where the addresses cannot be meant for all the venues."""
-    venues = settings["feed.venues"]
-    for name in ("feed.ws_url", "feed.rest_url"):
-        if settings[name] and len(venues) > 1:
-            raise SettingError(
-                f"{name} = {settings[name]!r} is of one exchange, but feed.venues has {len(venues)}: valid is blank, "
-                f"or one venue in feed.venues"
-            )
-    try:
-        client_context(settings["feed.ca_file"])
-    except WickError as error:
-        raise SettingError(f"feed.ca_file = {settings['feed.ca_file']!r} is wrong: {error}") from None
-    return settings
