@@ -101,14 +101,14 @@ def test_an_address_is_that_of_one_exchange() -> None:
     preflight.check_feed(Settings({"feed.rest_url": "http://127.0.0.1:1"}))
     preflight.check_feed(Settings({"feed.venues": ("binance", "coinbase")}))
     for name in ("feed.ws_url", "feed.rest_url"):
-        with pytest.raises(SettingError, match=rf"{name} = 'x' is the address of one exchange, .* 2 \(binance, coinbase"):
+        with pytest.raises(SettingError, match=rf"{name} = 'x' is the address of one exchange, .* 2 \(binance"):
             preflight.check_feed(Settings({name: "x", "feed.venues": ("binance", "coinbase")}))
 
 
 def test_every_venue_has_a_symbol() -> None:
     settings = {"feed.venues": ("binance", "coinbase"), "feed.symbols": ("binance:BTCUSDT",)}
     nobody = "http://127.0.0.1:9"
-    with pytest.raises(SettingError, match="feed.symbols: none is of coinbase"):
+    with pytest.raises(SettingError, match=r"feed.symbols: none is of coinbase"):
         preflight.check_symbols(Settings(settings | {"feed.rest_url": nobody}))
 
 

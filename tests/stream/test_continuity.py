@@ -81,11 +81,12 @@ def test_a_jump_that_no_exchange_makes_is_another_numbering_and_no_hole() -> Non
 def test_newer_trades_with_ids_that_we_have_had_are_another_numbering() -> None:
     ids = Contiguous()
     taken(ids, [1000, 1001, 1005])
-    later = [(one, NOW + (2000 + one) * MS) for one in range(3, 8)]
-    count = [ids.take(one, at_ns, at_ns) for one, at_ns in later]
-    # The first of them are asked for again: that it was no mistake is known only at the third.
-    assert count == [-1] * (RESTART_RUN - 1) + [5, 6, 7]
-    assert missing(ids) == [3, 4]
+    later = range(3, 5 + RESTART_RUN)
+    assert [one for one in later if ids.admit(one, NOW + (2000 + one) * MS, NOW) >= 0] == []
+    count = [one for one in later if ids.take(one, NOW + (2000 + one) * MS, NOW) >= 0]
+    # The first of them are asked for again: that it was no mistake is not known at once.
+    assert count == list(later)[RESTART_RUN - 1 :]
+    assert missing(ids) == list(later)[: RESTART_RUN - 1]
     assert ids.restarts == 1 and ids.given_up == 3
     assert ids.fill(3) and ids.fill(4)
 

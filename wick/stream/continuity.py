@@ -14,7 +14,7 @@ from typing import NamedTuple
 # A burst that is reordered makes about as many holes as it has trades. On full: the oldest is given up, and counted.
 MAX_HOLES = 4_096
 MOST_MISSING = 1_000_000  # ids; more are no hole but another numbering: an exchange that began anew
-RESTART_RUN = 3  # newer trades in a row with ids that we have had: the numbering has begun anew
+RESTART_RUN = 10  # newer trades in a row with ids that we have had: the numbering has begun anew
 KEYS = 4_096  # a generation of remembered keys; Bybit sends up to 1,024 trades a message
 
 _first = itemgetter(0)
@@ -46,6 +46,11 @@ class Contiguous:
 
     def take(self, trade_id: int, event_ns: int, recv_ns: int) -> int:
         """The id under which the trade counts; -1 where it has come before."""
+        number = self.admit(trade_id, event_ns, recv_ns)
+        return number if number >= 0 else self._again(trade_id, event_ns, recv_ns)
+
+    def admit(self, trade_id: int, event_ns: int, recv_ns: int) -> int:
+        """As `take`, for trades that are told again: their times are no sign of another numbering."""
         if self.next_id < 0:
             self._first_id = trade_id
             self.next_id = trade_id + 1
@@ -58,7 +63,7 @@ class Contiguous:
                 self._insert(0, Missing(trade_id + 1, self._first_id - 1, event_ns, self.newest_ns, recv_ns))
             self._first_id = trade_id
         elif not self.fill(trade_id):
-            return self._again(trade_id, event_ns, recv_ns)
+            return -1
         if event_ns > self.newest_ns:
             self.newest_ns = event_ns
         return trade_id
@@ -124,7 +129,7 @@ class Contiguous:
         self.restarts += 1
         self.holes = []
         self._first_id = self.next_id = began
-        return self.take(trade_id, event_ns, recv_ns)
+        return self.admit(trade_id, event_ns, recv_ns)
 
 
 class Numbers:
@@ -154,6 +159,8 @@ class Numbers:
         number = self._number
         self._number = number + 1
         return number
+
+    admit = take
 
     def skip(self) -> None:
         """We do not listen for a while: one number is for whatever is traded meanwhile."""

@@ -331,7 +331,7 @@ class Ticks:
             if pair is None:
                 left.append(ParseError("unknown symbol", "s", event.symbol))
                 continue
-            trade_id = pair.ids.take(event.trade_id, event.event_ns, recv_ns)
+            trade_id = pair.ids.admit(event.trade_id, event.event_ns, recv_ns)
             if pair.ids.holes:
                 self._holed.setdefault(event.symbol, pair)
             if trade_id < 0:
