@@ -74,7 +74,7 @@ class Venue(Protocol):
     channels: tuple[str, ...]  # those of CHANNELS that it has
     limits: Limits
     empty: str  # how it publishes a quiet period itself: "flat" or "omit"
-    # Whether trade ids grow by 1, so that every hole shows. Where not, an id only tells that a trade came twice.
+    # Whether trade ids grow by 1, so that every hole shows. Else an id tells no more than that a trade came twice.
     contiguous_ids: bool
     backfills: bool  # whether missing trades can be had over REST
     depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
