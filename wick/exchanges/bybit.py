@@ -1,9 +1,9 @@
 """Bybit v5 spot: addresses, subscribe frames, bytes to events. Pure.
 
-Formats: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../orderbook. `S` is the taker's side. Trade
-ids are UUIDs or numbers and tell no order, so that a hole is only known from a disconnection; REST has the newest trades
-alone, and cannot be asked for others. Block trades (`BT`) are agreed off the book: they are no market trades and give no
-event. RPI trades (`RPI`) are matched on it, with orders that only some takers meet: they count, as in Bybit's own candles.
+Formats: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../orderbook. `S` is the taker's side.
+Trade ids are UUIDs or numbers and tell no order, so that a hole is only known from a disconnection; REST has the newest
+trades alone, and cannot be asked for others. Block trades (`BT`) are agreed off the book: they are no market trades and
+give no event. RPI trades (`RPI`) are matched on it, with resting orders that only some takers may meet: they count.
 """
 
 import re
@@ -17,7 +17,17 @@ from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._quote import quote
 from wick.exchanges._text import (
-    DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names, check_numbers, levels, name, positive, time_ns, whole,
+    DECIMALS,
+    EARLIEST_MS,
+    LATEST_MS,
+    MAX_ID,
+    Names,
+    check_numbers,
+    levels,
+    name,
+    positive,
+    time_ns,
+    whole,
 )  # fmt: skip
 from wick.market.trades import Ack, DepthUpdate, Event, Quote, Topic, Trade
 

@@ -1,9 +1,9 @@
 """OKX v5 spot: addresses, subscribe frames, bytes to events. Pure.
 
-Formats: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel, -order-book-channel. `side` is
-the taker's. A message of `trades` stands for `count` fills at one price of one taker; its id is that of the last one. wick
-does not rely on their being contiguous: a hole is only known from a disconnection. `checksum` is always 0 by now, and
-never looked at.
+Formats: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel, -ws-order-book-channel. `side`
+is the taker's. A message of `trades` stands for `count` fills at one price of one taker; its id is that of the last
+one. wick does not rely on their being contiguous: a hole is only known from a disconnection. `checksum` is always 0 by
+now, and never looked at.
 """
 
 import re
@@ -17,7 +17,17 @@ from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._quote import quote
 from wick.exchanges._text import (
-    DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names, check_numbers, levels, name, positive, time_ns, whole,
+    DECIMALS,
+    EARLIEST_MS,
+    LATEST_MS,
+    MAX_ID,
+    Names,
+    check_numbers,
+    levels,
+    name,
+    positive,
+    time_ns,
+    whole,
 )  # fmt: skip
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic, Trade
 
@@ -157,13 +167,13 @@ def _read(values: list[Any], start: int, taken: list[Event | Refused]) -> None:
                         and len(number) < 19
                         and count.isdecimal()
                         and len(count) < 19
-                        and count > "0"
+                        and (matches := int(count))
                         and EARLIEST_MS <= (time_ms := int(time)) < LATEST_MS
                     ):
                         raise ValueError
                     add(new(Trade, (
                         names[data["instId"]], time_ms * 1_000_000, int(number), price, price_decimals, quantity,
-                        quantity_decimals, side == "buy", int(count),
+                        quantity_decimals, side == "buy", matches,
                     )))  # fmt: skip
                 continue
         except (KeyError, AttributeError, TypeError, ValueError, ParseError):
