@@ -1,9 +1,9 @@
 """OKX v5 spot: addresses, subscribe frames, bytes to events. Pure.
 
-Formats: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel, -ws-order-book-channel. `side`
-is the taker's. A message of `trades` stands for `count` fills at one price of one taker; its id is that of the last
-one. wick does not rely on their being contiguous: a hole is only known from a disconnection. `checksum` is always 0 by
-now, and never looked at.
+Formats: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel and -ws-order-book-channel.
+`side` is the taker's. A message of `trades` stands for `count` fills at one price of one taker; its id is that of the
+last one. wick does not rely on their being contiguous: a hole is only known from a disconnection. `checksum` is always
+0 by now, and never looked at.
 """
 
 import re
