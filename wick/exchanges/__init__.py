@@ -128,17 +128,21 @@ class Venue(Protocol):
 
     def snapshot_path(self, symbol: str, levels: int) -> str:
         """Where REST has the book, with at least so many levels a side where the venue gives as many."""
+        return ""
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
         """The answer. ParseError."""
+        raise ParseError("not offered", self.id)
 
     # ---- where `backfills`
 
     def backfill_path(self, hole: Hole) -> str:
         """Where REST has trades of the hole: a page of them, at its beginning or at its end."""
+        return ""
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The answer's trades of that hole, by rising id. ParseError."""
+        raise ParseError("not offered", self.id)
 
 
 def ids() -> tuple[str, ...]:

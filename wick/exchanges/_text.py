@@ -20,7 +20,7 @@ from wick.market.trades import Levels, Quote, Trade
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
 MAX_ID = 2**63 - 1
-MAX_NUMBER = 22  # characters of a level's number that no venue reaches; longer ones are matched one by one
+MAX_NUMBER = 20  # characters of a level's number; longer ones are rare, and matched one by one
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _LISTS = {list}

@@ -124,14 +124,13 @@ def listed(raw: bytes, wanted: Callable[[dict[str, Any]], bool], names: Names) -
             native, filters = row["symbol"], {one["filterType"]: one for one in row.get("filters", ())}
             if type(native) is not str:
                 raise ParseError("corrupt answer", "symbol", native)
-            steps = (
-                text.step(filters.get(kind, {}), field)
-                for kind, field in (("PRICE_FILTER", "tickSize"), ("LOT_SIZE", "stepSize"))
-            )
+            price_step = text.step(filters.get("PRICE_FILTER", {}), "tickSize")
+            quantity_step = text.step(filters.get("LOT_SIZE", {}), "stepSize")
             try:
-                instruments.append(Instrument(native, names[native], *steps))
+                symbol = names[native]
             except ParseError:  # a name that no stream could have either
                 continue
+            instruments.append(Instrument(native, symbol, price_step, quantity_step))
     except (KeyError, TypeError, AttributeError) as error:
         raise ParseError("corrupt answer", "exchangeInfo", repr(error)) from None
     return instruments
