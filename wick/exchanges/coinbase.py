@@ -16,7 +16,7 @@ from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
-from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, LastTrade, Topic, Trade
+from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, LastTrade, PastTrade, Topic, Trade
 
 TOPICS_A_REQUEST = 100
 MOST_TRADES = 1_000  # REST gives at a time
@@ -108,7 +108,8 @@ def _events(data: Any) -> list[Event]:
     if kind == "heartbeat":
         newest = text.whole(data, "last_trade_id")
         return [LastTrade(symbol, newest)] if newest else []
-    return [_trade(data, symbol)]
+    trade = _trade(data, symbol)
+    return [PastTrade(*trade) if kind == "last_match" else trade]
 
 
 # The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more.

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 
 from wick.errors import ParseError
-from wick.exchanges import Hole, Venue
+from wick.exchanges import NOT_NOW, Hole, Venue
 from wick.net.clock import now_ns
 from wick.net.fetch import FetchError
 from wick.roles.rest import Rest
@@ -26,7 +26,7 @@ ALONE_NS = 10 * 10**9  # where nobody asks: then they do not come any more
 TRIES = 5  # answers that bring nothing, or refuse; 1, 2, 4, ... s apart: REST may be behind the stream
 WAIT_NS, WAIT_MOST_NS = 10**9, 60 * 10**9
 REFUSALS = range(400, 500)  # statuses that say that the request is wrong; 408, 418, 425 and 429 say "not now"
-NOT_NOW = (408, 418, 425, 429)
+LATER = (408, 418, 425, 429)
 
 log = logging.getLogger("wick")
 
@@ -79,14 +79,18 @@ class Backfill:
             raw = rest.get(self._venue.backfill_path(hole), self._venue.backfill_weight)
             trades = self._venue.parse_backfill(hole, raw)
         except FetchError as error:
-            if error.status in REFUSALS and error.status not in NOT_NOW:
+            if error.status in REFUSALS and error.status not in LATER:
                 self._in_vain(hole, str(error))
             else:
                 log.warning("cannot ask for missing trades of %s: %s", symbol, error)
                 self._waits.done(symbol, now_ns())
             return
         except ParseError as error:
-            self._in_vain(hole, str(error))
+            if error.reason == NOT_NOW:
+                rest.turned_away()
+                self._waits.done(symbol, now_ns())
+            else:
+                self._in_vain(hole, str(error))
             return
         taken = self._ticks.mend(trades, now_ns())
         self._count("backfilled_trades", taken)

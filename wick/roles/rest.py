@@ -20,7 +20,7 @@ class Rest:
         self.url = url.rstrip("/")
         self._bucket = Bucket(*venue.limits.rest)
         self._context, self._count = context, count
-        self._turned_away = 0  # in a row
+        self._limited = 0  # times in a row that we were turned away
 
     def get(self, path: str, weight: int) -> bytes:
         """The answer's body; FetchError. Waits for as long as the venue's limits want it."""
@@ -31,10 +31,14 @@ class Rest:
         except FetchError as error:
             self._count("rest_failed")
             if error.status in TOO_MANY:
-                self._count("rest_turned_away")
-                self._turned_away += 1
-                own_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(self._turned_away - 1, 10)) * random.uniform(0.5, 1)
-                self._bucket.pause(own_s if error.retry_after_s is None else error.retry_after_s)
+                self.turned_away(error.retry_after_s)
             raise
-        self._turned_away = 0
+        self._limited = 0
         return body
+
+    def turned_away(self, seconds: float | None = None) -> None:
+        """The venue wants to be left alone, for so long if it says so."""
+        self._count("rest_turned_away")
+        own_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(self._limited, 10)) * random.uniform(0.5, 1)
+        self._limited += 1
+        self._bucket.pause(own_s if seconds is None else seconds)

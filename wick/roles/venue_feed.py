@@ -74,6 +74,8 @@ class VenueFeed:
         self._quotes_come = "quote" in self._channels
         levels = settings["feed.book_levels"]
         self._book_levels = levels
+        # What a venue says is for 1,000 levels; Binance, the only one that has more, weighs 5,000 as five such.
+        self._snapshot_weight = venue.snapshot_weight * (1 if levels <= 1_000 else 5)
         self.books = Books(levels, venue.depth_from_rest, venue.depth_levels)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
@@ -309,7 +311,7 @@ class VenueFeed:
             symbol = next(iter(self._asking))
             del self._asking[symbol]
             try:
-                raw = self._rest.get(self.venue.snapshot_path(symbol, self._book_levels), self.venue.snapshot_weight)
+                raw = self._rest.get(self.venue.snapshot_path(symbol, self._book_levels), self._snapshot_weight)
                 snapshot = self.venue.parse_snapshot(raw)
             except (FetchError, ParseError) as error:
                 log.warning("cannot have the book of %s:%s: %s", self.venue.id, symbol, error)
