@@ -24,15 +24,26 @@ class Book(NamedTuple):
     update_id: int
     bids: dict[int, int]
     asks: dict[int, int]
+    number: int = 0  # of the update that told this state (see DepthUpdate.number)
 
 
 class DepthUpdate(NamedTuple):
-    """The levels that changed in `first_id..last_id`, with their new quantity; 0 removes one."""
+    """The levels that changed in `first_id..last_id`, with their new quantity; 0 removes one.
+
+    `book` is the whole book after it and `before` the one before it (as told; levels best first): what a venue needs
+    that cuts books, or sends a checksum.
+    """
 
     first_id: int
     last_id: int
     bids: dict[int, int]
     asks: dict[int, int]
+    previous_id: int  # last_id of the update before, as it was told (first_id - 1, but for a reset)
+    number: int  # 1, 2, 3... within the symbol's feed: book.number is the same; 1 again after a reset
+    before: Book
+    book: Book
+    reset: bool = False  # fault sequence_reset: ids have jumped by Wire.reset_shift, `number` is 1
+    wrong_checksum: bool = False  # fault wrong_checksum: the venue's checksum is to be false
 
 
 def book(pair: Pair) -> Book:
