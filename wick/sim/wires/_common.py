@@ -1,6 +1,6 @@
 """What the wires of Coinbase, Kraken, Bybit and OKX share: a client's JSON, ids, times, books that are cut. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -34,16 +34,19 @@ def number_of(text: str | None, default: int) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
-def stamped(trades: Sequence[TradeEvent]) -> Iterator[tuple[TradeEvent, int]]:
-    """Trades (all of a millisecond, by rising id) with times in microseconds, each later than the one before.
+def stamped(trades: Sequence[TradeEvent]) -> list[tuple[TradeEvent, int]]:
+    """Trades, in the order given, with times in microseconds that rise with the ids.
 
-    The market knows milliseconds; what it leaves open depends on them alone, so that REST tells the same times.
+    The market knows milliseconds only. What it leaves open depends on the millisecond and on the trade's place in it
+    (so all trades of a millisecond have to be there): REST tells the same times as the stream.
     """
+    times: dict[int, int] = {}
     time_ms = place = -1
-    for trade in trades:
+    for trade in sorted(trades, key=lambda trade: trade.trade_id):
         place = place + 1 if trade.time_ms == time_ms else 0
         time_ms = trade.time_ms
-        yield trade, time_ms * 1000 + time_ms * 7919 % 900 + min(place, 99)
+        times[trade.trade_id] = time_ms * 1000 + time_ms * 7919 % 900 + min(place, 99)
+    return [(trade, times[trade.trade_id]) for trade in trades]
 
 
 def microseconds(time_us: int) -> str:

@@ -197,8 +197,7 @@ class _Coinbase(Wire):
                 if before is None or after is None or not limit:
                     return 400, b'{"message":"Invalid pagination"}'
                 found = view.trades_between(symbol.native, before + 1, after - 1, min(limit, _MAX_TRADES))
-                times = {trade.trade_id: time_us for trade, time_us in stamped(newest_first(found)[::-1])}
-                return 200, orjson.dumps([_trade_body(one, times[one.trade_id]) for one in newest_first(found)])
+                return 200, orjson.dumps([_trade_body(*one) for one in stamped(newest_first(found))])
         return 404, b'{"message":"NotFound"}'
 
     def rest_error(self, status: int) -> bytes:

@@ -7,7 +7,7 @@ every second, not only when there is nothing else to say; a book's snapshot has 
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, cast
 from zlib import crc32
 
 import orjson
@@ -30,6 +30,13 @@ _FIELDS = {"trade": "trade", "book": "depth", "ticker": "quote"}
 _V1 = {"BTC": "XBT", "DOGE": "XDG"}
 _X = {"XBT", "ETH", "LTC", "XRP", "XLM", "ETC", "XMR", "ZEC", "REP", "MLN", "XDG"}
 _Z = {"USD", "EUR", "GBP", "JPY", "CAD"}
+
+
+class _Book(NamedTuple):
+    """The form of a book's subscription."""
+
+    depth: int
+    snapshot: bool
 
 
 class _Session(Session):
@@ -68,13 +75,13 @@ class _Session(Session):
         if symbols is None:
             return Answer([_refusal(now_ms, request, "Symbol(s) not found")], refused=True)
         depth = params.get("depth", DEPTHS[0])
-        if channel == "book" and depth not in DEPTHS:
+        if channel == "book" and (type(depth) is not int or depth not in DEPTHS):
             return Answer([_refusal(now_ms, request, "Subscription depth not supported")], refused=True)
         snapshot = params.get("snapshot", True) is not False
         options: dict[str, Any] = {"snapshot": snapshot}
         form: Hashable = snapshot
         if channel == "book":
-            options, form = {"depth": depth, "snapshot": snapshot}, (depth, snapshot)
+            options, form = {"depth": depth, "snapshot": snapshot}, _Book(depth, snapshot)
         elif channel == "ticker":
             form = params.get("event_trigger") == "bbo"
             options = {"event_trigger": "bbo" if form else "trades", "snapshot": snapshot}
@@ -95,7 +102,7 @@ class _Session(Session):
                     field = "ticker" if channel == "ticker" and not form else _FIELDS[channel]
                     self._streams[name, channel] = stream = Subscription(name, field, form)
                     add.append(stream)
-            elif held is None or (channel == "book" and _depth_of(held) != depth):
+            elif held is None or (isinstance(held.form, _Book) and held.form.depth != depth):
                 error = "Subscription Not Found"
             else:
                 remove.append(self._streams.pop((name, channel)))
@@ -106,11 +113,6 @@ class _Session(Session):
                 result = {"channel": channel, **options, "symbol": name}
                 frames.append(_reply(now_ms, {"method": request["method"], "result": result, "success": True}, request))
         return Answer(frames, add, remove, refused)
-
-
-def _depth_of(stream: Subscription) -> int:
-    depth, _ = stream.form  # type: ignore[misc]
-    return depth  # type: ignore[no-any-return]
 
 
 def _reply(now_ms: int, body: dict[str, Any], request: dict[str, Any]) -> bytes:
@@ -215,7 +217,7 @@ class _Kraken(Wire):
             return [_ticker_frame("snapshot", symbol, quote)] if quote else ()
         if channel != "depth":
             return ()
-        depth, snapshot = form  # type: ignore[misc]
+        depth, snapshot = cast(_Book, form)
         book = view.told(symbol.native)
         if book is None or not snapshot:
             return ()
@@ -229,7 +231,7 @@ class _Kraken(Wire):
         return [_ticker_frame("update", symbol, quote)]
 
     def depth(self, symbol: Symbol, form: Hashable, update: DepthUpdate, now_ms: int) -> Sequence[bytes]:
-        depth, _ = form  # type: ignore[misc]
+        depth = cast(_Book, form).depth
         sides = [
             _told_changes(before, now, depth)
             for before, now in ((update.before.bids, update.book.bids), (update.before.asks, update.book.asks))
