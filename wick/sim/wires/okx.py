@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from wick.sim.book import Book, DepthUpdate
+from wick.sim.book import DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
 from wick.sim.symbols import Listing
