@@ -127,3 +127,13 @@ def test_who_gives_up_waiting_leaves_his_place_to_the_next() -> None:
         assert bucket.waiting == 0
 
     time.run(ask)
+
+
+def test_who_does_not_want_to_wait_is_told_how_long_it_would_take() -> None:
+    time = Time()
+    bucket = Bucket(2, 1.0, now=time.now, sleep=time.sleep)
+    assert [bucket.take(), bucket.take(), bucket.take(), bucket.take()] == [0.0, 0.0, 1.0, 1.0]
+    time.ns += SECOND // 4
+    assert bucket.take(2) == 0.75
+    time.ns += 3 * SECOND // 4
+    assert [bucket.take(2), bucket.take()] == [0.0, 1.0]

@@ -35,6 +35,16 @@ class Bucket:
         finally:
             self._waiting.remove(turn)
 
+    def take(self, weight: int = 1) -> float:
+        """0.0, and so much is granted; else the seconds after which to ask again. For who has other things to do."""
+        turn = (object(), min(weight, self._count))
+        self._waiting.append(turn)
+        left_ns = self._left_ns(turn)
+        self._waiting.pop()
+        if not left_ns:
+            self._granted.append((self._now(), turn[1]))
+        return left_ns / 1e9
+
     def pause(self, seconds: float) -> None:
         """Allow nothing for so long: the venue asked for it (429, 418)."""
         self._paused_until = max(self._paused_until, self._now() + round(seconds * 1e9))
