@@ -27,6 +27,7 @@ from wick.exchanges.binance import (
     depth,
     listed,
     normalise,
+    skimmed,
     trade,
     unwrapped,
 )  # fmt: skip
