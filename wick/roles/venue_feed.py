@@ -17,8 +17,8 @@ from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
 from wick.net.clock import now_ns, steady_ns
+from wick.net.dial import client_context
 from wick.net.fetch import FetchError
-from wick.net.ws_client import client_context
 from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted
 from wick.roles.backfill import Backfill
@@ -36,7 +36,7 @@ BOOKS_AT_ONCE = 8
 TAPPED_LEVELS = 20
 SNAPSHOTS = 4  # of books that are asked for at the same time: an answer takes a second, the venue's limit holds anyway
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
-AWAITED_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
+LATE_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
 STALE_MOST_NS = 3600 * SECOND_NS
 
 log = logging.getLogger("wick")
@@ -86,8 +86,10 @@ class VenueFeed:
         self._stale_ns = round(settings["feed.stale_s"] * 1e9)
         self._silent = Doubling(self._stale_ns, STALE_MOST_NS)
         self._resyncs = Doubling(RESYNC_NS, RESYNC_MOST_NS)
-        self._asking: dict[str, None] = {}  # books whose snapshot REST is being asked for
-        self._awaited: dict[str, int] = {}  # books whose snapshot the stream is about to send, since when
+        self._asking: dict[str, None] = {}  # books whose snapshot REST is to be asked for
+        self._asked: set[str] = set()  # ... and whose answer is awaited
+        self._late: dict[str, int] = {}  # books that are not valid and that nobody asks for, since when
+        self._dirty: dict[str, None] = {}  # books that have changed, the longest ago first
         self._depth_ns: dict[str, int] = {}  # when a symbol's book last changed
         self._since_ns: dict[str, int] = {}  # when a symbol was added
         self._fresh: set[int] = set()  # connections that have brought data
@@ -125,7 +127,7 @@ class VenueFeed:
             "stale": self.stale,
             **{f"connections_{name}": value for name, value in self.connections.gauges().items()},
             **{f"books_{name}": value for name, value in self.books.states().items()},
-            "books_waiting": len(self.books.broken) + len(self._asking),
+            "books_waiting": len(self.books.broken) + len(self._asking) + len(self._asked),
             **self.ticks.gauges(),
             **{f"book_{name}": value for name, value in self.books.counters.items()},
         }
@@ -178,7 +180,7 @@ class VenueFeed:
         for symbol in gone:
             self.ticks.remove(symbol)
             self.books.remove(symbol)
-            for by_symbol in (self._since_ns, self._depth_ns, self._asking):
+            for by_symbol in (self._since_ns, self._depth_ns, self._asking, self._late, self._dirty):
                 by_symbol.pop(symbol, None)
             self._away.discard(symbol)
             self._silent.forget(symbol)
@@ -268,10 +270,12 @@ class VenueFeed:
 
     def tell_books(self, tapped: bool) -> None:
         """Give what books hold to the ticks of the next flush; called behind a flush, so that no trade waits for it."""
-        books, dirty = self.books, self.books.dirty
+        books, dirty = self.books, self._dirty
+        dirty.update(dict.fromkeys(books.dirty))
+        books.dirty.clear()
         until_ns = steady_ns() + BOOKS_NS
         for place, symbol in enumerate(list(dirty), 1):
-            dirty.pop(symbol, None)
+            del dirty[symbol]
             recv_ns = self._depth_ns.get(symbol, 0) or now_ns()
             self.ticks.book(books.depth(symbol), None if self._quotes_come else books.best(symbol), recv_ns)
             if tapped:
@@ -284,24 +288,29 @@ class VenueFeed:
         """Ask for the books that are broken, each at its pace."""
         broken, at_ns = self.books.broken, now_ns()
         again = []
-        self._awaited = {symbol: since_ns for symbol, since_ns in self._awaited.items() if symbol in broken}
         for symbol in [one for one in broken if self._resyncs.is_due(one, at_ns)]:
-            topic = Topic(symbol, "depth")
-            if not self.connections.carries(topic):
-                continue  # what a snapshot could be joined with does not come yet
-            comes = not self.venue.depth_from_rest and broken[symbol] in ("new", "lost")  # with the subscription
-            if comes and at_ns - self._awaited.setdefault(symbol, at_ns) < AWAITED_NS:
-                continue
             why = broken.pop(symbol)
+            if why == "lost" and not self.venue.depth_from_rest:
+                continue  # its snapshot comes with the next connection
             self._resyncs.done(symbol, at_ns)
             self.house.count("resyncs")
             self.house.count("resyncs: " + why)
             if self.venue.depth_from_rest:
                 self._asking[symbol] = None
             else:
-                again.append(topic)
+                again.append(Topic(symbol, "depth"))
         if again:
             self.connections.again(again)
+
+    def _notice_late(self, at_ns: int) -> None:
+        """A book whose snapshot does not come, or made no sense, is asked for again."""
+        for symbol in self._since_ns:
+            is_asked = symbol in self.books.broken or symbol in self._asking or symbol in self._asked
+            if is_asked or self.books.is_live(symbol) or not self.connections.carries(Topic(symbol, "depth")):
+                self._late.pop(symbol, None)
+            elif at_ns - self._late.setdefault(symbol, at_ns) >= LATE_NS and symbol in self._depth_ns:
+                del self._late[symbol]
+                self.books.broken[symbol] = "late"
 
     def _fetch_books(self) -> None:
         """Put the snapshots that REST gives into the books; a greenlet's body."""
@@ -310,20 +319,20 @@ class VenueFeed:
                 gevent.sleep(0.05)
             symbol = next(iter(self._asking))
             del self._asking[symbol]
+            self._asked.add(symbol)
             try:
                 raw = self._rest.get(self.venue.snapshot_path(symbol, self._book_levels), self._snapshot_weight)
-                snapshot = self.venue.parse_snapshot(raw)
-            except (FetchError, ParseError) as error:
-                log.warning("cannot have the book of %s:%s: %s", self.venue.id, symbol, error)
-                if symbol in self._since_ns:
-                    self.books.broken.setdefault(symbol, "unanswered")
-                continue
-            if symbol in self._since_ns:
                 recv_ns = now_ns()
                 if self.house.recorder is not None:
                     self.house.recorder.write(0, recv_ns, [raw])
                 self._depth_ns[symbol] = recv_ns
-                self.books.put(symbol, snapshot, recv_ns)
+                self.books.put(symbol, self.venue.parse_snapshot(raw), recv_ns)
+            except (FetchError, ParseError) as error:
+                log.warning("cannot have the book of %s:%s: %s", self.venue.id, symbol, error)
+                if symbol in self._since_ns:
+                    self.books.broken.setdefault(symbol, "unanswered")
+            finally:
+                self._asked.discard(symbol)
 
     # ------------------------------------------------------------------ what has gone quiet
 
@@ -336,6 +345,8 @@ class VenueFeed:
             if (at_ns := now_ns()) - looked_ns >= seconds * 1e9:
                 looked_ns = at_ns
                 self._renew_stale(at_ns)
+                if "depth" in self._channels:
+                    self._notice_late(at_ns)
 
     def _renew_stale(self, at_ns: int) -> None:
         """Subscribe anew to the symbols that bring nothing, while their connection is up; less and less often."""

@@ -165,6 +165,9 @@ class Books:
         book = self._live(symbol)
         return (book.event_ns, book.last_id, *book.levels.top(count)) if book else (0, 0, [], [])
 
+    def is_live(self, symbol: str) -> bool:
+        return self._live(symbol) is not None
+
     def states(self) -> dict[str, int]:
         states = [book.state for book in self._books.values()]
         live, broken = states.count(LIVE), states.count(BROKEN)
