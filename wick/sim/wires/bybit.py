@@ -146,6 +146,7 @@ def _snapshot(symbol: str, depth: int, book: Book, now_ms: int) -> bytes:
 class _Bybit(Wire):
     id = "bybit"
     contiguous_ids = False
+    batches = True
     depth_ms = 100
     heartbeat_ms = 3000
     # 500 connections in five minutes from an address, 600 REST requests in five seconds; without a ping or a
