@@ -60,7 +60,7 @@ class Limits:
     lifetime_s: float = 0.0  # it ends a connection after so long; 0: never
     ping_s: float = 0.0  # it sends WebSocket pings so often; 0: never
     pong_s: float = 60.0  # and ends a connection that leaves one unanswered for so long
-    idle_s: float = 0.0  # it ends a connection whose client sends nothing for so long (OKX 30 s); 0: never
+    idle_s: float = 0.0  # it ends a connection on which neither side has sent data for so long (OKX 30 s); 0: never
     first_s: float = 0.0  # ... that has no subscription so long after its begin (Coinbase 5 s); 0: never
 
 
@@ -79,7 +79,7 @@ class View(Protocol):
         """All that is listed, most active first."""
 
     def trades(self, symbol: str, limit: int) -> Sequence[TradeEvent]:
-        """The latest trades, oldest first (newest first while the fault `newest_first` is on)."""
+        """The latest trades, oldest first (newest first in an `opening` that the fault `newest_first` concerns)."""
 
     def trades_from(self, symbol: str, first_id: int, limit: int) -> Sequence[TradeEvent]:
         """Up to `limit` trades with ids from `first_id` on, oldest first."""
@@ -127,6 +127,7 @@ class Wire(Protocol):
 
     id: str
     contiguous_ids: bool  # whether trade ids on the wire grow by 1
+    batches: bool = False  # whether `trades` is given several at once; else each comes on its own
     depth_ms: int = 100  # how often a symbol's depth is told; a multiple of 10
     heartbeat_ms: int = 0  # 0: no heartbeats
     limits: Limits
@@ -148,7 +149,7 @@ class Wire(Protocol):
         return ()
 
     def trades(self, symbol: Symbol, form: Hashable, trades: Sequence[TradeEvent], now_ms: int) -> Sequence[bytes]:
-        """New trades of one symbol within about 10 ms, at least one: a frame each, or all in one, as the venue does."""
+        """New trades of one symbol, at least one: a frame each, or (where it `batches`) all in one."""
 
     def quote(self, symbol: Symbol, form: Hashable, quote: QuoteEvent, now_ms: int) -> Sequence[bytes]:
         """The best prices have changed."""

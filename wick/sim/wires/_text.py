@@ -4,6 +4,7 @@ Prices and quantities of the simulator are integers of 1e-8.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from wick.sim.symbols import UNITS
 
@@ -14,6 +15,7 @@ def fixed(units: int, decimals: int = 8) -> str:
     return f"{whole}.{part:08d}"[: -(8 - decimals) or None] if decimals else str(whole)
 
 
+@lru_cache
 def decimals(step: int) -> int:
     """How many decimals numbers with this step (in 1e-8) have."""
     return len(fixed(step).rstrip("0").partition(".")[2])
