@@ -8,12 +8,11 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from wick.sim.view import MarketView
-
 from wick.sim.book import DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import Market, QuoteEvent, TradeEvent
 from wick.sim.symbols import UNITS
+from wick.sim.view import MarketView
 from wick.sim.wires import Answer, Subscription, Symbol, Wire
 
 START_MS = 1_790_000_000_000

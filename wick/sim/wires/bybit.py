@@ -111,7 +111,7 @@ def _reply(request: dict[str, Any], success: bool, text: str, op: str) -> bytes:
 
 def trade_id(symbol: str, number: int) -> str:
     """Spot's: nineteen digits that grow with holes. Half of the symbols have UUIDs, as linear contracts do."""
-    if crc32(symbol.encode()) % 2:
+    if crc32(symbol.encode()) % 2 == 0:
         return uuid_of(symbol, number)
     return str(2_290_000_000_000_000_000 + number * 3 + number * 7919 % 3)
 
