@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     gc.collect()
     gc.freeze()  # the symbols live as long as the process: nothing to look through again and again
     scheme, symbols = "wss" if tls else "ws", len(source.view.symbols())
-    log.info("listening url=%s://%s:%d venue=%s symbols=%d", scheme, server.host, server.port, wire.id, symbols)
+    log.info("listening url=%s://%s:%d symbols=%d venue=%s", scheme, server.host, server.port, symbols, wire.id)
     server.failed.rawlink(lambda _: stop.set())
     stop.wait()
     failed = server.failed.ready()

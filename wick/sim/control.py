@@ -2,7 +2,8 @@
 
 - `GET /_faults`: counters, what faults have still to do, when clients tried to connect, every fault's parameters.
 - `POST /_faults`: switch one on.
-- `GET /_truth?symbol=S[&from_id=N&limit=M]`: the trades of the market itself.
+- `GET /_truth`: every symbol with the first and the last trade id that is kept.
+- `GET /_truth?symbol=S[&from_id=N&limit=M]`: the trades of the market itself, with its own ids: they grow by 1.
 - `GET /_book?symbol=S`: the book as the depth stream has told it up to its last update.
 """
 
@@ -40,8 +41,9 @@ class Control:
                 return 200, orjson.dumps(self._book(request.query))
             if request.method == "POST":
                 return 200, orjson.dumps(self.switch(orjson.loads(request.body)))
-            attempts = list(self._server.attempts)
-            return 200, orjson.dumps({**self.state(), "attempts": attempts, "faults": table.table()})
+            server = self._server
+            attempts = list(server.attempts)
+            return 200, orjson.dumps({**self.state(), "attempts": attempts, "faults": table.table(server.wire.faults)})
         except orjson.JSONDecodeError as error:
             return 400, orjson.dumps({"error": {"field": "", "message": f"invalid JSON: {error}"}})
         except FaultError as error:
@@ -60,7 +62,10 @@ class Control:
     # ---- the truth
 
     def _truth(self, query: dict[str, str]) -> dict[str, Any]:
-        history = self._server.source.history(self._symbol(query))
+        source = self._server.source
+        if "symbol" not in query:
+            return {"symbols": {name: source.history(name).ids for name in source.view.symbols()}}
+        history = source.history(self._symbol(query))
         from_id, limit = _number(query, "from_id", 0), _number(query, "limit", MAX_TRUTH)
         first_id, last_id = history.ids
         return {
@@ -100,7 +105,7 @@ class Control:
             case "cut" | "silence" | "close" | "shutdown":
                 getattr(self, f"_{fault.name}")(**params)
             case "clock_skew":
-                server.skew_ms = params["ms"]
+                server.skew_ms = params["skew_ms"]
             case "freeze" | "sequence_reset":
                 pass  # the source's
             case _:

@@ -138,7 +138,7 @@ class Demo:
             case "freeze":
                 self._frozen_until_ms = self._server.market_ms() + int(params["seconds"] * 1000)
             case "clock_skew":
-                self.view.skew_ms = params["ms"]
+                self.view.skew_ms = params["skew_ms"]
             case "sequence_reset":
                 wanted = self.view.feeds if params["symbol"] == "*" else [self.view.index[params["symbol"]]]
                 self._resets |= dict.fromkeys(wanted, self._wire.reset_shift)

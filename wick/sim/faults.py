@@ -99,7 +99,7 @@ FAULTS: tuple[Fault, ...] = (
           (_SYMBOL, Param("snapshots", int, 1, 1, 1_000_000))),
     Fault("freeze", "the market stands still; heartbeats go on", (_SECONDS,)),
     Fault("clock_skew", "the exchange's times are shifted; 0 ends it",
-          (Param("ms", int, None, -86_400_000, 86_400_000),)),
+          (Param("skew_ms", int, None, -86_400_000, 86_400_000),)),
     Fault("close", "a close frame to clients of these streams, like the one after a connection's lifetime",
           (Param("after_s", float, 0.0, 0, 86_400), Param("code", int, 1001, 1000, 4999), *_WHERE)),
     Fault("shutdown", "the venue's notice that the server goes down, if it has one, then a close frame",
@@ -141,8 +141,8 @@ def checked(request: object) -> tuple[Fault, dict[str, Any]]:
     return fault, params
 
 
-def table() -> list[dict[str, Any]]:
-    """The faults and their parameters, for `GET /_faults`."""
+def table(of_venue: frozenset[str]) -> list[dict[str, Any]]:
+    """The faults and their parameters, for `GET /_faults`; of those in OF_SOME_VENUES the given ones."""
     return [
         {
             "fault": fault.name,
@@ -150,6 +150,7 @@ def table() -> list[dict[str, Any]]:
             "params": {param.name: {"default": param.default, "valid": param.valid} for param in fault.params},
         }
         for fault in FAULTS
+        if fault.name not in OF_SOME_VENUES or fault.name in of_venue
     ]
 
 

@@ -34,8 +34,8 @@ YIELD_EVERY = 200  # lines, so that other greenlets get their turn
 MAX_HELD = 10_000  # frames that faults may hold back
 STEP_SAMPLES = 2000  # frames a symbol from which its price and quantity steps are taken
 MAX_COMPLAINTS = 20  # that are logged one by one
-NO_STREAM = Topic("", "(no stream)")
-NOBODYS = Topic("", "(answer)")
+NO_STREAM = Topic("", "other")
+NOBODYS = Topic("", "answer")
 
 
 class Snapshot(NamedTuple):
@@ -259,7 +259,7 @@ class Recordings:
 
     def _remember_trades(self, symbol: str, raw: bytes) -> None:
         for trade in self._routes.trades(raw):
-            self._history(symbol).add(trade.trade_id, trade)
+            self._history(symbol).add(trade)
 
     def _history(self, symbol: str) -> History:
         if symbol not in self._histories:

@@ -31,7 +31,7 @@ class MarketView:
             events = [event._replace(time_ms=event.time_ms + self.skew_ms) for event in events]
         for event in events:
             if isinstance(event, TradeEvent):
-                self.histories[event.pair].add(event.trade_id, event)
+                self.histories[event.pair].add(event)
         return events
 
     def listen(self, symbol: str) -> None:
@@ -60,7 +60,7 @@ class MarketView:
         return self._symbols
 
     def trades(self, symbol: str, limit: int) -> Sequence[TradeEvent]:
-        latest: list[TradeEvent] = self._history(symbol).latest(limit)
+        latest = self._history(symbol).latest(limit)
         return latest[::-1] if self.newest_first else latest
 
     def trades_from(self, symbol: str, first_id: int, limit: int) -> Sequence[TradeEvent]:

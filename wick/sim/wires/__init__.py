@@ -127,7 +127,7 @@ class Wire(Protocol):
 
     id: str
     contiguous_ids: bool  # whether trade ids on the wire grow by 1
-    batches: bool = False  # whether `trades` is given several at once; else each comes on its own
+    batches: bool = True  # whether `trades` is given all of a symbol's at once; else each comes on its own
     depth_ms: int = 100  # how often a symbol's depth is told; a multiple of 10
     heartbeat_ms: int = 0  # 0: no heartbeats
     limits: Limits

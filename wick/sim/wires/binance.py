@@ -105,6 +105,7 @@ class Binance(Wire):
 
     id = "binance"
     contiguous_ids = True
+    batches = False
     limits = Limits(
         messages=(5, 1.0), connects=(300, 300.0), rest=(6000, 60.0), lifetime_s=86_400.0, ping_s=20.0, pong_s=60.0
     )
