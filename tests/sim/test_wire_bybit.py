@@ -32,12 +32,12 @@ def refusal(bench: Bench, request: Any, refuse: bool = False) -> str:
 def test_requests_are_answered_word_for_word(bench: Bench):
     (ack,) = bench.ask(TRADES).frames
     assert (
-        ack == b'{"success":true,"ret_msg":"subscribe","conn_id":"%b","req_id":"t1","op":"subscribe"}' % CONN.encode()
+        ack == b'{"success":true,"ret_msg":"subscribe","conn_id":"%b","req_id":"t1","op":"subscribe"}' % CONN
     )
     (ack,) = bench.ask({"op": "unsubscribe", "args": TRADES["args"]}).frames
-    assert ack == b'{"success":true,"ret_msg":"unsubscribe","conn_id":"%b","op":"unsubscribe"}' % CONN.encode()
+    assert ack == b'{"success":true,"ret_msg":"unsubscribe","conn_id":"%b","op":"unsubscribe"}' % CONN
     (pong,) = bench.ask(PING).frames
-    assert pong == b'{"success":true,"ret_msg":"pong","conn_id":"%b","op":"ping"}' % CONN.encode()
+    assert pong == b'{"success":true,"ret_msg":"pong","conn_id":"%b","op":"ping"}' % CONN
     assert not bench.streams
 
 
