@@ -5,22 +5,24 @@ What is wanted for every trade is remembered, in bounded memories: `DECIMALS`, `
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
+import orjson
+
 from wick.errors import ParseError
-from wick.market.numbers import parse_decimal
-from wick.market.trades import Levels
+from wick.exchanges import Hole
+from wick.market.numbers import MAX_MANTISSA, POW10, parse_decimal
+from wick.market.trades import Levels, Quote, Trade
 
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
 MAX_ID = 2**63 - 1
-MAX_NUMBER = 22  # characters of a level's number that no venue reaches; longer ones are matched one by one
+MAX_NUMBER = 20  # characters of a level's number; longer ones are rare, and matched one by one
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
-_TEN = tuple(10**n for n in range(10))
 _LISTS = {list}
 
 
@@ -111,6 +113,11 @@ def positive(data: dict[str, Any], field: str) -> tuple[int, int]:
     return found
 
 
+def step(data: dict[str, Any], field: str) -> str:
+    """The step of a price or a quantity, as the venue writes it; empty where it has none."""
+    return data[field] if field in data and number(data, field)[0] else ""
+
+
 def time_ns(value: object, field: str) -> int:
     """Milliseconds or microseconds since the epoch as nanoseconds."""
     if type(value) is not int:
@@ -131,10 +138,27 @@ def rfc3339_ns(value: object, field: str) -> int:
         raise ParseError(error.reason, field, value) from None
     fraction = value[20:-1]
     if value[19] == "." and fraction.isdigit() and fraction.isascii() and len(fraction) <= 9:
-        return at_ns + int(fraction) * _TEN[9 - len(fraction)]
+        return at_ns + int(fraction.ljust(9, "0"))
     if len(value) == 20:
         return at_ns
     raise ParseError("bad time", field, value)
+
+
+Decimal = tuple[int, int]
+
+
+def quote(symbol: str, update_id: int, bid: Decimal, bid_size: Decimal, ask: Decimal, ask_size: Decimal) -> Quote:
+    """A Quote of checked numbers, in common units."""
+    (b, prices), (bs, sizes), (a, prices_too), (asz, sizes_too) = bid, bid_size, ask, ask_size
+    if prices != prices_too:
+        common = max(prices, prices_too)
+        b, a, prices = b * POW10[common - prices], a * POW10[common - prices_too], common
+    if sizes != sizes_too:
+        common = max(sizes, sizes_too)
+        bs, asz, sizes = bs * POW10[common - sizes], asz * POW10[common - sizes_too], common
+    if max(b, a, bs, asz) > MAX_MANTISSA:
+        raise ParseError("more digits than wick keeps", "quote", [bid, bid_size, ask, ask_size])
+    return tuple.__new__(Quote, (symbol, update_id, b, bs, a, asz, prices, sizes))
 
 
 def check_numbers(numbers: Sequence[str], field: str) -> None:
@@ -172,3 +196,20 @@ def levels(data: dict[str, Any], field: str, width: int = 2) -> Levels:
     except TypeError:
         raise ParseError("bad levels", field, rows) from None
     return rows
+
+
+def answer(raw: bytes, what: str, kind: type) -> Any:
+    """REST's JSON, which is a `kind`: dict or list."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ParseError("corrupt answer", what, str(error)) from None
+    if type(value) is not kind:
+        raise ParseError("corrupt answer", what, value)
+    return value
+
+
+def of_hole(hole: Hole, trades: Iterable[Trade]) -> list[Trade]:
+    """Those of the hole, each once, by rising id."""
+    wanted = {one.trade_id: one for one in trades if hole.first_id <= one.trade_id <= hole.last_id}
+    return [wanted[trade_id] for trade_id in sorted(wanted)]

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""A feed for an hour: what it takes of a core, and whether its memory grows.
+
+    .venv/bin/python scripts/bench/soak.py [--minutes 60] [--venue binance] [--messages 2000]
+
+The simulated exchange (its market's rate is tuned until the feed receives `--messages` a second: trades, quotes and
+books of all symbols) and the real feed (services/feed.py), each a process of its own, over real sockets on loopback. A
+worker's PULL socket is drained here. Each minute: messages a second, the feed's processor time, its resident memory.
+Prints a line a minute, then plots, and appends a JSON line to scripts/bench/results.jsonl. The first tenth of the time
+is warm-up: caches fill, books become deep. `flat`: a line through the later readings rises by less than 1 MB an hour,
+or all of them lie within 1 MB.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import _common as common
+import numpy as np
+import zmq
+
+from wick.net import bus
+from wick.wire.codec import unpack
+
+CPU_SHARE, FLAT_MB = 0.08, 1.0
+TUNE_S, TUNINGS = 8.0, 4
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Running:
+    """Exchange and feed as processes; what the feed says of itself."""
+
+    def __init__(self, directory: Path, venue: str, symbols: int, rate: float) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        (directory / "wick.toml").touch()
+        own = {
+            "CONFIG": directory / "wick.toml", "CORE_DATA_DIR": directory, "AGGREGATOR_WORKERS": 1,
+            "EXCHANGE_VENUE": venue, "EXCHANGE_PORT": port, "EXCHANGE_SYMBOLS": symbols, "EXCHANGE_RATE": rate,
+            "FEED_VENUES": venue, "FEED_SYMBOLS": "*", "FEED_WS_URL": f"ws://127.0.0.1:{port}",
+            "FEED_REST_URL": f"http://127.0.0.1:{port}",
+        }  # fmt: skip
+        env = os.environ | {f"WICK_{name}": str(value) for name, value in own.items()}
+        self.stats: dict[str, Any] = {}
+        self.ticks = 0
+        self._stopping = threading.Event()
+        self._directory = str(directory)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.processes = {}
+        for name in ("exchange", "feed"):
+            with (directory / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, str(common.ROOT / "services" / f"{name}.py"), "--index", "0", "--of", "1"],
+                    cwd=common.ROOT, env=env, stdout=log, stderr=log,
+                )  # fmt: skip
+
+    def _read(self) -> None:
+        pull = bus.pull(self._directory, 0, 10_000)
+        heard = bus.subscriber(self._directory, ["feed-0"], [b"stats."])
+        poller = zmq.Poller()
+        poller.register(pull, zmq.POLLIN)
+        poller.register(heard, zmq.POLLIN)
+        while not self._stopping.is_set():
+            ready = dict(poller.poll(200))
+            if pull in ready:
+                pull.recv_multipart()
+                self.ticks += 1
+            if heard in ready:
+                self.stats = unpack(heard.recv_multipart()[1])
+        pull.close(linger=0)
+        heard.close(linger=0)
+
+    @property
+    def messages(self) -> int:
+        counters: dict[str, int] = self.stats.get("counters", {})
+        return counters.get("messages", 0)
+
+    @property
+    def feed(self) -> int:
+        return self.processes["feed"].pid
+
+    def resident_mb(self) -> float:
+        return int(Path(f"/proc/{self.feed}/statm").read_text().split()[1]) * PAGE_MB
+
+    def rate(self, seconds: float) -> float:
+        """Messages a second, measured for so long."""
+        before, began = self.messages, time.monotonic()
+        time.sleep(seconds)
+        return (self.messages - before) / (time.monotonic() - began)
+
+    def stop(self) -> None:
+        for name in ("feed", "exchange"):
+            self.processes[name].send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._stopping.set()
+        self._reader.join(5)
+
+
+def tuned(args: Any, directory: Path) -> Running:
+    """A run in which the feed gets about as many messages a second as asked for."""
+    rate = args.messages / 4
+    for tuning in range(TUNINGS):
+        place = directory / str(tuning)
+        place.mkdir()
+        running = Running(place, args.venue, args.symbols, rate)
+        deadline = time.monotonic() + 60
+        while running.messages < args.messages and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(3)
+        had = running.rate(2 if args.quick else TUNE_S)
+        if abs(had - args.messages) < args.messages * 0.06 or tuning == TUNINGS - 1:
+            print(f"the market's rate is {rate:,.0f} trades/s: {had:,.0f} messages/s", flush=True)
+            return running
+        running.stop()
+        rate *= args.messages / max(had, 1.0)
+    raise AssertionError("unreachable")
+
+
+def main() -> int:
+    parser = common.parser(__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--venue", default="binance")
+    parser.add_argument("--messages", type=float, default=2000.0, help="a second (default 2000)")
+    parser.add_argument("--symbols", type=int, default=100)
+    args = parser.parse_args()
+    if args.quick:
+        args.minutes = 0.2
+    every_s = min(60.0, args.minutes * 6)
+    samples = []
+    with TemporaryDirectory(prefix="wick-") as folder:
+        running = tuned(args, Path(folder))
+        try:
+            began = time.monotonic()
+            count = round(args.minutes * 60 / every_s)
+            for number in range(1, count + 1):
+                cpu, messages, at = common.cpu_ns(running.feed), running.messages, time.monotonic()
+                time.sleep(max(0.0, began + number * every_s - time.monotonic()))
+                took = time.monotonic() - at
+                share = (common.cpu_ns(running.feed) - cpu) / 1e9 / took
+                rate, resident = (running.messages - messages) / took, running.resident_mb()
+                samples.append((rate, share, resident))
+                minute = f"{number * every_s / 60:6.1f} min"
+                print(f"{minute}  {rate:8,.0f} messages/s  {share:6.2%} of a core  {resident:7.2f} MB", flush=True)
+            stats = running.stats
+        finally:
+            running.stop()
+    rates, shares, resident = np.array(samples).T
+    late = resident[len(resident) // 10 :]
+    hours = np.arange(len(late)) * every_s / 3600
+    slope = float(np.polyfit(hours, late, 1)[0]) if len(late) > 2 else 0.0
+    spread = float(late.max() - late.min())
+    step = max(1, len(samples) // 20)
+    shown = [(f"{(at + 1) * every_s / 60:.0f} min", float(resident[at])) for at in range(0, len(samples), step)]
+    common.bars("resident memory", shown, "MB")
+    for_2000 = float(shares.mean() * args.messages / rates.mean())
+    print(f"{rates.mean():,.0f} messages/s, {shares.mean():.2%} of a core; memory {late[0]:.2f} to {late[-1]:.2f} MB, ")
+    print(f"  {slope:+.2f} MB an hour, all within {spread:.2f} MB; gauges {json.dumps(stats.get('gauges', {}))}")
+    figures = {
+        "venue": args.venue, "minutes": args.minutes, "messages_s": float(rates.mean()),
+        "cpu_share": float(shares.mean()), "resident_mb": [value for _, value in shown], "slope_mb_h": slope,
+        "spread_mb": spread,
+    }  # fmt: skip
+    targets = [
+        common.Target(f"share of a core at {args.messages:,.0f} messages/s", for_2000, CPU_SHARE),
+        common.Target("growth of memory, MB: the less of slope an hour and spread", min(abs(slope), spread), FLAT_MB),
+    ]
+    common.finish("soak", args, figures, targets)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
