@@ -132,6 +132,7 @@ def _match(kind: str, symbol: Symbol, trade: TradeEvent, time_us: int) -> bytes:
 class _Coinbase(Wire):
     id = "coinbase"
     contiguous_ids = True
+    batches = True
     depth_ms = 50
     heartbeat_ms = 1000
     # https://docs.cdp.coinbase.com/exchange/websocket-feed/rate-limits, .../rest-api/rate-limits

@@ -191,6 +191,7 @@ def _trade_frame(kind: str, symbol: Symbol, trades: Sequence[TradeEvent]) -> byt
 class _Kraken(Wire):
     id = "kraken"
     contiguous_ids = True
+    batches = True
     depth_ms = 100
     heartbeat_ms = 1000
     # 150 connections in ten minutes from an address; a connection without a subscription ends after a minute; a public
