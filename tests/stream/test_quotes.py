@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.market.reference import BOOK, MS, NO_SOURCE, BookReference, Quote
+from tests.market.reference import MS, OF_LEVELS, OF_QUOTES, BookReference, Quote
 from wick import exchanges
 from wick.market.schema import CANDLE_FIELDS, Flag
 from wick.market.trades import QUOTE, RECORD_STRUCT
@@ -70,11 +70,11 @@ def test_the_demo_exchanges_quotes_make_the_book_fields_of_its_candles(demo):
     whole = [row for _, name, row in rows if name == "15s" and not row["flags"] & Flag.PARTIAL]
     assert len(whole) >= 6
     for row in whole:
-        assert all(isinstance(row[name], float) for name in BOOK), row
+        assert all(isinstance(row[name], float) for name in OF_QUOTES), row
         assert 0 < row["quoted_spread_bps"] < 20
         # Not always above 0: the quote before a trade is that of the flush before.
         assert abs(row["effective_spread_bps"]) < 20 and abs(row["microprice_dev_bps"]) < 20
-        assert {row[name] for name in NO_SOURCE} == {None}
+        assert {row[name] for name in OF_LEVELS} == {None}
 
 
 def test_they_are_what_the_definitions_say_of_the_records_that_the_pair_was_given(demo):
