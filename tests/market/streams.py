@@ -1,8 +1,8 @@
 """What a venue may do to us, as hypothesis strategies, and a player that hands it to the engine and notes what it says.
 
-A *stream* is what arrives, in the order of arrival: runs of trades, quotes and depth, steps of the venue's clock, outages.
-Trades are numbered by the venue; they come late, doubled, in another order, with holes that are filled later or never.
-Quotes are one-sided and crossed now and then, and their times are off; what a book holds is not always known.
+A *stream* is what arrives, in the order of arrival: runs of trades, quotes and depth, steps of the venue's clock,
+outages. Trades are numbered by the venue; they come late, doubled, in another order, with holes that are filled later
+or never. Quotes are one-sided and crossed now and then, and their times are off; what a book holds is not always known.
 """
 
 from collections.abc import Callable, Iterable, Iterator

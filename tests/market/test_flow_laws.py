@@ -260,7 +260,8 @@ def busy(
             arrivals.append((at_ms, quote))
         if about.random() < quoted / 2:
             sizes = [about.choice((-1, 1, 1, 1)) * about.randint(1, quantity) for _ in "baba"]
-            arrivals.append((at_ms, Depth((at_ms + about.choice((0, 0, 3, -2, 700))) * MS, *sizes, about.randint(0, 8))))
+            off_ms = about.choice((0, 0, 3, -2, 700))
+            arrivals.append((at_ms, Depth((at_ms + off_ms) * MS, *sizes, about.randint(0, 8))))
     arrivals.sort(key=lambda one: one[0])
     events = []
     clock = 0
