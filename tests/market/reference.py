@@ -265,6 +265,9 @@ def _imbalance(bid: int, ask: int) -> Fraction:
     return Fraction(bid - ask, bid + ask) if bid + ask else Fraction(0)
 
 
+_NO_DEPTH = Depth(0, -1, -1, -1, -1)
+
+
 class BookReference:
     """What quotes and levels say of candles: by the definitions, from all that came, in the order in which it came.
 
@@ -277,7 +280,7 @@ class BookReference:
         self.imbalances: list[tuple[int, Fraction]] = []
         self.paid: list[tuple[int, Fraction, Fraction]] = []  # opening, effective spread, size
         self.left: list[tuple[int, _Best | None]] = []  # what stood from then on
-        self.held: list[tuple[int, int | None, Depth]] = []  # from when (ns), until when, what levels held
+        self.held: list[tuple[int, int | None, Depth]] = [(0, None, _NO_DEPTH)]  # from when (ns), until when, what
         self.near: list[tuple[int, Depth]] = []  # opening, and what was near the mid from then on
         self.traded: set[int] = set()  # the 15 s candles of trades that were not late
         self.all_quiet_is_held = flat
@@ -294,7 +297,7 @@ class BookReference:
                 self.all_quiet_is_held = False
                 self._end(max(self._since_ns, self._last_ns))
                 self._leave(None)
-                self._depth(Depth(self._last_ns, -1, -1, -1, -1))
+                self._depth(_NO_DEPTH._replace(at_ns=self._last_ns))
             else:
                 for one in value:
                     if isinstance(one, Quote):
@@ -316,7 +319,7 @@ class BookReference:
             self._open_ms = self.begun_ms = bounds("15s", at_ns // MS)[0]
             self._since_ns = at_ns // MS * MS
             self.spans, self.imbalances = [], []
-            self.held = [(self._since_ns, None, one) for *_, one in self.held[-1:]]
+            self.held = [(self._since_ns, None, self.held[-1][2])]
         self._reach(at_ns // MS)
         if number > self._newest_id:
             self._newest_id, self._last_ns = number, at_ns
@@ -347,12 +350,9 @@ class BookReference:
         self._leave(best)
 
     def _depth(self, depth: Depth) -> None:
-        at_ns = max(depth.at_ns, (self._open_ms or 0) * MS)
-        if self.held:
-            from_ns, _, before = self.held.pop()
-            at_ns = max(at_ns, from_ns)
-            self.held.append((from_ns, at_ns, before))
-        self.held.append((at_ns, None, depth))
+        from_ns, _, before = self.held.pop()
+        at_ns = max(depth.at_ns, from_ns, (self._open_ms or 0) * MS)
+        self.held += [(from_ns, at_ns, before), (at_ns, None, depth)]
         self.near.append((self._open_ms or 0, depth))
 
     def _end(self, at_ns: int) -> None:

@@ -76,7 +76,9 @@ class PairCandles(Stateful):
         "head", "ids", "history", "book", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns",
         "_from_ns", "_to_ns", "_large_from", "_unseen",
     )  # fmt: skip
-    GIVEN = ("venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll")
+    GIVEN = (
+        "venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll", "_late", "_late_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -110,6 +112,8 @@ class PairCandles(Stateful):
         self._large_from = 0
         self.moved = True  # whether live candles may have changed in more than their totals
         self._unseen = False  # an outage that the next boundary has to take into account
+        self._late: list[Part] = []  # trades that wait for `_place_late`: none between two calls
+        self._late_ms = 0  # the opening of the 15 s in which they are
         self._adopt(0, 0)
 
     # ------------------------------------------------------------------ in
@@ -238,6 +242,8 @@ class PairCandles(Stateful):
                 first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
                 bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
             ]  # fmt: skip
+        if self._late:
+            self._place_late()
         self._counters["trades"] += taken
         if self.history.blind_ns is not None and ids.next > first_id:
             self.history.see_again()
@@ -282,7 +288,10 @@ class PairCandles(Stateful):
             if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run], quotes[quoted:inside], at):
                 at, quoted = at + run, inside
                 continue
-            end = min(n, at + max(run + 1, COLUMNS_FROM // 2), *[place for place, *_ in quotes[quoted : quoted + 1]])
+            few = max(run + 1, COLUMNS_FROM // 2)
+            if not run and table[1, at] < self.ids.next:  # what comes late goes together
+                few = max(few, int((table[1, at:] < self.ids.next).argmin()) or n - at)
+            end = min(n, at + few, *[place for place, *_ in quotes[quoted : quoted + 1]])
             self._loop(
                 (ns, number, p, q, count, 0, 0, tail & 0xFF, tail >> 8 & 0xFF, 0, tail >> 24 & 1, 0)
                 for ns, number, p, q, count, _, _, tail in table[:, at:end].T.tolist()
@@ -546,8 +555,10 @@ class PairCandles(Stateful):
         size: int, quantity_decimals: int, buy: int, count: int,
     ) -> int:  # fmt: skip
         """Any trade; 1 where it counts, 0 where it came before."""
-        ids, is_next = self.ids, trade_id == self.ids.next
+        ids, is_next, late = self.ids, trade_id == self.ids.next, self._late
         newest = trade_id >= ids.next
+        if late and not (trade_id == late[-1][flow.LAST_ID] + 1 and self._late_ms == _first_open_ms(event_ns)):
+            self._place_late()
         if not is_next:
             if not ids.admit(trade_id, self._last_ns, event_ns):
                 return 0
@@ -567,7 +578,8 @@ class PairCandles(Stateful):
         self.moved = True
         open_ns = cascade.opens[0] * MS
         if not newest or event_ns < open_ns:
-            self._place(event_ns, part)
+            self._late.append(part)
+            self._late_ms = _first_open_ms(event_ns)
         elif not self._segment:
             self._segment, self._from_ns, self._to_ns = part, open_ns, cascade.closes[0] * MS
         elif is_next:
@@ -582,14 +594,17 @@ class PairCandles(Stateful):
         """A part leaves the segment: the running totals take it in."""
         self._before = [total + more for total, more in zip(self._before, part[flow.SUMS], strict=True)]
 
-    def _place(self, event_ns: int, part: Part) -> None:
-        """Put a trade that is not the newest, or older than the shortest live candle, into every candle of its time."""
-        event_ms, cascade = event_ns // MS, self._cascade
-        self._counters["late"] += 1
+    def _place_late(self) -> None:
+        """Put trades that are not the newest, or older than the shortest live candle, into every candle of their time.
+
+        They follow each other within 15 s: so a page of old trades costs little more than one of them."""
+        count, part, event_ms, cascade = len(self._late), flow.whole(self._late), self._late_ms, self._cascade
+        self._late, self._late_ms = [], 0
+        self._counters["late"] += count
         if event_ms < cascade.opens[0]:
             revised, lost = cascade.place(event_ms, part)
-            self._counters["revised"] += revised
-            self._counters["too_late"] += lost
+            self._counters["revised"] += count * revised
+            self._counters["too_late"] += count * lost
             self._shift(part)
             self.book.skip(part)
         else:
@@ -604,7 +619,7 @@ class PairCandles(Stateful):
                 self._shift(was)
             inside = self._segment[flow.SUMS]
             self._before = [total - some for total, some in zip(self._before, inside, strict=True)]
-        self.history.shift_cvd(event_ms, part[flow.FIRST_SIGNED])
+        self.history.shift_cvd(event_ms, flow.delta(part))
 
     # ------------------------------------------------------------------ boundaries
 
@@ -658,6 +673,8 @@ class PairCandles(Stateful):
         self._large_from = max(1, mantissa * 10**power if power >= 0 else -(-mantissa // 10**-power))
 
     def _restate(self, more_price: int, more_size: int) -> None:
+        if self._late:
+            self._place_late()
         head = self.head
         rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
@@ -669,6 +686,11 @@ class PairCandles(Stateful):
         self._cascade.restate(more_price, more_size)
         self.moved = True
         self.history.restate(more_price, more_size, (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS]))
+
+
+def _first_open_ms(event_ns: int) -> int:
+    """When the shortest candle opens that holds this time."""
+    return INTERVALS[0].open_ms(event_ns // MS)
 
 
 class _Counting:
