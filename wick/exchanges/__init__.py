@@ -89,6 +89,10 @@ class Venue(Protocol):
     def native(self, symbol: str) -> str:
         """The inverse of `symbol`; takes a native name as well."""
 
+    def path(self, channel: str) -> str:
+        """The path of the WebSocket's address where this channel is had."""
+        return self.ws_path
+
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
         """The frames that ask for these streams, in order, with ids from `first_id` on."""
 

@@ -178,8 +178,8 @@ class Connection:
         group = self._group
         group.attempts.wait()
         group.hooks.count("attempts")
-        with gevent.Timeout(CONNECT_S, Disconnected(f"{group.url}: not connected after {CONNECT_S:g} s")):
-            return WebSocketClient(group.url, group.context, connect=gevent.socket.create_connection)
+        with gevent.Timeout(CONNECT_S, Disconnected(f"{self._line.url}: not connected after {CONNECT_S:g} s")):
+            return WebSocketClient(self._line.url, group.context, connect=gevent.socket.create_connection)
 
     def _live(self, client: WebSocketClient) -> None:
         group, now = self._group, steady_ns()
@@ -187,7 +187,7 @@ class Connection:
         if lifetime_s := self.venue.limits.lifetime_s:
             self.renew_ns = now + round(lifetime_s * (1 - random.uniform(*RENEW_EARLY)) * S)
         group.hooks.count("connections")
-        log.info("%s: line %d: connected url=%s topics=%d", self.venue.id, self.line, group.url, len(self._wanted))
+        log.info("%s: line %d: connected url=%s topics=%d", self.venue.id, self.line, self._line.url, len(self._wanted))
         group.hooks.opened(self.number)
         ack_ns = round(group.patience.ack_s * S)
         self._asking = Subscriptions(self.venue, self._wanted, group.refusals, ack_ns, now)
@@ -297,8 +297,9 @@ class Connection:
 class _Line:
     """Keeps one connection alive that carries `topics`, as long as there are any."""
 
-    def __init__(self, group: "Connections", index: int, topics: Iterable[Topic]) -> None:
-        self.group, self.index = group, index
+    def __init__(self, group: "Connections", index: int, path: str, topics: Iterable[Topic]) -> None:
+        self.group, self.index, self.path = group, index, path
+        self.url = group.base + path
         self.topics = dict.fromkeys(topics)
         self._venue = group.venue.id
         self.current: Connection | None = None
@@ -417,30 +418,33 @@ class Connections:
     def __init__(
         self, venue: Venue, url: str, hooks: Hooks, patience: Patience, context: ssl.SSLContext | None = None
     ) -> None:
-        """`url`: the whole address (base and path). `context`: see `dial.client_context`."""
+        """`url`: the whole address (base and `ws_path`). `context`: see `dial.client_context`."""
         self.venue, self.url, self.hooks, self.patience, self.context = venue, url, hooks, patience, context
         self.refusals = Refusals(round(patience.refused_s * S), round(patience.refused_most_s * S))
         count, seconds = venue.limits.connects
         self.attempts = Bucket(count, seconds * SLACK, sleep=gevent.sleep)
+        self.base = url.removesuffix(venue.ws_path)  # some channels may have a path of their own
         self._lines: list[_Line] = []
         self._homes: dict[Topic, _Line] = {}
         self._number = 0
 
     def add(self, topics: Iterable[Topic]) -> None:
         """Carry these too; those that are carried already stay as they are."""
-        gets = place([line.topics for line in self._lines], topics, self.venue.limits.streams)
-        known = len(self._lines)
-        for at, got in enumerate(gets):
-            if not got:
-                continue
-            if at < known:
-                self._lines[at].add(got)
-                line = self._lines[at]
-            else:
+        by_path: dict[str, list[Topic]] = {}
+        for topic in topics:
+            by_path.setdefault(self.venue.path(topic.channel), []).append(topic)
+        for path, some in by_path.items():
+            known = [line for line in self._lines if line.path == path]
+            gets = place([line.topics for line in known], some, self.venue.limits.streams)
+            for line, got in zip(known, gets, strict=False):
+                if got:
+                    line.add(got)
+                    self._homes.update(dict.fromkeys(got, line))
+            for got in gets[len(known) :]:
                 taken = {other.index for other in self._lines}
-                line = _Line(self, next(index for index in range(len(taken) + 1) if index not in taken), got)
+                line = _Line(self, next(index for index in range(len(taken) + 1) if index not in taken), path, got)
                 self._lines.append(line)
-            self._homes.update(dict.fromkeys(got, line))
+                self._homes.update(dict.fromkeys(got, line))
 
     def drop(self, topics: Iterable[Topic]) -> None:
         """Carry these no more; a connection that carries nothing is closed."""
