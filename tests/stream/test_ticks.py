@@ -266,6 +266,18 @@ def test_without_contiguous_ids_trades_get_numbers_and_an_outage_leaves_one_out(
     assert ticks.duplicates == 1 and ticks.next_hole(NOW) is None
 
 
+def test_without_contiguous_ids_whatever_could_not_be_read_leaves_a_number_out_too():
+    ticks = Ticks("bybit", SYMBOLS, contiguous=False)
+    ticks.take([at(1)], NOW)
+    ticks.doubt(["BTC-USDT", "GONE-USDT"])
+    ticks.take([at(2)], NOW)
+    assert len(ticks.take([at(3, event_ns=NOW + 50 * SANE_NS)], NOW)) == 1
+    ticks.take([at(4)], NOW)
+    first, second, third = ids_of(ticks)
+    assert (second, third) == (first + 2, first + 4)
+    assert not any(said for _, _, said, _ in sent(ticks))
+
+
 def test_an_outage_concerns_the_shards_of_the_symbols():
     ticks = Ticks("binance", SYMBOLS)
     everything = [trade(symbol) for symbol in SYMBOLS]

@@ -227,6 +227,8 @@ class VenueFeed:
                     self._refuse(error, f"a change of the book of {other.symbol}")
             elif isinstance(other, Refused):
                 self._refuse(other.error, f"frame {before + other.place + 1} of connection {number}")
+                if other.error.reason != "unknown event":
+                    ticks.doubt({topic.symbol for topic in connection.topics})
             elif isinstance(other, ParseError):
                 self._refuse(other, "an event")
             elif isinstance(other, Ack | Shutdown):

@@ -107,7 +107,7 @@ class Contiguous:
         return count
 
     def skip(self) -> None:
-        """We do not listen for a while: the next trade's id will tell what was missed."""
+        """Something may be missed: the next trade's id will tell what."""
 
     def _insert(self, at: int, hole: Missing) -> None:
         self.holes.insert(at, hole)
@@ -163,6 +163,6 @@ class Numbers:
     admit = take
 
     def skip(self) -> None:
-        """We do not listen for a while: one number is for whatever is traded meanwhile."""
+        """Something may be missed: one number is for whatever that is."""
         if self._number >= 0:
             self._number += 1

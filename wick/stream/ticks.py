@@ -142,12 +142,17 @@ class Ticks:
 
     def outage(self, symbols: Iterable[str] | None = None) -> None:
         """We do not listen for a while, to these symbols or to any."""
-        for symbol in list(self._pairs) if symbols is None else symbols:
-            if symbol in self._pairs:
-                self._pairs[symbol].ids.skip()
-                self._outages.add(self._pairs[symbol].shard)
+        concerned = set(self._pairs if symbols is None else symbols)
+        self.doubt(concerned)
+        self._outages.update(pair.shard for symbol, pair in self._pairs.items() if symbol in concerned)
         if symbols is None:
             self._outages.update(range(SHARDS))
+
+    def doubt(self, symbols: Iterable[str]) -> None:
+        """Something that came of these could not be read: where ids do not tell what is missing, something is."""
+        for symbol in symbols:
+            if symbol in self._pairs:
+                self._pairs[symbol].ids.skip()
 
     def take(self, events: Iterable[Event | Refused], recv_ns: int) -> list[Event | Refused | ParseError]:
         """Take the trades and quotes that came at `recv_ns`. What is neither, and what is refused, is given back."""
@@ -172,6 +177,7 @@ class Ticks:
                     believed = self.clock.observe(event_ns, recv_ns)
                     earliest, latest = self.clock.plain(recv_ns)
                     if not believed:
+                        pair.ids.skip()
                         left.append(ParseError("absurd time", "T", event_ns))
                         continue
                 ids = pair.ids
