@@ -51,6 +51,7 @@ class _Asked(NamedTuple):
     topics: dict[Topic, None]  # those that are not answered yet
     until_ns: int
     repeated: bool
+    alone: bool  # it asked for one topic
 
 
 class Subscriptions:
@@ -138,8 +139,12 @@ class Subscriptions:
         if frame.subscribes:
             topics = [topic for topic in frame.request.topics if topic in self.wanted and topic not in self.accepted]
             if topics:
-                self._asked[frame.request.id] = _Asked(dict.fromkeys(topics), now_ns + self._ack_ns, frame.repeated)
-        else:
+                self._asked[frame.request.id] = _Asked(
+                    dict.fromkeys(topics), now_ns + self._ack_ns, frame.repeated, len(frame.request.topics) == 1
+                )
+        else:  # what was asked before is void; what is wanted again is asked behind it
+            self.accepted.difference_update(frame.request.topics)
+            self._forget_asked(frame.request.topics)
             self._ending[frame.request.id] = None
             if len(self._ending) > MOST_ENDING:
                 del self._ending[next(iter(self._ending))]
@@ -162,17 +167,22 @@ class Subscriptions:
     def answer(self, ack: Ack, now_ns: int) -> tuple[Topic, ...]:
         """Take an answer; the topics that are refused with it, for now."""
         request_id = ack.request_id if isinstance(ack.request_id, int | str) else None
-        if request_id is not None and request_id in self._ending:
+        if request_id in self._ending:
             if not ack.topics:  # a venue that answers topic by topic has more to say
                 del self._ending[request_id]
             return ()
-        about = self._about(request_id, ack)
+        requests = self._meant(request_id, ack)
+        if ack.topics:
+            about = [topic for topic in ack.topics if any(topic in asked.topics for asked in requests)]
+        else:
+            about = [topic for asked in requests for topic in asked.topics]
+        alone = bool(ack.topics) or all(asked.alone for asked in requests)
         self._forget_asked(about)
         if ack.error is None:
             self.accepted.update(about)
             self._refusals.forget(about)
             return ()
-        if len(about) > 1 and not ack.topics:
+        if not alone:
             half = len(about) // 2
             self._subscribe(about[:half])
             self._subscribe(about[half:])
@@ -182,16 +192,14 @@ class Subscriptions:
         self._later.update(about)
         return tuple(about)
 
-    def _about(self, request_id: object, ack: Ack) -> list[Topic]:
-        """The unanswered topics that an answer concerns."""
-        if request_id in self._asked:
-            asked = self._asked[request_id].topics
-            return [topic for topic in ack.topics if topic in asked] if ack.topics else list(asked)
+    def _meant(self, request_id: object, ack: Ack) -> list[_Asked]:
+        """The unanswered requests that an answer may be to."""
+        if request_id is not None:
+            return [self._asked[request_id]] if request_id in self._asked else []
         if ack.topics:
-            return [topic for topic in ack.topics if any(topic in asked.topics for asked in self._asked.values())]
-        if ack.error is not None and request_id is None and self._asked:
-            return list(next(iter(self._asked.values())).topics)  # venues answer in order
-        return []
+            return list(self._asked.values())
+        # An error that names nothing: venues answer in order.
+        return list(self._asked.values())[:1] if ack.error is not None else []
 
     def _forget_asked(self, topics: Iterable[Topic]) -> None:
         """These are answered for, or not wanted any more."""
