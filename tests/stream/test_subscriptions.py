@@ -133,7 +133,7 @@ def test_what_is_not_answered_is_asked_once_more_and_then_given_up() -> None:
     one.answer(Ack(1, None, (A,)), 0)
     assert one.check(ACK - 1) == ([], [])
     assert one.check(ACK) == ([B, C], [])
-    assert words(sent(one, ACK)) == ["subscribe BC"]
+    assert words(sent(one, ACK)) == ["subscribe B", "subscribe C"]
     assert one.check(2 * ACK) == ([], [B, C])
     assert one.check(3 * ACK) == ([], [])
     assert not one.waiting
@@ -169,6 +169,7 @@ def test_an_answer_that_comes_late_is_as_good() -> None:
     assert one.accepted == {A, B}
     assert one.settled
     one.answer(Ack(2, "already subscribed"), ACK + 2)
+    one.answer(Ack(3, "already subscribed", (B,)), ACK + 2)
     assert one.accepted == {A, B}
     assert one.settled
 

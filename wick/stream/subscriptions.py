@@ -1,7 +1,7 @@
 """What one connection has asked its venue for, and what the venue said: frames out, answers in. Pure.
 
-A request that is refused as a whole is asked again in halves, down to the topic that is at fault: most venues refuse
-all for one. What is refused alone, or not answered on two connections, is asked for again later and later.
+A request that is refused as a whole, or not answered, is asked again in halves, down to the topic that is at fault: most
+venues refuse all for one. What is refused alone, or not answered on two connections, is asked for later and later.
 """
 
 from collections import deque
@@ -122,9 +122,12 @@ class Subscriptions:
         for request_id, asked in [*self._asked.items()]:
             if asked.until_ns > now_ns:
                 continue
-            (silent if asked.repeated else late).extend(asked.topics)
             self._asked[request_id] = asked._replace(until_ns=NEVER)  # the answer may yet come
-        self._subscribe(late, repeated=True)
+            if asked.repeated:
+                silent += asked.topics
+            else:
+                late += asked.topics
+                self._halve(list(asked.topics), repeated=True)
         if silent:
             self._forget_asked(silent)
             self._gave_up = True  # the next connection is to ask for them
@@ -156,6 +159,11 @@ class Subscriptions:
             self._next_id += len(requests)
             self._frames += [_Frame(request, True, repeated) for request in requests]
 
+    def _halve(self, topics: list[Topic], repeated: bool = False) -> None:
+        half = len(topics) // 2
+        self._subscribe(topics[:half], repeated)
+        self._subscribe(topics[half:], repeated)
+
     def _unsubscribe(self, topics: Iterable[Topic]) -> None:
         if topics := list(topics):
             requests = self._venue.unsubscribe(topics, self._next_id)
@@ -183,9 +191,7 @@ class Subscriptions:
             self._refusals.forget(about)
             return ()
         if not alone:
-            half = len(about) // 2
-            self._subscribe(about[:half])
-            self._subscribe(about[half:])
+            self._halve(about)
             return ()
         for topic in about:
             self._refusals.refuse(topic, now_ns)
