@@ -69,9 +69,10 @@ class Exchange:
         self.published: dict[str, int] = {}
 
     def asked(self, op: str) -> list[list[str]]:
-        return [[name for name, _ in message.get("topics", ())] for _, _, message in self.requests if message["op"] == op]
+        messages = [message for _, _, message in self.requests]
+        return [[name for name, _ in message.get("topics", ())] for message in messages if message["op"] == op]
 
-    def publish(self, symbol: str, first: int = 1) -> None:
+    def publish(self, symbol: str) -> None:
         """The next number of a symbol, to everyone who is subscribed."""
         with self.lock:
             self.published[symbol] = number = self.published.get(symbol, 0) + 1
