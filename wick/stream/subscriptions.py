@@ -1,7 +1,7 @@
 """What one connection has asked its venue for, and what the venue said: frames out, answers in. Pure.
 
-A request that is refused as a whole is asked again in halves, down to the topic that is at fault: most venues refuse
-all for one. What is refused alone, or not answered on two connections, is asked for again later and later.
+A request that is refused as a whole, or not answered, is asked again in halves, down to the topic that is at fault: most
+venues refuse all for one. What is refused alone, or not answered on two connections, is asked for later and later.
 """
 
 from collections import deque
@@ -51,6 +51,7 @@ class _Asked(NamedTuple):
     topics: dict[Topic, None]  # those that are not answered yet
     until_ns: int
     repeated: bool
+    alone: bool  # it asked for one topic
 
 
 class Subscriptions:
@@ -121,9 +122,12 @@ class Subscriptions:
         for request_id, asked in [*self._asked.items()]:
             if asked.until_ns > now_ns:
                 continue
-            (silent if asked.repeated else late).extend(asked.topics)
             self._asked[request_id] = asked._replace(until_ns=NEVER)  # the answer may yet come
-        self._subscribe(late, repeated=True)
+            if asked.repeated:
+                silent += asked.topics
+            else:
+                late += asked.topics
+                self._halve(list(asked.topics), repeated=True)
         if silent:
             self._forget_asked(silent)
             self._gave_up = True  # the next connection is to ask for them
@@ -138,8 +142,12 @@ class Subscriptions:
         if frame.subscribes:
             topics = [topic for topic in frame.request.topics if topic in self.wanted and topic not in self.accepted]
             if topics:
-                self._asked[frame.request.id] = _Asked(dict.fromkeys(topics), now_ns + self._ack_ns, frame.repeated)
-        else:
+                self._asked[frame.request.id] = _Asked(
+                    dict.fromkeys(topics), now_ns + self._ack_ns, frame.repeated, len(frame.request.topics) == 1
+                )
+        else:  # what was asked before is void; what is wanted again is asked behind it
+            self.accepted.difference_update(frame.request.topics)
+            self._forget_asked(frame.request.topics)
             self._ending[frame.request.id] = None
             if len(self._ending) > MOST_ENDING:
                 del self._ending[next(iter(self._ending))]
@@ -150,6 +158,11 @@ class Subscriptions:
             requests = self._venue.subscribe(topics, self._next_id)
             self._next_id += len(requests)
             self._frames += [_Frame(request, True, repeated) for request in requests]
+
+    def _halve(self, topics: list[Topic], repeated: bool = False) -> None:
+        half = len(topics) // 2
+        self._subscribe(topics[:half], repeated)
+        self._subscribe(topics[half:], repeated)
 
     def _unsubscribe(self, topics: Iterable[Topic]) -> None:
         if topics := list(topics):
@@ -162,36 +175,37 @@ class Subscriptions:
     def answer(self, ack: Ack, now_ns: int) -> tuple[Topic, ...]:
         """Take an answer; the topics that are refused with it, for now."""
         request_id = ack.request_id if isinstance(ack.request_id, int | str) else None
-        if request_id is not None and request_id in self._ending:
+        if request_id in self._ending:
             if not ack.topics:  # a venue that answers topic by topic has more to say
                 del self._ending[request_id]
             return ()
-        about = self._about(request_id, ack)
+        requests = self._meant(request_id, ack)
+        if ack.topics:
+            about = [topic for topic in ack.topics if any(topic in asked.topics for asked in requests)]
+        else:
+            about = [topic for asked in requests for topic in asked.topics]
+        alone = bool(ack.topics) or all(asked.alone for asked in requests)
         self._forget_asked(about)
         if ack.error is None:
             self.accepted.update(about)
             self._refusals.forget(about)
             return ()
-        if len(about) > 1 and not ack.topics:
-            half = len(about) // 2
-            self._subscribe(about[:half])
-            self._subscribe(about[half:])
+        if not alone:
+            self._halve(about)
             return ()
         for topic in about:
             self._refusals.refuse(topic, now_ns)
         self._later.update(about)
         return tuple(about)
 
-    def _about(self, request_id: object, ack: Ack) -> list[Topic]:
-        """The unanswered topics that an answer concerns."""
-        if request_id in self._asked:
-            asked = self._asked[request_id].topics
-            return [topic for topic in ack.topics if topic in asked] if ack.topics else list(asked)
+    def _meant(self, request_id: object, ack: Ack) -> list[_Asked]:
+        """The unanswered requests that an answer may be to."""
+        if request_id is not None:
+            return [self._asked[request_id]] if request_id in self._asked else []
         if ack.topics:
-            return [topic for topic in ack.topics if any(topic in asked.topics for asked in self._asked.values())]
-        if ack.error is not None and request_id is None and self._asked:
-            return list(next(iter(self._asked.values())).topics)  # venues answer in order
-        return []
+            return list(self._asked.values())
+        # An error that names nothing: venues answer in order.
+        return list(self._asked.values())[:1] if ack.error is not None else []
 
     def _forget_asked(self, topics: Iterable[Topic]) -> None:
         """These are answered for, or not wanted any more."""
