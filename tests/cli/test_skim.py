@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tests.cli.making import RECORDINGS, depth, trade
-from tests.exchanges.laws import SPLICES, samples
+from tests.exchanges.mutants import SPLICES, good
 from wick import exchanges
 from wick.errors import ParseError
 from wick.market.trades import DepthUpdate, Quote, Trade
@@ -21,7 +21,7 @@ DEPTH = (
 )
 VENUES = [exchanges.load(venue_id) for venue_id in exchanges.ids()]
 BINANCE = exchanges.load("binance")
-SKIMMED = [(venue, raw) for venue in VENUES for raw in samples(venue.id) if venue.skim(raw) is not None]
+SKIMMED = [(venue, raw) for venue in VENUES for raw in good(venue.id) if venue.skim(raw) is not None]
 
 
 def holds(venue: exchanges.Venue, raw: bytes) -> bool:
@@ -45,7 +45,7 @@ def test_skim_takes_quotes_and_books_and_leaves_all_else_to_parse():
 
 @pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.id)
 def test_skim_takes_no_trade(venue):
-    for raw in samples(venue.id):
+    for raw in good(venue.id):
         assert holds(venue, raw)
         if any(type(event) is Trade for event in venue.parse(raw)):
             assert venue.skim(raw) is None

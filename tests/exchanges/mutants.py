@@ -1,8 +1,8 @@
 """Broken frames made of good ones, and what holds for whatever a venue makes of them.
 
 The law: bytes become ParseError or sound events, never another exception; what is taken together is what each is
-alone; and good frames that come later are read as if nothing had been. `WICK_FUZZ` is how many frames the slow test
-makes of each venue (the gate's million: WICK_FUZZ=1000000).
+alone; and good frames that come later are read as if nothing had been. What `skim` takes `parse` takes, of that time.
+The slow tests make WICK_TEST_FUZZ frames of each venue (the gate's million: WICK_TEST_FUZZ=1000000).
 """
 
 import json
@@ -10,13 +10,20 @@ import os
 import random
 import re
 from copy import deepcopy
+from importlib import import_module
 
 from wick.errors import ParseError
 from wick.exchanges import Refused
-from wick.market.trades import Ack, DepthUpdate, Quote, Shutdown, Trade
+from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, LastTrade, Quote, Shutdown, Trade
 from wick.wire.messages import pack_quote, pack_trade
 
-FUZZ = int(os.environ.get("WICK_FUZZ", "50000"))
+
+def good(venue_id):
+    """Good frames of the venue, each kind that it sends: every test_<venue>.py has them as GOOD."""
+    return import_module(f"tests.exchanges.test_{venue_id.replace('-', '_')}").GOOD
+
+
+FUZZ = int(os.environ.get("WICK_TEST_FUZZ", "50000"))
 A_TIME = 64  # frames that are taken together
 ODD = [
     None, True, False, 0, 1, -1, 2**31, 2**63 - 1, 2**63, 2**64, 10**400, 0.5, 1e300, -0.0, "", "0", "0.0", "1", "1.",
@@ -24,7 +31,8 @@ ODD = [
     "1" + "0" * 30, "0." + "0" * 40 + "1", "BTC/USD", "BTCUSDT", "BTC-USDT", "🙂", "\x00", "buy", "Sell", "update",
     "snapshot", "delta", "trade", "publicTrade.BTCUSDT", "orderbook.1.BTCUSDT", 'a":5,"b', [], {}, [[]], [{}],
     ["1", "2"], [["1", "2"]], {"price": 1}, "2023-09-25T07:49:37.708706Z", "2023-99-25T07:49:37.708706Z",
-    "2023-09-25T07:49:37Z", "9999-12-31T23:59:59.999999Z",
+    "2023-09-25T07:49:37Z", "2023-09-25T07:49:37.+08706Z", "2023-09-25T07:49:37.70_706Z", "2023-09-25T07:49:37.708706X",
+    "2023-09-25T07:49:37,708706Z", "9999-12-31T23:59:59.999999Z", 1672304486865.0, 1672304486865, "1672304486865",
 ]  # fmt: skip
 SPLICES = [
     b"{",
@@ -121,15 +129,29 @@ def check(event):
     elif isinstance(event, Quote):
         assert min(event.bid, event.bid_quantity, event.ask, event.ask_quantity, event.update_id) >= 0
         pack_quote(event, 0, 0)
-    elif isinstance(event, DepthUpdate):
+    elif isinstance(event, DepthUpdate | DepthSnapshot):
         for level in event.bids + event.asks:
             assert len(level) >= 2 and all(_PLAIN.fullmatch(text) for text in level), level
+        if isinstance(event, DepthSnapshot):
+            assert 0 <= event.last_update_id < 2**63
+            return
         assert 0 <= event.first_update_id <= event.last_update_id < 2**63
         assert -1 <= event.checksum < 2**32 and -1 <= event.previous_update_id < 2**63
+    elif isinstance(event, LastTrade):
+        assert 0 < event.trade_id < 2**63
     elif isinstance(event, Ack):
         assert event.error is None or type(event.error) is str
     else:
         assert isinstance(event, Refused | Shutdown), event
+
+
+def check_skimmed(venue, raw):
+    """What `skim` takes, `parse` takes too: events without a trade, of that time."""
+    at_ns = venue.skim(raw)
+    if at_ns is not None:
+        for event in venue.parse(raw):
+            assert type(event) is not Trade, raw
+            assert getattr(event, "event_ns", 0) == at_ns, raw
 
 
 def survives(venue, good, count, seed=1):
@@ -146,6 +168,8 @@ def survives(venue, good, count, seed=1):
         for event in taken:
             check(event)
         assert shown(taken) == shown(alone(venue, frames))
+        for raw in frames:
+            check_skimmed(venue, raw)
         refused += sum(isinstance(one, Refused) for one in taken)
         assert shown(venue.take(good)) == expected
     return refused

@@ -36,10 +36,10 @@ AGGREGATE = (
     b'"T":1672515782136,"m":true,"M":true}'
 )
 
-SAMPLES = (
+GOOD = [
     TRADE, QUOTE, DEPTH, BOOK, AGGREGATE, b'{"result":null,"id":1}', b'{"e":"serverShutdown","E":1723161255343}',
     b'{"error":{"code":2,"msg":"Invalid request"},"id":7}',
-)  # fmt: skip
+]  # fmt: skip
 
 
 def frame(raw, **changes):
@@ -174,6 +174,12 @@ def test_a_trade_of_nothing_is_refused(field, value):
 def test_an_absurd_id_is_refused_with_its_field(raw, field, value):
     error = refused(frame(raw, **{field: value}))
     assert (error.reason, error.field) == ("bad id", field)
+
+
+def test_an_update_that_ends_before_it_begins_is_refused_and_not_skimmed():
+    raw = DEPTH.replace(b'"u":50093239202', b'"u":50093239188')
+    assert refused(raw).field == "U"
+    assert VENUE.skim(DEPTH) is not None and VENUE.skim(raw) is None
 
 
 @pytest.mark.parametrize(("first", "last"), [(106, 105), (0, 2**63 - 1)])

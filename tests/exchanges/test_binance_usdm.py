@@ -28,7 +28,7 @@ DEPTH = (
     b'"U":4912345678801,"u":4912345678901,"pu":4912345678799,"b":[["61837.60","3.788"]],"a":[["61900","0"],["61837.70","154"]]}}'
 )
 BOOK = b'{"lastUpdateId":4912345678800,"E":1723161255343,"T":1723161255342,"bids":[["61837.60","3.788"]],"asks":[]}'
-SAMPLES = (AGGREGATE, TRADE, QUOTE, DEPTH, BOOK, b'{"result":null,"id":1}')
+GOOD = [AGGREGATE, TRADE, QUOTE, DEPTH, BOOK, b'{"result":null,"id":1}']
 
 
 def test_a_trade_is_an_aggregate_of_matches():

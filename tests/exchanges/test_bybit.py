@@ -120,6 +120,9 @@ def test_the_gateways_time_is_good_enough_where_the_engines_is_missing():
 
 def test_the_first_level_is_a_quote_in_common_units():
     assert VENUE.parse(BEST) == [Quote("BTC-USDT", 18521288, 164935, 6, 166110, 20, 1, 3)]
+    assert VENUE.parse(change(BEST, b=[["16493", "1"]], a=[["16611.25", "2"]])) == [
+        Quote("BTC-USDT", 18521288, 1649300, 1, 1661125, 2, 2, 0)
+    ]
     assert VENUE.parse(change(BEST, a=[])) == [Quote("BTC-USDT", 18521288, 164935, 6, 0, 0, 1, 3)]
 
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.exchanges.laws import alone, samples, shown
+from tests.exchanges.mutants import alone, good, shown
 from tests.exchanges.test_binance import CHANGED, JSON, TRADE, VENUE, frame
 from wick.exchanges import Refused, Venue, ids, load
 from wick.exchanges._batch import MARK, TOGETHER
 
-GOOD = st.one_of(
-    st.sampled_from(samples("binance")),
+FINE = st.one_of(
+    st.sampled_from(good("binance")),
     st.builds(
         lambda raw, number, price, time: frame(raw, t=number, p=price, T=time),
         st.just(TRADE), st.integers(0, 2**63 - 1), st.decimals("0.00000001", "99999999", places=8).map(str),
@@ -42,10 +42,10 @@ def odd(draw):
     return raw.encode("utf-8", "surrogatepass")
 
 
-FRAMES = st.lists(st.one_of(GOOD, GOOD, GOOD, odd()), max_size=12)
+FRAMES = st.lists(st.one_of(FINE, FINE, FINE, odd()), max_size=12)
 
 
-@given(st.one_of(FRAMES, st.lists(st.one_of(GOOD, broken(TRADE), odd()), max_size=12)))
+@given(st.one_of(FRAMES, st.lists(st.one_of(FINE, broken(TRADE), odd()), max_size=12)))
 @example([b'{"a":[1', b"2]}"])
 @example([b'{"a":[{}', b"{}]}", b"{},{}"])
 @example([b'{"a":[{}', b"{}]}", b"{} , %d ,{}" % MARK])
@@ -57,8 +57,8 @@ def test_what_is_taken_together_is_what_each_is_alone(frames):
 @pytest.mark.parametrize("venue_id", ids())
 @given(st.data())
 def test_so_it_is_at_every_venue(venue_id, data):
-    venue, good = load(venue_id), samples(venue_id)
-    some = data.draw(st.lists(st.one_of(st.sampled_from(good), broken(good[0]), odd()), max_size=12))
+    venue, fine = load(venue_id), good(venue_id)
+    some = data.draw(st.lists(st.one_of(st.sampled_from(fine), broken(fine[0]), odd()), max_size=12))
     assert shown(venue.take(some)) == shown(alone(venue, some))
 
 
@@ -80,7 +80,7 @@ def test_every_odd_value_in_every_field_of_a_trade_is_judged_as_it_is_alone(fiel
 @pytest.mark.parametrize("venue_id", ids())
 def test_and_in_every_field_of_every_sample_of_a_venue(venue_id):
     venue, frames = load(venue_id), []
-    for raw in samples(venue_id):
+    for raw in good(venue_id):
         try:
             whole = json.loads(raw)
         except ValueError:  # OKX's pong is a text
@@ -112,5 +112,5 @@ def test_a_bad_one_is_named_by_its_place_and_disturbs_nobody_however_many_there_
 @pytest.mark.parametrize("venue_id", ids())
 def test_a_venue_that_only_parses_takes_many_too(venue_id):
     venue = load(venue_id)
-    frames = [TRADE, b"{", *samples(venue_id)]
+    frames = [TRADE, b"{", *good(venue_id)]
     assert shown(Venue.take(venue, frames)) == shown(alone(venue, frames))

@@ -27,6 +27,7 @@ from wick.exchanges.binance import (
     depth,
     listed,
     normalise,
+    skimmed,
     trade,
     unwrapped,
 )  # fmt: skip
@@ -58,7 +59,7 @@ _QUOTE_FRAME = re.compile(
     % (_STREAM, ID, _SYMBOL, _PLAIN, _PLAIN, _PLAIN, _PLAIN, MS, MS)
 )
 _DEPTH_FRAME = re.compile(
-    rb'%b@depth@100ms","data":\{"e":"depthUpdate","E":(%b),"T":%b,%b,"U":%b,"u":%b,"pu":%b,"b":%b,"a":%b\}\}'
+    rb'%b@depth@100ms","data":\{"e":"depthUpdate","E":(%b),"T":%b,%b,"U":(%b),"u":(%b),"pu":%b,"b":%b,"a":%b\}\}'
     % (_STREAM, MS, MS, _SYMBOL, ID, ID, ID, _LEVELS, _LEVELS)
 )
 
@@ -137,8 +138,7 @@ class BinanceUsdm(Binance):
     def skim(self, raw: bytes) -> int | None:
         if _QUOTE_FRAME.fullmatch(raw):
             return 0
-        update = _DEPTH_FRAME.fullmatch(raw)
-        return int(update[1]) * 1_000_000 if update else None
+        return skimmed(_DEPTH_FRAME.fullmatch(raw))
 
     def parse_symbols(self, raw: bytes) -> list[Instrument]:
         """Perpetual and dated contracts; one that is being delivered trades no more."""

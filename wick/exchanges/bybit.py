@@ -69,7 +69,7 @@ def key(text: str) -> int:
     """A trade's id as 63 bits: a number is itself; of a UUID the last 16 digits, but for their first bit."""
     if len(text) == 36:
         return int(text[19:23] + text[24:], 16) & MAX_ID
-    if not text.isdigit() or len(text) > 19 or (number := int(text)) > MAX_ID:
+    if not text.isdigit() or (number := int(text)) > MAX_ID:
         raise ValueError
     return number
 

@@ -16,7 +16,7 @@ from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
-from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, LastTrade, Topic, Trade
+from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, Topic, Trade
 
 TOPICS_A_REQUEST = 100
 MOST_TRADES = 1_000  # REST gives at a time
@@ -223,18 +223,6 @@ class Coinbase(Venue):
         except (KeyError, TypeError, AttributeError) as error:
             raise ParseError("corrupt answer", "products", repr(error)) from None
         return instruments
-
-    def snapshot_path(self, symbol: str, levels: int) -> str:
-        return f"/products/{quote(self.native(symbol))}/book?level=2"
-
-    def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
-        """All levels: [price, size, orders]. The feed has no need of it, the stream begins with one."""
-        data = text.answer(raw, "book", dict)
-        try:
-            sides = {side: [[price, size] for price, size, _ in data[side]] for side in ("bids", "asks")}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ParseError("corrupt answer", "book", repr(error)) from None
-        return DepthSnapshot(text.whole(data, "sequence"), text.levels(sides, "bids"), text.levels(sides, "asks"))
 
     def backfill_path(self, hole: Hole) -> str:
         """Newest first: a page ends at the hole's end. `after` is older than that id."""

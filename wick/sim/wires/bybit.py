@@ -111,7 +111,7 @@ def _reply(request: dict[str, Any], success: bool, text: str, op: str) -> bytes:
 
 def trade_id(symbol: str, number: int) -> str:
     """Spot's: nineteen digits that grow with holes. Half of the symbols have UUIDs, as linear contracts do."""
-    if crc32(symbol.encode()) % 2:
+    if crc32(symbol.encode()) % 2 == 0:
         return uuid_of(symbol, number)
     return str(2_290_000_000_000_000_000 + number * 3 + number * 7919 % 3)
 
@@ -146,6 +146,7 @@ def _snapshot(symbol: str, depth: int, book: Book, now_ms: int) -> bytes:
 class _Bybit(Wire):
     id = "bybit"
     contiguous_ids = False
+    batches = True
     depth_ms = 100
     heartbeat_ms = 3000
     # 500 connections in five minutes from an address, 600 REST requests in five seconds; without a ping or a

@@ -152,6 +152,7 @@ class _Okx(Wire):
     id = "okx"
     # A message stands for `count` trades and has the id of the last of them.
     contiguous_ids = False
+    batches = True
     depth_ms = 100
     heartbeat_ms = 5000  # the venue's books speak after "around 60 seconds", which no test waits for
     # Three connections a second; nothing for 30 s ends a connection: #overview-websocket-connect. REST: 20 requests in
