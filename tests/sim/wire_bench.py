@@ -94,9 +94,12 @@ class Bench:
     def _depth(self, update: DepthUpdate, symbol: Symbol, form: Hashable) -> Sequence[bytes]:
         return self.wire.depth(symbol, form, update, self.now_ms)
 
+    def rest_bytes(self, path: str, **query: str) -> tuple[int, bytes]:
+        return self.wire.rest(HttpRequest("GET", path, query, {}, b"", b""), self.view, self.now_ms)
+
     def rest(self, path: str, **query: str) -> tuple[int, Any]:
         """Status and body (numbers that are no whole ones as text)."""
-        status, body = self.wire.rest(HttpRequest("GET", path, query, {}, b"", b""), self.view, self.now_ms)
+        status, body = self.rest_bytes(path, **query)
         return status, json.loads(body, parse_float=str) if body else None
 
 

@@ -34,18 +34,22 @@ def number_of(text: str | None, default: int) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
+def moment_us(time_ms: int) -> int:
+    """The market knows milliseconds: these microseconds follow from them, so that REST and stream tell the same."""
+    return time_ms * 1000 + time_ms * 7919 % 900
+
+
 def stamped(trades: Sequence[TradeEvent]) -> list[tuple[TradeEvent, int]]:
     """Trades, in the order given, with times in microseconds that rise with the ids.
 
-    The market knows milliseconds only. What it leaves open depends on the millisecond and on the trade's place in it
-    (so all trades of a millisecond have to be there): REST tells the same times as the stream.
+    A time depends on the trade's place in its millisecond: the first of it has to be there.
     """
     times: dict[int, int] = {}
     time_ms = place = -1
     for trade in sorted(trades, key=lambda trade: trade.trade_id):
         place = place + 1 if trade.time_ms == time_ms else 0
         time_ms = trade.time_ms
-        times[trade.trade_id] = time_ms * 1000 + time_ms * 7919 % 900 + min(place, 99)
+        times[trade.trade_id] = moment_us(time_ms) + min(place, 99)
     return [(trade, times[trade.trade_id]) for trade in trades]
 
 

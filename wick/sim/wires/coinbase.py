@@ -15,7 +15,7 @@ from wick.sim.http import HttpRequest
 from wick.sim.market import TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import microseconds, names_of, newest_first, number_of, object_of, stamped, uuid_of
+from wick.sim.wires._common import microseconds, moment_us, names_of, newest_first, number_of, object_of, uuid_of
 from wick.sim.wires._text import fixed, plain, rfc3339, stepped
 
 _CHANNELS = {"matches": "trade", "level2_batch": "depth", "level2_50": "depth", "heartbeat": "heartbeat",
@@ -120,12 +120,16 @@ def _maker_side(trade: TradeEvent) -> str:
     return "buy" if trade.buyer_is_maker else "sell"
 
 
-def _match(kind: str, symbol: Symbol, trade: TradeEvent, time_us: int) -> bytes:
+def _time(trade: TradeEvent) -> str:
+    return microseconds(moment_us(trade.time_ms))
+
+
+def _match(kind: str, symbol: Symbol, trade: TradeEvent) -> bytes:
     maker, taker = (uuid_of(symbol.native, trade.trade_id, who) for who in ("maker", "taker"))
     return (
         f'{{"type":"{kind}","trade_id":{trade.trade_id},"maker_order_id":"{maker}","taker_order_id":"{taker}",'
         f'"side":"{_maker_side(trade)}","size":"{plain(trade.quantity)}","price":"{plain(trade.price)}",'
-        f'"product_id":"{symbol.native}","sequence":{_sequence(trade.trade_id)},"time":"{microseconds(time_us)}"}}'
+        f'"product_id":"{symbol.native}","sequence":{_sequence(trade.trade_id)},"time":"{_time(trade)}"}}'
     ).encode()
 
 
@@ -150,7 +154,7 @@ class _Coinbase(Wire):
 
     def opening(self, symbol: Symbol, channel: str, form: Hashable, view: View, now_ms: int) -> Sequence[bytes]:
         if channel == "trade":
-            return [_match("last_match", symbol, trade, us) for trade, us in stamped(view.trades(symbol.native, 1))]
+            return [_match("last_match", symbol, trade) for trade in view.trades(symbol.native, 1)]
         book = view.told(symbol.native) if channel == "depth" else None
         if book is None:
             return ()
@@ -158,7 +162,7 @@ class _Coinbase(Wire):
         return [orjson.dumps({"type": "snapshot", "product_id": symbol.native, "asks": asks, "bids": bids})]
 
     def trades(self, symbol: Symbol, form: Hashable, trades: Sequence[TradeEvent], now_ms: int) -> Sequence[bytes]:
-        return [_match("match", symbol, trade, time_us) for trade, time_us in stamped(trades)]
+        return [_match("match", symbol, trade) for trade in trades]
 
     def depth(self, symbol: Symbol, form: Hashable, update: DepthUpdate, now_ms: int) -> Sequence[bytes]:
         changes = [
@@ -198,7 +202,7 @@ class _Coinbase(Wire):
                 if before is None or after is None or not limit:
                     return 400, b'{"message":"Invalid pagination"}'
                 found = view.trades_between(symbol.native, before + 1, after - 1, min(limit, _MAX_TRADES))
-                return 200, orjson.dumps([_trade_body(*one) for one in stamped(newest_first(found))])
+                return 200, orjson.dumps([_trade_body(trade) for trade in newest_first(found)])
         return 404, b'{"message":"NotFound"}'
 
     def rest_error(self, status: int) -> bytes:
@@ -223,9 +227,9 @@ def _product(symbol: Symbol) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _trade_body(trade: TradeEvent, time_us: int) -> dict[str, Any]:
+def _trade_body(trade: TradeEvent) -> dict[str, Any]:
     return {"trade_id": trade.trade_id, "side": _maker_side(trade), "size": fixed(trade.quantity),
-            "price": fixed(trade.price), "time": microseconds(time_us)}  # fmt: skip
+            "price": fixed(trade.price), "time": _time(trade)}  # fmt: skip
 
 
 def _book_body(symbol: Symbol, level: str, view: View, now_ms: int) -> tuple[int, bytes]:

@@ -176,14 +176,14 @@ def _book_frame(
     ).encode()
 
 
-def _trade_frame(kind: str, symbol: Symbol, trades: Sequence[TradeEvent]) -> bytes:
-    """All in one message."""
+def _trade_frame(kind: str, symbol: Symbol, trades: Sequence[tuple[TradeEvent, int]]) -> bytes:
+    """All in one message; with their times in microseconds."""
     parts = [
         f'{{"symbol":"{symbol.native}","side":"{"sell" if trade.buyer_is_maker else "buy"}",'
         f'"price":{stepped(trade.price, symbol.tick)},"qty":{stepped(trade.quantity, symbol.lot)},'
         f'"ord_type":"{"limit" if trade.trade_id % 3 else "market"}","trade_id":{trade.trade_id},'
         f'"timestamp":"{microseconds(time_us)}"}}'
-        for trade, time_us in stamped(trades)
+        for trade, time_us in trades
     ]
     return f'{{"channel":"trade","type":"{kind}","data":[{",".join(parts)}]}}'.encode()
 
@@ -212,7 +212,12 @@ class _Kraken(Wire):
     def opening(self, symbol: Symbol, channel: str, form: Hashable, view: View, now_ms: int) -> Sequence[bytes]:
         if channel == "trade" and form:
             latest = view.trades(symbol.native, _SNAPSHOT_TRADES)
-            return [_trade_frame("snapshot", symbol, latest)] if latest else ()
+            if not latest:
+                return ()
+            since_ms = min(trade.time_ms for trade in latest)
+            around = view.trades_since(symbol.native, since_ms, _SNAPSHOT_TRADES + _MAX_TRADES)
+            times = {trade.trade_id: time_us for trade, time_us in stamped(around)}
+            return [_trade_frame("snapshot", symbol, [(trade, times[trade.trade_id]) for trade in latest])]
         if channel == "quote":
             quote = view.quote(symbol.native)
             return [_ticker_frame("snapshot", symbol, quote)] if quote else ()
@@ -226,7 +231,7 @@ class _Kraken(Wire):
         return [_book_frame("snapshot", symbol, bids, asks, checksum(asks, bids), now_ms)]
 
     def trades(self, symbol: Symbol, form: Hashable, trades: Sequence[TradeEvent], now_ms: int) -> Sequence[bytes]:
-        return [_trade_frame("update", symbol, trades)]
+        return [_trade_frame("update", symbol, stamped(trades))]
 
     def quote(self, symbol: Symbol, form: Hashable, quote: QuoteEvent, now_ms: int) -> Sequence[bytes]:
         return [_ticker_frame("update", symbol, quote)]
