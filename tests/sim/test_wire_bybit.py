@@ -31,9 +31,7 @@ def refusal(bench: Bench, request: Any, refuse: bool = False) -> str:
 
 def test_requests_are_answered_word_for_word(bench: Bench):
     (ack,) = bench.ask(TRADES).frames
-    assert (
-        ack == b'{"success":true,"ret_msg":"subscribe","conn_id":"%b","req_id":"t1","op":"subscribe"}' % CONN
-    )
+    assert ack == b'{"success":true,"ret_msg":"subscribe","conn_id":"%b","req_id":"t1","op":"subscribe"}' % CONN
     (ack,) = bench.ask({"op": "unsubscribe", "args": TRADES["args"]}).frames
     assert ack == b'{"success":true,"ret_msg":"unsubscribe","conn_id":"%b","op":"unsubscribe"}' % CONN
     (pong,) = bench.ask(PING).frames

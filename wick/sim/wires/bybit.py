@@ -6,7 +6,7 @@ The order of fields, the words of answers and the ids of trades are those of pub
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -120,12 +120,12 @@ def _sequence(number: int) -> int:
     return 115_000_000_000 + number
 
 
-def _levels(side: dict[int, int], best_is_highest: bool) -> list[list[str]]:
+def _levels(side: Mapping[int, int], best_is_highest: bool) -> list[list[str]]:
     return [[plain(p), plain(q)] for p, q in sorted(side.items(), reverse=best_is_highest)]
 
 
 def _book_frame(
-    topic: str, kind: str, symbol: str, bids: dict[int, int], asks: dict[int, int], u: int, seq: int, now_ms: int
+    topic: str, kind: str, symbol: str, bids: Mapping[int, int], asks: Mapping[int, int], u: int, seq: int, now_ms: int
 ) -> bytes:
     data = {"s": symbol, "b": _levels(bids, True), "a": _levels(asks, False), "u": u, "seq": _sequence(seq)}
     return orjson.dumps({"topic": topic, "ts": now_ms, "type": kind, "data": data, "cts": now_ms - 4})
