@@ -20,11 +20,14 @@ REAL = ROOT.parent / "shared" / "data" / "binance-spot"
 NS = 1_000_000_000
 
 
+BASE_MS = 1_732_000_000_000
+
+
 def frame(symbol: str, number: int) -> bytes:
     # The blank is there on purpose: a frame that was parsed and written again would lose it.
     return (
         b'{"stream":"%b@trade","data":{"e":"trade", "E":%d,"s":"%b","t":%d,"p":"10.50000000","q":"0.25000000",'
-        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, number)
+        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, BASE_MS + number)
     )
 
 

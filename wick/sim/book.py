@@ -142,8 +142,10 @@ def changes(before: Mapping[int, int], now: Mapping[int, int], depth: int | None
     """
     seen = before if depth is None else dict(islice(before.items(), depth))
     wanted = now if depth is None else dict(islice(now.items(), depth))
-    found = dict(wanted.items() - seen.items())
-    found.update((price, 0) for price in seen if price not in now)
+    was = seen.get
+    found = {price: quantity for price, quantity in wanted.items() if was(price) != quantity}
+    for price in seen.keys() - now.keys():
+        found[price] = 0
     return found
 
 

@@ -3,7 +3,7 @@
 - `GET /_faults`: counters, what faults have still to do, when clients tried to connect, every fault's parameters.
 - `POST /_faults`: switch one on.
 - `GET /_truth`: every symbol with the first and the last trade id that is kept.
-- `GET /_truth?symbol=S[&from_id=N&limit=M]`: the trades of the market itself, with its own ids: they grow by 1.
+- `GET /_truth?symbol=S[&from_id=N&limit=M]`: the trades as the stream tells them, with the market's ids.
 - `GET /_book?symbol=S`: the book as the depth stream has told it up to its last update.
 """
 
@@ -69,7 +69,7 @@ class Control:
         from_id, limit = _number(query, "from_id", 0), _number(query, "limit", MAX_TRUTH)
         first_id, last_id = history.ids
         return {
-            "trades": [_told(trade) for trade in history.since(from_id, limit)],
+            "trades": [_told(trade) for trade in self._server.wire.told(history.since(from_id, limit))],
             "first_id": first_id,
             "last_id": last_id,
         }

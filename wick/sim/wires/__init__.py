@@ -151,6 +151,10 @@ class Wire(Protocol):
     def trades(self, symbol: Symbol, form: Hashable, trades: Sequence[TradeEvent], now_ms: int) -> Sequence[bytes]:
         """New trades of one symbol, at least one: a frame each, or (where it `batches`) all in one."""
 
+    def told(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
+        """What the stream makes of a symbol's trades in a row, where it tells several as one: for `/_truth`."""
+        return trades
+
     def quote(self, symbol: Symbol, form: Hashable, quote: QuoteEvent, now_ms: int) -> Sequence[bytes]:
         """The best prices have changed."""
         return ()

@@ -121,7 +121,7 @@ class Binance(Wire):
     def session(self, request: HttpRequest) -> Session:
         if request.query.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
             raise _turned(400, "timeUnit: this exchange has MILLISECOND only")
-        path = request.path.rstrip("/")
+        channels, path = self.at(request.path.rstrip("/"))
         if path == "/stream":
             combined, text = True, request.query.get("streams", "")
         elif path == "/ws" or path.startswith("/ws/"):
@@ -133,7 +133,11 @@ class Binance(Wire):
             raise _turned(400, "a stream's name is malformed")
         if len(names) > MAX_STREAMS:
             raise _turned(400, f"a connection has at most {MAX_STREAMS} streams")
-        return BinanceSession(self.channels, combined, names)
+        return BinanceSession(channels, combined, names)
+
+    def at(self, path: str) -> tuple[Mapping[str, str], str]:
+        """The channels that are had at a path, and what is left of it."""
+        return self.channels, path
 
     # ---- frames
 

@@ -34,6 +34,16 @@ class BinanceUsdm(Binance):
         "aggTrade": "trade", "trade": "trade", "bookTicker": "quote", "depth@100ms": "depth"
     }  # fmt: skip
     root = "/fapi/v1"
+    # The other channels are acknowledged there and never sent, since 2026-04-23:
+    # https://github.com/binance/binance-futures-connector-python/issues/261
+    paths: Mapping[str, tuple[str, ...]] = {"/public": ("quote", "depth"), "/market": ("trade",)}
+
+    def at(self, path: str) -> tuple[Mapping[str, str], str]:
+        for prefix, kinds in self.paths.items():
+            if path.startswith(f"{prefix}/"):
+                there = {name: channel for name, channel in self.channels.items() if channel in kinds}
+                return there, path.removeprefix(prefix)
+        return self.channels, path
 
     # ---- frames
 

@@ -148,6 +148,11 @@ def _bbo_frame(symbol: str, quote: QuoteEvent, now_ms: int) -> bytes:
     return _data_frame("bbo-tbt", symbol, [row])
 
 
+def _taken(trades: Sequence[TradeEvent]) -> list[list[TradeEvent]]:
+    """Those in a row of one moment, price and side."""
+    return [list(found) for _, found in groupby(trades, lambda one: (one.time_ms, one.price, one.buyer_is_maker))]
+
+
 class _Okx(Wire):
     id = "okx"
     # A message stands for `count` trades and has the id of the last of them.
@@ -183,8 +188,7 @@ class _Okx(Wire):
     def trades(self, symbol: Symbol, form: Hashable, trades: Sequence[TradeEvent], now_ms: int) -> Sequence[bytes]:
         """One message for what one taker got at one price: here trades in a row of one moment, price and side."""
         frames = []
-        for _, found in groupby(trades, lambda one: (one.time_ms, one.price, one.buyer_is_maker)):
-            group = list(found)
+        for group in _taken(trades):
             last, quantity = group[-1], sum(trade.quantity for trade in group)
             row = {
                 "instId": symbol.native, "tradeId": str(last.trade_id), "px": plain(last.price), "sz": plain(quantity),
@@ -193,6 +197,9 @@ class _Okx(Wire):
             }  # fmt: skip
             frames.append(_data_frame("trades", symbol.native, [row]))
         return frames
+
+    def told(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
+        return [group[-1]._replace(quantity=sum(one.quantity for one in group)) for group in _taken(trades)]
 
     def quote(self, symbol: Symbol, form: Hashable, quote: QuoteEvent, now_ms: int) -> Sequence[bytes]:
         return [_bbo_frame(symbol.native, quote, now_ms)]
