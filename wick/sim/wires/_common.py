@@ -79,9 +79,3 @@ def newest_first(trades: Sequence[TradeEvent]) -> list[TradeEvent]:
 def cut(side: Mapping[int, int], depth: int) -> Mapping[int, int]:
     """The best levels of a side that has its best first."""
     return side if len(side) <= depth else dict(islice(side.items(), depth))
-
-
-def changes(before: Mapping[int, int], now: Mapping[int, int]) -> dict[int, int]:
-    """What makes `now` of `before`: quantities by price, 0 removes."""
-    changed = {price: quantity for price, quantity in now.items() if before.get(price) != quantity}
-    return changed | {price: 0 for price in before if price not in now}

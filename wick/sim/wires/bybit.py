@@ -12,12 +12,12 @@ from zlib import crc32
 
 import orjson
 
-from wick.sim.book import Book, DepthUpdate
+from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import changes, cut, names_of, newest_first, number_of, object_of, uuid_of
+from wick.sim.wires._common import cut, names_of, newest_first, number_of, object_of, uuid_of
 from wick.sim.wires._text import plain
 
 MAX_ARGS, MAX_ARGS_LENGTH = 10, 21_000  # of a request on spot; characters of all that a connection asks for

@@ -12,12 +12,12 @@ from zlib import crc32
 
 import orjson
 
-from wick.sim.book import Book, DepthUpdate
+from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import changes, cut, microseconds, names_of, number_of, object_of, stamped, stepped
+from wick.sim.wires._common import microseconds, names_of, number_of, object_of, stamped, stepped
 from wick.sim.wires._text import decimals, fixed, rfc3339
 
 DEPTHS = (10, 25, 100, 500, 1000)
@@ -154,15 +154,6 @@ def _checksum_of(symbol: Symbol, book: Book) -> int:
     return checksum(_texts(symbol, book.asks, _CHECKED), _texts(symbol, book.bids, _CHECKED))
 
 
-def _told_changes(before: Mapping[int, int], now: Mapping[int, int], depth: int) -> dict[int, int]:
-    """What a client is told that cuts its book to `depth` after each update.
-
-    Levels that a cut brings into sight are told; one that is pushed out of it is not, if it still exists.
-    """
-    changed = changes(cut(before, depth), cut(now, depth))
-    return {price: quantity for price, quantity in changed.items() if quantity or price not in now}
-
-
 def _levels(levels: Sequence[tuple[str, str]]) -> str:
     return "[" + ",".join(f'{{"price":{price},"qty":{quantity}}}' for price, quantity in levels) + "]"
 
@@ -239,7 +230,7 @@ class _Kraken(Wire):
     def depth(self, symbol: Symbol, form: Hashable, update: DepthUpdate, now_ms: int) -> Sequence[bytes]:
         depth = cast(_Book, form).depth
         sides = [
-            _told_changes(before, now, depth)
+            changes(before, now, depth)
             for before, now in ((update.before.bids, update.book.bids), (update.before.asks, update.book.asks))
         ]
         if not any(sides) and not update.wrong_checksum:
