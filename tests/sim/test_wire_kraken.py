@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.sim.wire_bench import START_MS, Bench, apply, nonsense, parsed, sides, units
-from wick.sim.wires import Turned
-from wick.sim.wires.kraken import WIRE, checksum
+from wick.sim.wires import Symbol, Turned
+from wick.sim.wires.kraken import WIRE, checksum, rest_key
 
 BOOK = {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USDT"], "depth": 25}}
 TRADES = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USDT"], "snapshot": True}, "req_id": 9}
@@ -238,10 +238,7 @@ def test_pairs_have_their_old_names_and_steps(bench: Bench):
     [("BTC", "USD", "XXBTZUSD"), ("ETH", "BTC", "XETHXXBT"), ("DOGE", "USD", "XDGUSD"), ("SOL", "BTC", "SOLXBT")],
 )
 def test_old_assets_carry_their_class_in_a_pairs_key(base: str, quote: str, key: str):
-    from wick.sim.wires import Symbol
-    from wick.sim.wires.kraken import _key
-
-    assert _key(Symbol(f"{base}/{quote}", base, quote, 1, 1)) == key
+    assert rest_key(Symbol(f"{base}/{quote}", base, quote, 1, 1)) == key
 
 
 def test_trades_after_a_time_are_paged_without_a_hole(bench: Bench):
