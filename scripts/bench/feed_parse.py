@@ -6,7 +6,7 @@
 wick's way is what the feed does with what a read of the socket gave it: the venue's `take`, then `Ticks` (validation,
 shard, clock, decimals, packing, gathering), and every few reads the messages for two workers. The trades are those of
 the real recordings of Binance, alone and in the mixed stream, and made-up ones of 300 symbols as every venue writes
-them (_frames.py): one a message, and ten where the venue puts several into one.
+them (_wires.py): one a message, and ten where the venue puts several into one.
 
 Baselines. Binance: what one writes first (json.loads, Decimal, an object a trade; it checks nothing and packs nothing),
 and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's parser on the same frames, against wick's `take` alone,
@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Self
 
 import _common as common
-from _frames import WIRES, frames
+from _wires import WIRES, frames
 from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
