@@ -14,7 +14,7 @@ from operator import itemgetter
 from zlib import crc32
 
 from wick.errors import ParseError
-from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10, format_decimal, parse_decimal
+from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10, format_decimal
 from wick.market.trades import BookDepth, Levels, Quote
 
 BOTTOM = -MAX_MANTISSA - 1  # no key is smaller: an ask at a price that no int64 keeps is beyond any edge
@@ -29,18 +29,26 @@ class _FinerError(Exception):
 
 
 class _Scaled(dict[str, int]):
-    """What a text is in units of 10**-decimals; remembers."""
+    """What a text is in units of 10**-decimals; remembers. The venue has seen to it that it is a plain decimal."""
 
     def __init__(self, decimals: int) -> None:
         self.decimals = decimals
 
     def __missing__(self, text: str) -> int:
-        mantissa, places = parse_decimal(text)
-        if places > self.decimals:
-            raise _FinerError
+        point = text.find(".")
+        finer = (len(text) - point - 1 if point >= 0 else 0) - self.decimals
+        try:
+            value = int(text.replace(".", ""))
+        except ValueError:
+            raise ParseError("not a plain decimal", "levels", text) from None
+        if finer > 0:
+            value, rest = divmod(value, 10**finer)
+            if rest:
+                raise _FinerError
+        elif finer < 0:
+            value *= POW10[-finer]
         if len(self) >= REMEMBERED:
             self.clear()
-        value: int = mantissa * POW10[self.decimals - places]
         self[text] = value
         return value
 
@@ -80,10 +88,11 @@ class Side:
         """Begin anew with all levels of a snapshot, in any order. `whole`: there is nothing beyond them."""
         if len(levels) > 2 * self.limit:
             # Coinbase sends the whole book, 50,000 levels: only the best of them are worth an exact number.
-            cheap = [(self.sign * _rough(level[0]), level) for level in levels]
+            latest = {level[0]: level for level in levels}.values()
+            cheap = [(self.sign * _rough(level[0]), level) for level in latest if level[1].strip("0.")]
             cheap.sort(key=itemgetter(0), reverse=True)
             levels = [level for _, level in cheap[: 2 * self.limit]]
-            whole = self.rolls
+            whole = whole and (self.rolls or len(cheap) == len(levels))
         found = {self.sign * prices[level[0]]: sizes[level[1]] for level in levels}
         kept = sorted(item for item in found.items() if item[1] and item[0] >= BOTTOM)
         self.keys = array("q", [key for key, _ in kept])
@@ -165,8 +174,9 @@ class OrderBook:
 
     def load(self, bids: Levels, asks: Levels, whole: tuple[bool, bool], written: bool = False) -> None:
         """A snapshot; `whole`: there is nothing beyond its bids, its asks; `written`: see `apply`. ParseError."""
-        if written:
-            self._refine(bids, asks, True)
+        if written:  # whatever the steps are: the texts decide
+            price = max(_places(bids, 0, True), _places(asks, 0, True))
+            self._set_decimals(price, max(_places(bids, 1, True), _places(asks, 1, True)))
         try:
             self._load(bids, asks, whole)
         except _FinerError:
@@ -209,14 +219,20 @@ class OrderBook:
                 raise ParseError("more digits than wick keeps", "price", levels[0][0]) from None
 
     def fault(self) -> str:
-        """What is wrong with it: "crossed" (also if both sides have one best price), "shallow", or nothing: ""."""
+        """Why it cannot be shown: "crossed" (also if both sides have one best price), "bare" (all that was known of a
+        side is gone), "": nothing is wrong.
+        """
         bids, asks = self.bids, self.asks
-        bid_keys, ask_keys = bids.keys, asks.keys
-        if bid_keys and ask_keys and bid_keys[-1] >= -ask_keys[-1]:
-            return "crossed"
-        if len(bid_keys) < bids.fewest and bids.edge != BOTTOM:
-            return "shallow"
-        return "shallow" if len(ask_keys) < asks.fewest and asks.edge != BOTTOM else ""
+        if bids.keys and asks.keys:
+            return "crossed" if bids.keys[-1] >= -asks.keys[-1] else ""
+        return "bare" if any(not side.keys and side.edge != BOTTOM for side in (bids, asks)) else ""
+
+    def is_shallow(self) -> bool:
+        """Few of the levels that were known are left; those that are left are right."""
+        bids, asks = self.bids, self.asks
+        if len(bids.keys) < bids.fewest and bids.edge != BOTTOM:
+            return True
+        return len(asks.keys) < asks.fewest and asks.edge != BOTTOM
 
     def checksum(self) -> int:
         """Kraken's: https://docs.kraken.com/api/docs/guides/spot-ws-book-v2; -1 where not enough levels are known.

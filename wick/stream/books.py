@@ -37,8 +37,8 @@ class _Book:
     """One symbol's book and how far it is."""
 
     __slots__ = (
-        "ahead", "event_ns", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "state", "symbol",
-        "waiting", "waiting_levels", "why",
+        "ahead", "event_ns", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow", "state",
+        "symbol", "waiting", "waiting_levels", "why",
     )  # fmt: skip
 
     def __init__(self, symbol: str, levels: OrderBook) -> None:
@@ -52,22 +52,24 @@ class _Book:
         self.seen = 0  # the last id that the owner told,
         self.rewound = False  # and whether it was smaller than the one before
         self.ahead = 0  # updates of the other that would leave a gap, since one that did not
+        self.shallow = False  # it has been asked for more levels, and is live all the same
         self.waiting: deque[tuple[DepthUpdate, int, int]] = deque()  # with source and recv_ns
         self.waiting_levels = 0
 
     def forget(self) -> None:
-        """What waits, and what the owner told: a new beginning."""
+        """A new beginning."""
         self.waiting.clear()
-        self.waiting_levels = self.seen = self.ahead = 0
-        self.rewound = False
+        self.waiting_levels = self.ahead = 0
+        self.rewound = self.shallow = False
 
 
 class Books:
     """All books of a venue, `levels` deep; `from_rest` and `depth` are the venue's `depth_from_rest`, `depth_levels`.
 
     `broken` (symbol: why) names the books to be synchronised; whoever takes one out asks REST for a snapshot (`put`),
-    or subscribes anew. A book gets there once each time: new, gap, checksum, crossed, shallow (too many of its levels
-    are gone), lost, reset (ids began anew), corrupt, old (the snapshot was older than the updates that wait for it).
+    or subscribes anew. A book gets there once each time: new, gap, checksum, crossed, bare (a side has no known level
+    left), lost, reset (ids began anew), corrupt, old (the snapshot was older than the updates that wait for it), and
+    shallow (few known levels are left): that one is live all the same, it only knows less than it should.
     Where books begin with REST's snapshot, new and lost ones get there when their stream speaks.
     `dirty` has the symbols whose book has changed; whoever reads takes them out.
     """
@@ -83,7 +85,7 @@ class Books:
         self.counters = dict.fromkeys(
             (
                 "updates", "levels", "snapshots", "duplicates", "foreign", "early", "unknown", "overflow",
-                "new", "gaps", "checksums", "crossed", "shallow", "lost", "reset", "corrupt", "old",
+                "new", "gaps", "checksums", "crossed", "bare", "shallow", "lost", "reset", "corrupt", "old",
             ), 0,
         )  # fmt: skip
 
@@ -117,12 +119,12 @@ class Books:
             self.counters["early"] += 1
 
     def put(self, symbol: str, snapshot: DepthSnapshot, recv_ns: int) -> None:
-        """REST's answer; a book that is live, or whose stream has not spoken, takes none.
+        """REST's answer; a book that is live and not shallow, or whose stream has not spoken, takes none.
 
         ParseError: the answer, or an update that waited for it, makes no sense; the book is in `broken` again.
         """
         book = self._books.get(symbol)
-        if book is None or book.state in (EMPTY, LIVE):
+        if book is None or book.state == EMPTY or (book.state == LIVE and not book.shallow):
             self.counters["unknown" if book is None else "early"] += 1
             return
         snapshot_id = snapshot.last_update_id
@@ -219,7 +221,7 @@ class Books:
         counters["levels"] += len(bids) + len(asks)
         self.dirty.add(book.symbol)
         self._check(book, checksum)
-        if book.state != LIVE and self._from_rest:
+        if self._from_rest and (book.state != LIVE or book.shallow):
             self._wait(book, update, source, recv_ns)  # the snapshot may be older than this
 
     def _verdict(self, book: _Book, update: DepthUpdate, source: int) -> str:
@@ -228,10 +230,7 @@ class Books:
         An owner whose ids go back by one update repeated itself. If they then go on from there, they began anew.
         """
         if source != book.owner:
-            if book.owner == NOBODY:
-                book.owner = source
-            else:
-                book.other = source
+            book.other = source
         before, last_id = _before(update), update.last_update_id
         if before == book.last_id:
             return ""  # also where the ids go back: OKX says a reset so
@@ -295,6 +294,9 @@ class Books:
                 fault = "checksum"
         if fault:
             self._break(book, fault)
+        elif book.levels.is_shallow() and not book.shallow:
+            book.shallow = True
+            self._ask(book, "shallow")
 
     def _break(self, book: _Book, why: str) -> None:
         book.state = BROKEN
