@@ -254,26 +254,25 @@ class PairCandles(Stateful):
         table = flow.columns(buffer)
         ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
         quotes: list[Quoted] = []
-        depth = None
-        if int(_either(table[7] ^ ours)) & _NOT_BUY:
-            kinds = table[7] & _KIND
-            if kinds.any():
-                if int(_most(table[0])) >= self._cascade.closes[0] * MS:
-                    self._around_boundaries(memoryview(buffer), table[0])
-                    return
-                is_depth = kinds == _DEPTH
-                if is_depth.any():
-                    depth, table = table[:, is_depth], table[:, ~is_depth]
-            if not self._make_alike(table):
-                self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
+        depths: list[list[int]] = []
+        odd = int(_either(table[7] ^ ours)) & _NOT_BUY
+        if odd & _KIND:
+            if int(_most(table[0])) >= self._cascade.closes[0] * MS:
+                self._around_boundaries(memoryview(buffer), table[0])
                 return
+            is_depth = table[7] & _KIND == _DEPTH
+            if is_depth.any():
+                depths, table = table.compress(is_depth, 1).T.tolist(), table.compress(~is_depth, 1)
+                odd = int(_either(table[7] ^ ours)) & _NOT_BUY
+        if odd & ~_KIND and not self._make_alike(table):
+            self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
+            return
+        for at_ns, _, *held_now, _, _ in depths:
+            self.book.levels.take(at_ns, *held_now)
+        if odd & _KIND:
             is_quote = table[7] & _KIND != 0
-            if is_quote.any():
-                quotes = self._quotes(table, is_quote)
-                table = table[:, ~is_quote]
-        if depth is not None:
-            for row in depth[[0, 2, 3, 4, 5]].T.tolist():
-                self.book.levels.take(*row)
+            quotes = self._quotes(table, is_quote)
+            table = table.compress(~is_quote, 1)
         at, n, quoted = 0, table.shape[1], 0
         while True:
             while quoted < len(quotes) and quotes[quoted][0] == at:
@@ -313,8 +312,6 @@ class PairCandles(Stateful):
     def _make_alike(self, table: flow.Column) -> bool:
         """Restate all records of the table in the pair's decimals. False where 64 bits cannot hold them all, or where
         one has more decimals: what comes before it, and is published at a boundary, has not."""
-        if not table.shape[1]:
-            return True
         small = table[7]
         p, q = small & 0xFF, small >> 8 & 0xFF
         prices, quantities = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]

@@ -92,7 +92,7 @@ class TradeIds(Stateful):
         """Whether ids are missing that were traded, at some time, in `[from_ns, to_ns)`."""
         # Newest first: holes stand in the order of ids, which is that of time.
         for _, _, after_ns, before_ns in reversed(self._holes):
-            if before_ns < from_ns:
+            if before_ns < max(from_ns, 0):  # 0: the first has no time, and a week of 1970 begins in 1969
                 return False
             if after_ns < to_ns:
                 return True
