@@ -37,13 +37,15 @@ def seconds(feed: Feed, count: float) -> None:
 
 
 def whole(feed: Feed, venue: str) -> None:
-    """Every trade since the first that was received has been, exactly once, to the last digit."""
+    """A market that stands still: every trade since the first that was received has been, once, to the last digit."""
     for (one, symbol), rows in feed.worker.trades.items():
         if one == venue:
             right = truth(feed.exchanges[venue], load(venue).native(symbol))
-            got = {row[1]: received(row) for row in rows}
-            assert len(got) == len(rows), f"{symbol}: a trade came twice"
-            assert got == {number: right[number] for number in right if number >= min(got)}, symbol
+            first = min(row[1] for row in rows)
+            right = {number: trade for number, trade in right.items() if number >= first}
+            feed.worker.until(lambda rows=rows, right=right: len(rows) >= len(right), what=f"all of {symbol}")
+            assert {row[1]: received(row) for row in rows} == right, symbol
+            assert len(rows) == len(right), f"{symbol}: a trade came twice"
 
 
 def spoil(feed: Feed, venue: str) -> None:

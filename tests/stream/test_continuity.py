@@ -32,9 +32,11 @@ def test_whatever_the_order_each_id_counts_once_and_what_is_between_is_missing(n
 def test_what_fills_a_hole_is_taken_once_and_the_rest_stays_missing(numbers: list[int]) -> None:
     ids = Contiguous()
     taken(ids, [99, 130])
-    filled = [one for one in numbers if ids.fill(one)]
+    filled = [one for one in numbers if ids.fill(one, NOW + one * MS)]
     assert filled == list(dict.fromkeys(one for one in numbers if 99 < one < 130))
     assert missing(ids) == [one for one in range(100, 130) if one not in filled]
+    for hole in ids.holes:
+        assert hole.from_ns == NOW + (hole.first_id - 1) * MS and hole.to_ns == NOW + (hole.last_id + 1) * MS
 
 
 def test_a_hole_tells_its_ids_its_time_and_when_it_was_noticed() -> None:
@@ -88,7 +90,7 @@ def test_newer_trades_with_ids_that_we_have_had_are_another_numbering() -> None:
     assert count == list(later)[RESTART_RUN - 1 :]
     assert missing(ids) == list(later)[: RESTART_RUN - 1]
     assert ids.restarts == 1 and ids.given_up == 3
-    assert ids.fill(3) and ids.fill(4)
+    assert ids.fill(3, NOW) and ids.fill(4, NOW)
 
 
 def test_trades_that_come_again_are_no_other_numbering() -> None:

@@ -24,7 +24,8 @@ LOOK_S = 0.1
 SETTLE_NS = 300_000_000  # reordered trades come by themselves
 ALONE_NS = 10 * 10**9  # where nobody asks: then they do not come any more
 TRIES = 5  # answers that bring nothing, or refuse; 1, 2, 4, ... s apart: REST may be behind the stream
-WAIT_NS, WAIT_MOST_NS = 10**9, 60 * 10**9
+SECOND_NS = 10**9
+WAIT_NS, WAIT_MOST_NS = SECOND_NS, 60 * SECOND_NS
 REFUSALS = range(400, 500)  # statuses that say that the request is wrong; 408, 418, 425 and 429 say "not now"
 LATER = (408, 418, 425, 429)
 
@@ -76,7 +77,10 @@ class Backfill:
         """One page of the hole."""
         symbol = hole.symbol
         try:
-            raw = rest.get(self._venue.backfill_path(hole), self._venue.backfill_weight)
+            # Where REST goes by time, the time may be wrong: an exchange's clock that was turned back, for one.
+            earlier_ns = 4**tries * SECOND_NS if (tries := self._tries.get(symbol, 0)) else 0
+            path = self._venue.backfill_path(hole._replace(from_ns=hole.from_ns - earlier_ns))
+            raw = rest.get(path, self._venue.backfill_weight)
             trades = self._venue.parse_backfill(hole, raw)
         except FetchError as error:
             if error.status in REFUSALS and error.status not in LATER:

@@ -140,7 +140,9 @@ class Feed(Role):
             told = venue.gauges()
             if capture := self.captures.get(venue_id):
                 told |= {"recorded": capture.messages, "not_recorded": capture.lost}
-            own |= {f"{venue_id}.{name}": value for name, value in told.items()} if several else told
+            prefix = f"{venue_id}." if several else ""
+            own |= {prefix + name: value for name, value in told.items()}
+            self.stats.counters |= {prefix + name: value for name, value in venue.counters().items()}
         return own
 
     # ------------------------------------------------------------------ in: what venues call

@@ -19,6 +19,7 @@ from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
 from wick.net.clock import now_ns, steady_ns
 from wick.net.dial import client_context
 from wick.net.fetch import FetchError
+from wick.net.limits import Bucket
 from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted
 from wick.roles.backfill import Backfill
@@ -34,6 +35,8 @@ LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
 BOOKS_NS = 5_000_000  # of a flush that books may take; what is left waits for the next, and is conflated meanwhile
 BOOKS_AT_ONCE = 8
 TAPPED_LEVELS = 20
+BOOKS_SHARE = 0.75  # of what REST may be asked: the rest is for missing trades whenever there are some
+LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
 SNAPSHOTS = 4  # of books that are asked for at the same time: an answer takes a second, the venue's limit holds anyway
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
 LATE_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
@@ -75,6 +78,8 @@ class VenueFeed:
         levels = settings["feed.book_levels"]
         self._book_levels = levels
         # What a venue says is for 1,000 levels; Binance, the only one that has more, weighs 5,000 as five such.
+        most, window_s = venue.limits.rest
+        self._books_share = Bucket(int(most * BOOKS_SHARE) or 1, window_s)
         self._snapshot_weight = venue.snapshot_weight * (1 if levels <= 1_000 else 5)
         self.books = Books(levels, venue.depth_from_rest, venue.depth_levels)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
@@ -129,8 +134,11 @@ class VenueFeed:
             **{f"books_{name}": value for name, value in self.books.states().items()},
             "books_waiting": len(self.books.broken) + len(self._asking) + len(self._asked),
             **self.ticks.gauges(),
-            **{f"book_{name}": value for name, value in self.books.counters.items()},
         }
+
+    def counters(self) -> dict[str, int]:
+        """What is counted elsewhere than with `House.count`."""
+        return {f"book_{name}": value for name, value in self.books.counters.items()}
 
     # ------------------------------------------------------------------ symbols
 
@@ -165,7 +173,7 @@ class VenueFeed:
         while self._wanted is wanted and (tries < LISTED_TRIES or (wanted.every and self._instruments is None)):
             tries += 1
             try:
-                listed = self.venue.parse_symbols(self._rest.get(self.venue.symbols_path, 1))
+                listed = self.venue.parse_symbols(self._rest.get(self.venue.symbols_path, LIST_WEIGHT))
             except (FetchError, ParseError) as error:
                 log.warning("cannot ask %s which symbols trade: %s", self.venue.id, error)
                 gevent.sleep(random.uniform(0, min(30.0, 0.5 * 2 ** min(tries, 10))))
@@ -250,7 +258,7 @@ class VenueFeed:
         self._fresh.discard(number)
         self._read.pop(number, None)
         self.books.lost(number)
-        symbols = {topic.symbol for topic in topics} & self._since_ns.keys()
+        symbols = {topic.symbol for topic in topics if topic.channel == "trade"} & self._since_ns.keys()
         self.ticks.outage(symbols)
         self._away |= symbols
         if self.house.recorder is not None:
@@ -323,12 +331,14 @@ class VenueFeed:
             del self._asking[symbol]
             self._asked.add(symbol)
             try:
+                self._books_share.wait(self._snapshot_weight)
                 raw = self._rest.get(self.venue.snapshot_path(symbol, self._book_levels), self._snapshot_weight)
                 recv_ns = now_ns()
                 if self.house.recorder is not None:
                     self.house.recorder.write(0, recv_ns, [raw])
-                self._depth_ns[symbol] = recv_ns
-                self.books.put(symbol, self.venue.parse_snapshot(raw), recv_ns)
+                if symbol in self._since_ns:
+                    self._depth_ns[symbol] = recv_ns
+                    self.books.put(symbol, self.venue.parse_snapshot(raw), recv_ns)
             except (FetchError, ParseError) as error:
                 log.warning("cannot have the book of %s:%s: %s", self.venue.id, symbol, error)
                 if symbol in self._since_ns:

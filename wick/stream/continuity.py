@@ -62,7 +62,7 @@ class Contiguous:
             if trade_id + 1 < self._first_id:
                 self._insert(0, Missing(trade_id + 1, self._first_id - 1, event_ns, self.newest_ns, recv_ns))
             self._first_id = trade_id
-        elif not self.fill(trade_id):
+        elif not self.fill(trade_id, event_ns):
             return -1
         if event_ns > self.newest_ns:
             self.newest_ns = event_ns
@@ -79,14 +79,15 @@ class Contiguous:
                 self.given_up += last_id - hole.first_id + 1
                 self.restarts += 1
 
-    def fill(self, trade_id: int) -> bool:
-        """Whether the id was missing; it is no more."""
+    def fill(self, trade_id: int, event_ns: int) -> bool:
+        """Whether the id was missing; it is no more, and what is beside it was traded before or after it."""
         holes = self.holes
         at = bisect_right(holes, trade_id, key=_first) - 1
         if at < 0 or trade_id > holes[at].last_id:
             return False
         hole = holes[at]
-        parts = hole._replace(last_id=trade_id - 1), hole._replace(first_id=trade_id + 1)
+        at_ns = min(max(event_ns, hole.from_ns), hole.to_ns)
+        parts = hole._replace(last_id=trade_id - 1, to_ns=at_ns), hole._replace(first_id=trade_id + 1, from_ns=at_ns)
         holes[at : at + 1] = [part for part in parts if part.first_id <= part.last_id]
         return True
 

@@ -253,7 +253,7 @@ class Ticks:
         count = 0
         for trade in trades:
             pair = self._pairs.get(trade.symbol)
-            if pair is not None and isinstance(pair.ids, Contiguous) and pair.ids.fill(trade.trade_id):
+            if pair is not None and isinstance(pair.ids, Contiguous) and pair.ids.fill(trade.trade_id, trade.event_ns):
                 self._append(pair, trade, trade.trade_id, recv_ns)
                 count += 1
         return count
