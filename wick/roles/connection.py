@@ -378,12 +378,15 @@ class _Line:
         due = ready + round(self.group.patience.overlap_s * S)
         if due > now:
             return due - now
-        self.current, self.successor = new, None
-        self.group.hooks.count("handovers")
-        log.info("%s: line %d: connection %d takes over from %d", self._venue, self.index, new.number, old.number)
+        self._take_over(old, new)
         self._after(now, failed=old.leaving and now - old.opened_ns < YOUNG_S * S)
         old.close("handed over")
         return None
+
+    def _take_over(self, old: Connection, new: Connection) -> None:
+        self.current, self.successor = new, None
+        self.group.hooks.count("handovers")
+        log.info("%s: line %d: connection %d takes over from %d", self._venue, self.index, new.number, old.number)
 
     def _open(self) -> Connection:
         return Connection(self, self.group.next_number(), self.topics)
@@ -394,7 +397,10 @@ class _Line:
         if connection in self.connections:
             now = steady_ns()
             self._after(now, failed=not connection.had_data)
-            self.current, self.successor = (others[0] if others else None), None
+            if connection is self.current and self.successor is not None:
+                self._take_over(connection, self.successor)
+            else:
+                self.current, self.successor = (others[0] if others else None), None
         if was_open:
             lost = (t for t in connection.topics if t in self.topics and not any(one.carries(t) for one in others))
             self.group.hooks.closed(connection.number, tuple(lost))
