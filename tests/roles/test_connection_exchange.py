@@ -137,7 +137,7 @@ def test_an_announced_end_loses_nothing_and_a_sudden_one_is_told(feeds, fault: s
 
 
 def test_lifetimes_pass_and_no_trade_is_missing(feeds) -> None:
-    exchange, feed = feeds(streams=10, lifetime_s=3.0, options={"lifetime_s": 3.0})
+    _, feed = feeds(streams=10, lifetime_s=3.0, options={"lifetime_s": 3.0})
     feed.listen("trade", "depth")
     # 2 s of overlap are more than what is left of so short a life: the old one is ended by the exchange, after the
     # successor is there.
