@@ -115,7 +115,6 @@ class Connection:
     def ready_ns(self) -> int:
         """When it can stand alone; 0: not yet known. Settled, and with data, unless there is none for a while."""
         if not self.settled:
-            self._settled_ns = 0
             return 0
         self._settled_ns = self._settled_ns or steady_ns()
         return self._settled_ns + (0 if self.had_data else round(self._group.patience.ack_s * S))
