@@ -109,7 +109,8 @@ def kraken(some: list[Made]) -> str:
 def bybit(some: list[Made]) -> str:
     rows = [
         f'{{"i":"{2_290_000_000_000_000_000 + one.number}","T":{one.at_us // 1000},"p":"{one.price}",'
-        f'"v":"{one.size}","S":"{_side(one, "Buy", "Sell")}","seq":{one.number + 10**9},"s":"C{one.pair:03}USDT","BT":false,"RPI":false}}'
+        f'"v":"{one.size}","S":"{_side(one, "Buy", "Sell")}","seq":{one.number + 10**9},'
+        f'"s":"C{one.pair:03}USDT","BT":false,"RPI":false}}'
         for one in some
     ]
     name, ms = f"C{some[0].pair:03}USDT", some[-1].at_us // 1000
