@@ -1,18 +1,14 @@
 """Books of a venue: whenever one is shown it is the venue's own at that update, and what is amiss is said once."""
 
 import gzip
-import random
-from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.market.test_orderbook import KRAKEN_ASKS, KRAKEN_BIDS, KRAKEN_CHECKSUM, levels
 from wick.errors import ParseError
 from wick.exchanges import load
-from wick.market.orderbook import OrderBook
 from wick.market.trades import BookDepth, DepthSnapshot, DepthUpdate, Levels, Quote
 from wick.stream.books import AHEAD, WAITING_LEVELS, Books
 
@@ -181,6 +177,13 @@ def test_an_update_that_overlaps_what_the_book_has_seen_is_applied() -> None:
     books = live_from_rest()
     books.take(spot(8, 12, "9 3"), 0, 1)
     assert books.best(X) == Quote(X, 12, 900, 3, 1000, 1, 2, 0)
+
+
+def test_an_update_that_tells_which_one_it_follows_is_not_applied_in_the_middle() -> None:
+    books = books_of(depth=400, kept=400)
+    books.take(whole(10), 0, 1)
+    books.take(chained(8, 12, "9 3"), 0, 1)
+    assert books.broken == {X: "gap"}
 
 
 def test_ids_that_begin_anew_are_noticed_and_the_next_snapshot_is_of_the_new_ones() -> None:
@@ -376,3 +379,43 @@ def test_a_successor_whose_snapshot_is_behind_leaves_no_gap() -> None:
     books.take(spot(11, 11, "8 1"), 1, 1)
     books.take(spot(12, 12, "7 1"), 1, 1)
     assert shown(books)[0] == levels("9 1 8 1 7 1") and not books.broken
+
+
+# ---------------------------------------------------------------------- real recordings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("native", ["BTCUSDT", "ETHUSDT"])
+def test_a_recorded_book_agrees_with_the_recorded_best_prices_at_every_common_id(native: str) -> None:
+    """Both are told by Binance on their own; also after a resync, of which the recording has no snapshot."""
+    venue, seen, compared = load("binance"), dict[int, Quote](), 0
+    symbol = venue.symbol(native)
+    books = Books(1000, True, 0)
+    books.add(symbol, "0.01000000", "0.00001000")
+    for path in sorted(RECORDINGS.glob(f"spot_{native.lower()}_*.gz")) or [pytest.skip("no recordings here")]:
+        with gzip.open(path) as lines:
+            for line in lines:
+                recv_ns, _, raw = line.partition(b" ")
+                for event in venue.parse(raw.strip()):
+                    if type(event) is Quote:
+                        seen[event.update_id] = event
+                    elif type(event) is DepthSnapshot:
+                        assert books.broken.pop(symbol) == "new"
+                        books.put(symbol, event, int(recv_ns))
+                        assert books.states() == LIVE
+                    elif type(event) is DepthUpdate:
+                        books.take(event, 0, int(recv_ns))
+                        best = books.best(symbol)
+                        if best is not None and (quote := seen.get(best.update_id)):
+                            assert in_units(best) == in_units(quote)
+                            compared += 1
+                        seen.clear()
+    assert compared > 400 and not books.counters["crossed"] and not books.counters["gaps"]
+
+
+def in_units(quote: Quote) -> list[Fraction]:
+    prices, sizes = 10**quote.price_decimals, 10**quote.quantity_decimals
+    return [
+        Fraction(quote.bid, prices), Fraction(quote.ask, prices),
+        Fraction(quote.bid_quantity, sizes), Fraction(quote.ask_quantity, sizes),
+    ]  # fmt: skip
