@@ -238,6 +238,14 @@ def test_a_crossed_book_breaks_alone() -> None:
     assert not books.broken and books.best(X) is not None
 
 
+def test_the_update_that_crossed_waits_for_a_snapshot_that_may_be_older() -> None:
+    books = live_from_rest()
+    books.take(spot(11, 11, "10.5 1"), 0, 1)
+    assert books.broken == {X: "crossed"}
+    books.put(X, rest(10, "9 1", "11 1"), 1)
+    assert books.top(X, 9)[1:] == (11, levels("10.5 1 9 1"), levels("11 1"))
+
+
 def test_a_cross_within_one_message_is_none() -> None:
     books = live_from_rest()
     books.take(spot(11, 11, "10 2", "10 0 10.5 1"), 0, 1)
@@ -314,6 +322,17 @@ def test_two_connections_deliver_one_book_and_when_one_is_lost_the_other_goes_on
     assert books.broken == {X: "gap"}
 
 
+def test_a_successor_that_is_late_repeats_what_the_book_has_seen_and_goes_on() -> None:
+    books = live_from_rest()
+    for number in range(11, 15):
+        books.take(spot(number, number, f"8 {number}"), 0, 1)
+    books.take(spot(10, 11), 1, 1)
+    books.lost(0)
+    for number in range(12, 16):
+        books.take(spot(number, number, f"8 {number}"), 1, 1)
+    assert shown(books)[0] == levels("9 1 8 15") and not books.broken
+
+
 def test_losing_the_connection_that_is_not_the_owner_changes_nothing() -> None:
     books = live_from_rest()
     books.take(spot(10, 10), 1, 1)
@@ -364,10 +383,16 @@ def test_without_ids_only_the_owner_counts_and_a_snapshot_makes_its_sender_the_o
     books.take(plain("8 1"), 0, 1)
     books.take(plain("6 1"), 1, 1)
     assert shown(books)[0] == levels("7 1 6 1")
+    books.lost(1)
+    assert books.broken == {X: "lost"}  # what connection 0 told meanwhile was not listened to
+
+
+def test_without_ids_a_connection_that_is_no_owner_any_more_may_go() -> None:
+    books = books_of()
+    books.take(whole(), 0, 1)
+    books.take(whole(), 1, 1)
     books.lost(0)
     assert books.states() == LIVE
-    books.lost(1)
-    assert books.broken == {X: "lost"}
 
 
 def test_a_successor_whose_snapshot_is_behind_leaves_no_gap() -> None:
