@@ -80,6 +80,21 @@ def test_a_new_book_asks_for_a_snapshot_when_its_stream_speaks_and_what_came_mea
     assert books.depth(X) == BookDepth(X, 12, 9, 1, 0, 0, 0)
 
 
+def test_a_quiet_stream_that_is_known_to_be_open_need_not_speak_first() -> None:
+    books = books_of(from_rest=True)
+    books.put(X, rest(9), 1)
+    assert not books.is_live(X)
+    books.listens(X, 0)
+    assert books.broken == {X: "new"}
+    books.put(X, rest(9), 1)
+    books.listens(X, 0)
+    assert books.is_live(X) and not books.broken
+    books.take(spot(10, 10, "8 1"), 0, 1)
+    assert shown(books)[0] == levels("9 1 8 1")
+    books.lost(0)
+    assert not books.is_live(X)
+
+
 def test_a_snapshot_that_is_older_than_what_waits_is_asked_for_again_and_the_next_one_fits() -> None:
     books = books_of(from_rest=True)
     books.take(spot(5, 7, "8 8"), 0, 1)

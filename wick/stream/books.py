@@ -9,7 +9,7 @@ breaks no other. How an update follows the one before, the update says itself (`
   prevSeqId): the book has to stand there exactly, unless REST's snapshot of it fell into the midst of that update.
 - Without ids (Coinbase, Kraken), only the connection that sent the snapshot counts, the *owner*.
 
-Where a book begins with REST's snapshot, it is asked for once the stream has spoken, and updates wait for it:
+Where a book begins with REST's snapshot, it is asked for once its stream is open, and updates wait for it:
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 
 Two connections may deliver one book for a while. The owner is the one that sent the snapshot, or spoke first. Updates
@@ -72,7 +72,7 @@ class Books:
     or subscribes anew. A book gets there once each time: new, gap, checksum, crossed, bare (a side has no known level
     left), lost, reset (ids began anew), corrupt, old (the snapshot was older than the updates that wait for it), and
     shallow (few known levels are left): that one is live all the same, it only knows less than it should.
-    Where books begin with REST's snapshot, new and lost ones get there when their stream speaks.
+    Where books begin with REST's snapshot, new and lost ones get there when their stream speaks (or `listens`).
     `dirty` has the symbols whose book has changed; whoever reads takes them out.
     """
 
@@ -120,8 +120,15 @@ class Books:
         else:
             self.counters["early"] += 1
 
+    def listens(self, symbol: str, source: int) -> None:
+        """The venue has said that the connection's subscription holds: a quiet stream need not speak first."""
+        book = self._books.get(symbol)
+        if book is not None and book.state == EMPTY and self._from_rest:
+            book.owner, book.state = source, SYNCING
+            self._ask(book, book.why)
+
     def put(self, symbol: str, snapshot: DepthSnapshot, recv_ns: int) -> None:
-        """REST's answer; a book that is live and not shallow, or whose stream has not spoken, takes none.
+        """REST's answer; a book that is live and not shallow, or whose stream is not open, takes none.
 
         ParseError: the answer, or an update that waited for it, makes no sense; the book is in `broken` again.
         """
@@ -168,6 +175,9 @@ class Books:
         """Time (the venue's; ours where it tells none), update id, and the best levels; nothing unless live."""
         book = self._live(symbol)
         return (book.event_ns, book.last_id, *book.levels.top(count)) if book else (0, 0, [], [])
+
+    def is_live(self, symbol: str) -> bool:
+        return self._live(symbol) is not None
 
     def states(self) -> dict[str, int]:
         states = [book.state for book in self._books.values()]
@@ -255,8 +265,8 @@ class Books:
         """An update for a book that REST's snapshot will begin."""
         book.ordered = True
         if book.owner == NOBODY:
-            book.owner = source
-        elif source != book.owner:
+            book.owner, book.seen = source, 0
+        if source != book.owner:
             book.other = source
         elif update.last_update_id < book.seen:
             book.forget()  # the ids began anew: the snapshot will be of the new ones
