@@ -74,7 +74,7 @@ class Venue(Protocol):
     channels: tuple[str, ...]  # those of CHANNELS that it has
     limits: Limits
     empty: str  # how it publishes a quiet period itself: "flat" or "omit"
-    # Whether trade ids grow by 1, so that every hole shows. Where they do not, an id only tells that a trade came twice.
+    # Whether trade ids grow by 1, so that every hole shows. Else an id tells no more than that a trade came twice.
     contiguous_ids: bool
     backfills: bool  # whether missing trades can be had over REST
     depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
@@ -87,6 +87,10 @@ class Venue(Protocol):
 
     def native(self, symbol: str) -> str:
         """The inverse of `symbol`; takes a native name as well."""
+
+    def path(self, channel: str) -> str:
+        """Where the WebSocket has this channel, after `ws_url`: channels of different paths share no connection."""
+        return self.ws_path
 
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
         """The frames that ask for these streams, in order, with ids from `first_id` on."""
@@ -128,17 +132,21 @@ class Venue(Protocol):
 
     def snapshot_path(self, symbol: str, levels: int) -> str:
         """Where REST has the book, with at least so many levels a side where the venue gives as many."""
+        return ""
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
         """The answer. ParseError."""
+        raise ParseError("not offered", self.id)
 
     # ---- where `backfills`
 
     def backfill_path(self, hole: Hole) -> str:
         """Where REST has trades of the hole: a page of them, at its beginning or at its end."""
+        return ""
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The answer's trades of that hole, by rising id. ParseError."""
+        raise ParseError("not offered", self.id)
 
 
 def ids() -> tuple[str, ...]:

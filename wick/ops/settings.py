@@ -5,8 +5,8 @@ the environment (`WICK_FRONT_PORT`), the command line (`--front-port`). A wrong 
 error that names the setting, the value, where it stands and what is valid; nothing is ignored or guessed.
 
 Values are `str`, `int`, `float`, `bool`, and `tuple[str, ...]` for lists (`feed.venues`, `feed.symbols`,
-`feed.channels`, `front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max"; `aggregator.large_notional` is
-text that `parse_decimal` takes exactly.
+`feed.channels`, `front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max";
+`aggregator.large_notional` is text that `parse_decimal` takes exactly.
 """
 
 import difflib
