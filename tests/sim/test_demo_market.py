@@ -42,10 +42,11 @@ def test_the_size_of_the_steps_changes_nothing(steps: list[int]):
 
 def test_reading_books_changes_no_event():
     market = Market(7, 30, 2000.0, START_MS)
-    feed, events = DepthFeed(market.pairs[0]), []
+    pair, events = market.pairs[0], []
+    feed = DepthFeed(pair)
     for now in range(START_MS + 100, START_MS + 3001, 100):
         events += market.advance(now)
-        feed.update()
+        feed.update(book(pair))
         feed.snapshot()
     assert events == run(7, [3000])
 
@@ -165,8 +166,10 @@ def test_a_book_kept_by_binances_rules_is_the_markets_own():
                 snapshot = feed.snapshot()
                 bids, asks, snapshot_id = dict(snapshot.bids), dict(snapshot.asks), snapshot.update_id
             market.advance(now := now + 30)
-            update = feed.update()
-            if update is None or snapshot_id is None or update.last_id <= snapshot_id:
+            if not feed.changed:
+                continue
+            update = feed.update(book(pair))
+            if snapshot_id is None or update.last_id <= snapshot_id:
                 continue
             assert update.first_id <= snapshot_id + 1
             for side, changes in ((bids, update.bids), (asks, update.asks)):
@@ -175,6 +178,7 @@ def test_a_book_kept_by_binances_rules_is_the_markets_own():
             snapshot_id = update.last_id
             own = book(pair)
             assert (bids, asks, snapshot_id) == (own.bids, own.asks, own.update_id)
+            assert update.book == feed.told == own._replace(number=update.number)
             assert max(bids) < min(asks)
         assert snapshot_id is not None, index
 

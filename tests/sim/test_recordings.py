@@ -11,18 +11,23 @@ from typing import Any
 import pytest
 
 from tests.sim.exchange_process import ROOT, Exchange, StartExchange, wait_until
-from wick.sim.recordings import stream_of
+from wick import exchanges
+from wick.market.trades import Topic
+from wick.sim.routes import Topics, routes_of
 from wick.storage.recordings import find, merge
 
 REAL = ROOT.parent / "shared" / "data" / "binance-spot"
 NS = 1_000_000_000
 
 
+BASE_MS = 1_732_000_000_000
+
+
 def frame(symbol: str, number: int) -> bytes:
     # The blank is there on purpose: a frame that was parsed and written again would lose it.
     return (
         b'{"stream":"%b@trade","data":{"e":"trade", "E":%d,"s":"%b","t":%d,"p":"10.50000000","q":"0.25000000",'
-        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, number)
+        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, BASE_MS + number)
     )
 
 
@@ -49,28 +54,35 @@ def received(client: Any, count: int) -> list[bytes]:
 # ---- messages
 
 
+BTC_TRADE, BTC_DEPTH = (Topic("BTCUSDT", channel) for channel in ("trade", "depth"))
+ETH_TRADE, ETH_QUOTE, ETH_DEPTH = (Topic("ETHUSDT", channel) for channel in ("trade", "quote", "depth"))
+
+
 @pytest.mark.parametrize(
-    ("raw", "stream"),
+    ("raw", "topics"),
     [
-        (frame("BTCUSDT", 1), "btcusdt@trade"),
-        (b'{"stream":"btcusdt@depth@100ms","data":{garbage', "btcusdt@depth@100ms"),
-        (b'{"stream": "btcusdt@trade", "data": {}}', "btcusdt@trade"),
-        (b'{\t"stream" : "btcusdt@trade" , "data":{garbage', "btcusdt@trade"),
-        (b'{"data": {}, "stream": "btcusdt@trade"}', "btcusdt@trade"),
+        (frame("BTCUSDT", 1), (BTC_TRADE,)),
+        (b'{"stream":"btcusdt@depth@100ms","data":{garbage', (BTC_DEPTH,)),
+        (b'{"stream": "btcusdt@trade", "data": {}}', (BTC_TRADE,)),
+        (b'{"stream": "btcusdt@aggTrade", "data": {}}', (BTC_TRADE,)),
+        (b'{\t"stream" : "btcusdt@trade" , "data":{garbage', (BTC_TRADE,)),
+        (b'{"data": {}, "stream": "btcusdt@trade"}', (BTC_TRADE,)),
+        (b'{"stream":"btcusdt@kline_1m"', (Topic("BTCUSDT", "@kline_1m"),)),
         (b'{"stream": 5, "data": {}}', None),
-        (b'{"lastUpdateId": 7, garbage', ""),
-        (b'{"e":"trade","s":"ETHUSDT","t":1}', "ethusdt@trade"),
-        (b'{"e":"depthUpdate","s":"ETHUSDT"}', "ethusdt@depth@100ms"),
-        (b'{"u":1,"s":"ETHUSDT","b":"1.0","B":"1.0","a":"1.0","A":"1.0"}', "ethusdt@bookTicker"),
-        (b'{"result":null,"id":1}', ""),
+        (b'{"stream": [], "data": {}}', None),
+        (b'{"lastUpdateId": 7, garbage', ()),
+        (b'{"e":"trade","s":"ETHUSDT","t":1}', (ETH_TRADE,)),
+        (b'{"e":"depthUpdate","s":"ETHUSDT"}', (ETH_DEPTH,)),
+        (b'{"u":1,"s":"ETHUSDT","b":"1.0","B":"1.0","a":"1.0","A":"1.0"}', (ETH_QUOTE,)),
+        (b'{"result":null,"id":1}', ()),
         (b'{"e":"serverShutdown","E":1}', None),
         (b"garbage", None),
         (b"[]", None),
         (b'{"stream":"', None),
     ],
 )
-def test_the_stream_of_a_recorded_message(raw: bytes, stream: str | None):
-    assert stream_of(raw) == stream
+def test_the_streams_of_a_recorded_message(raw: bytes, topics: Topics):
+    assert routes_of(exchanges.load("binance")).topics(raw) == topics
 
 
 # ---- playing

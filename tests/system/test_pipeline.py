@@ -153,9 +153,9 @@ def test_duplicated_reordered_and_corrupt_frames_leave_the_candles_right() -> No
     with running(EXCHANGE_SYMBOLS=20, EXCHANGE_RATE=100, AGGREGATOR_GRACE_MS=3000) as wick:
         wick.start_all()
         wick.wait_until_it_runs()
-        fault(wick, "duplicate", frames=100_000, streams="*@trade")
-        fault(wick, "reorder", window_ms=1000, seconds=3600.0, streams="*@trade")
-        fault(wick, "corrupt", frames=60, streams="*@bookTicker")
+        fault(wick, "duplicate", frames=100_000, channel="trade")
+        fault(wick, "reorder", window_ms=1000, seconds=3600.0, channel="trade")
+        fault(wick, "corrupt", frames=60, channel="quote")
         topic = "candles:binance:BTC-USDT:15s"
         client = SessionClient(wick.port, [topic], form="json")
         whole = Flag.CLOSED  # neither partial nor suspect

@@ -326,12 +326,13 @@ class Aggregator(Role):
 
 
 def _rules(settings: Settings, venue: str) -> CandleRules:
-    empty = settings["aggregator.empty"]
+    empty, own = settings["aggregator.empty"], exchanges.load(venue)
     return CandleRules(
         settings["aggregator.grace_ms"],
         settings["aggregator.history"],
-        exchanges.load(venue).empty if empty == "venue" else empty,
+        own.empty if empty == "venue" else empty,
         parse_decimal(settings["aggregator.large_notional"]),
+        own.contiguous_ids,
     )
 
 
