@@ -18,12 +18,16 @@ class Toy:
     """What `Connections` need of a Venue. Data is {"data": [symbol, number]}."""
 
     id = "toy"
+    ws_path = "/"
 
     def __init__(
         self, streams: int = 1000, requests: tuple[int, float] = (1000, 1.0), connects: tuple[int, float] = (1000, 1.0),
         lifetime_s: float = 0.0, ping_s: float = 0.0,
     ) -> None:  # fmt: skip
         self.limits = Limits(streams, requests, connects, (1000, 1.0), lifetime_s, ping_s)
+
+    def path(self, channel: str) -> str:
+        return self.ws_path
 
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
         return self._ask("subscribe", topics, first_id)

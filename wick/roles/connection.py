@@ -162,7 +162,10 @@ class Connections:
     def __init__(
         self, venue: Venue, url: str, hooks: Hooks, patience: Patience, context: ssl.SSLContext | None = None
     ) -> None:
-        """`url`: the whole address (base and `ws_path`; a channel may have a path of its own). `context`: see `dial.client_context`."""
+        """`url`: the whole address, base and `ws_path`; a channel may have another path there.
+
+        `context`: see `dial.client_context`.
+        """
         self.venue, self.url, self.hooks, self.patience, self.context = venue, url, hooks, patience, context
         self.refusals = Refusals(round(patience.refused_s * S), round(patience.refused_most_s * S))
         count, seconds = venue.limits.connects
