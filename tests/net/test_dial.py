@@ -118,6 +118,10 @@ def test_a_proxy_may_itself_be_reached_by_tls(
         with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
             get(elsewhere(web.url, "another.example"), ours)
         assert len(proxy.heads) == 3
+        with closing(WebSocketClient(elsewhere(url), ours)) as client:
+            proxy.cut()
+            with pytest.raises(Disconnected, match="the connection was cut"):
+                client.receive(5)
 
 
 def test_a_proxys_user_and_password_are_sent_and_never_told(environment: pytest.MonkeyPatch) -> None:
