@@ -62,7 +62,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.refusing = False  # the handshake
+        self.refusing = 0  # the handshake, with this status
         self.refused: set[str] = set()  # symbols
         self.ignored: set[str] = set()  # symbols whose requests get no answer, and no data
         self.mute = False  # subscribed streams give no data
@@ -137,7 +137,12 @@ class Exchange:
     def let_in(self, connection: ServerConnection, _: object) -> object:
         with self.lock:
             self.attempts.append(time.monotonic())
-        return connection.respond(503, "not now") if self.refusing else None
+        if not self.refusing:
+            return None
+        response = connection.respond(self.refusing, "not now")
+        if self.refusing == 429:
+            response.headers["Retry-After"] = "1"
+        return response
 
 
 @contextmanager

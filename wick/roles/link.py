@@ -32,6 +32,8 @@ PING_EARLY = 0.8  # of the time that the venue gives
 RENEW_EARLY = (0.05, 0.10)  # of the lifetime that the venue gives; random, so that not all are renewed at once
 BUSY_NS = 10_000_000  # how long a flood may keep the other greenlets waiting
 CLOSE_S = 2.0
+TOO_MANY = (418, 429)  # HTTP: who goes on asking is banned for longer
+BANNED_S = 60.0  # where the venue does not say for how long
 
 log = logging.getLogger("wick")
 
@@ -164,6 +166,8 @@ class Connection:
             name, what = ("disconnects", "disconnected") if self.opened_ns else ("failed_attempts", "cannot connect")
             self._group.hooks.count(name)
             log.warning("%s: line %d: %s: %s", self.venue.id, self.line, what, self._reason or error)
+            if error.status in TOO_MANY:
+                self._group.attempts.pause(BANNED_S if error.retry_after_s is None else error.retry_after_s)
         finally:
             if self._client is not None:
                 self._client.close()
