@@ -130,6 +130,16 @@ class DepthFeed:
             first_id, told.update_id, bids, asks, before.update_id, number, before, told, reset_shift is not None
         )
 
+    def restated(self) -> DepthUpdate:
+        """An update that says what is known already: the best bid. Only while nothing has `changed`."""
+        before, self._shift = self.told, self._shift + 1
+        self.told = told = before._replace(update_id=before.update_id + 1, number=before.number + 1)
+        price, quantity = next(iter(told.bids.items()))
+        seen = before._replace(bids={**before.bids, price: quantity + 1})  # who looks for what is new finds the level
+        return DepthUpdate(
+            told.update_id, told.update_id, {price: quantity}, {}, before.update_id, told.number, seen, told
+        )
+
     def _shifted(self, now: Book) -> Book:
         return now._replace(update_id=now.update_id + self._shift)
 

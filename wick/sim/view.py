@@ -54,6 +54,10 @@ class MarketView:
             (index, feed.update(state, shifts.get(index))) for (index, feed), state in zip(changed, now, strict=True)
         ]
 
+    def restated(self) -> list[tuple[int, DepthUpdate]]:
+        """Of every book that has not changed an update that changes nothing."""
+        return [(index, feed.restated()) for index, feed in self.feeds.items() if not feed.changed]
+
     # ---- wires.View
 
     def symbols(self) -> dict[str, Symbol]:
