@@ -197,8 +197,7 @@ class Connection:
     def keep(self, now: float) -> None:
         """What time asks for; called several times a second."""
         if self._silent_until is not None and now >= self._silent_until:
-            self._silent_until = None
-            self._room.set()
+            self.speak()
         if self._closing_at is not None:
             if now - self._closing_at > CLOSE_TIMEOUT_S:
                 self.cut()
@@ -238,6 +237,11 @@ class Connection:
     def silence(self, seconds: float) -> None:
         """Half-open: what would be sent is lost, what is received is ignored."""
         self._silent_until = self._server.monotonic() + seconds
+
+    def speak(self) -> None:
+        """The silence, if there is one, is over."""
+        self._silent_until = None
+        self._room.set()
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame; the connection ends when the client answers, or after CLOSE_TIMEOUT_S."""
