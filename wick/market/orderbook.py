@@ -246,11 +246,12 @@ class OrderBook:
         if any(len(side.keys) < CHECKED and side.known_from != BOTTOM for side in (bids, asks)):
             return -1
         best = slice(None, -CHECKED - 1, -1)
-        levels = chain(
-            zip(asks.keys[best], asks.quantities[best], strict=True),
-            zip(bids.keys[best], bids.quantities[best], strict=True),
-        )
-        return crc32("".join(map(str, chain.from_iterable(levels))).replace("-", "").encode())
+        numbers = [
+            *chain.from_iterable(zip(asks.keys[best], asks.quantities[best], strict=True)),
+            *chain.from_iterable(zip(bids.keys[best], bids.quantities[best], strict=True)),
+        ]
+        # One format for all is three times as fast as a text of each. An ask's key is minus its price.
+        return crc32(("%d" * len(numbers) % tuple(numbers)).replace("-", "").encode())
 
     def matches(self, checksum: int, bids: Levels, asks: Levels) -> bool:
         """Whether the book behind this change has the checksum; also if there is none of what is known."""
