@@ -198,7 +198,7 @@ class Books:
         book.ordered = update.last_update_id > 0
         book.last_id = book.seen = update.last_update_id if book.ordered else book.last_id + 1
         book.event_ns = update.event_ns or recv_ns
-        self._check(book, update.checksum)
+        self._check(book, update)
 
     def _follow(self, book: _Book, update: DepthUpdate, source: int, recv_ns: int) -> None:
         """An update for a live book."""
@@ -216,9 +216,9 @@ class Books:
                     if self._from_rest:
                         self._wait(book, update, source, recv_ns)
                 return
-        bids, asks, checksum = update.bids, update.asks, update.checksum
+        bids, asks = update.bids, update.asks
         try:
-            book.levels.apply(bids, asks, checksum >= 0)
+            book.levels.apply(bids, asks)
         except ParseError:
             self._break(book, "corrupt")
             raise
@@ -229,7 +229,7 @@ class Books:
         counters["updates"] += 1
         counters["levels"] += len(bids) + len(asks)
         self.dirty.add(book.symbol)
-        self._check(book, checksum)
+        self._check(book, update)
         if self._from_rest and (book.state != LIVE or book.shallow):
             self._wait(book, update, source, recv_ns)  # the snapshot may be older than this
 
@@ -294,16 +294,15 @@ class Books:
         self.counters["levels"] += len(bids) + len(asks)
         book.state = LIVE
 
-    def _check(self, book: _Book, checksum: int = -1) -> None:
+    def _check(self, book: _Book, update: DepthUpdate | None = None) -> None:
         """Break what is not right after all levels of a message."""
-        fault = book.levels.fault()
-        if checksum >= 0 and not fault:
-            own = book.levels.checksum()
-            if own >= 0 and own != checksum:
-                fault = "checksum"
+        levels = book.levels
+        fault = levels.fault()
+        if not fault and update is not None and update.checksum >= 0:
+            fault = "" if levels.matches(update.checksum, update.bids, update.asks) else "checksum"
         if fault:
             self._break(book, fault)
-        elif book.levels.is_shallow() and not book.shallow:
+        elif not book.shallow and levels.is_shallow():
             book.shallow = True
             self._ask(book, "shallow")
 
