@@ -24,13 +24,13 @@ Totals = list[int]  # not to be changed: the imbalance of the best levels in 2^-
 class Levels(Stateful):
     """What stands of one pair's book, and the totals. Times in ns."""
 
-    STATE = ("_top", "_near", "_since_ns", "_totals", "_openings")
+    __slots__ = STATE = ("_near", "_openings", "_since_ns", "_top", "_totals")
 
     def __init__(self) -> None:
         self._top = self._near = [-1, -1]  # quantities: bids, asks
         self._since_ns = 0  # up to when the totals are made
         self._totals: Totals = [0, 0]
-        self._openings: list[Totals] = [[0, 0] for _ in INTERVALS]  # the totals at the opening of each live candle
+        self._openings: list[Totals] = [self._totals] * len(INTERVALS)  # the totals at the opening of each live candle
 
     def take(self, at_ns: int, bid_top: int, ask_top: int, bid_near: int, ask_near: int) -> None:
         """News of the book."""
