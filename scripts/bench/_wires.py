@@ -108,8 +108,9 @@ def kraken(some: list[Made]) -> str:
 
 def bybit(some: list[Made]) -> str:
     rows = [
-        f'{{"i":"{2_290_000_000_000_000_000 + one.number}","T":{one.at_us // 1000},"p":"{one.price}","v":"{one.size}",'
-        f'"S":"{_side(one, "Buy", "Sell")}","seq":{one.number + 10**9},"s":"C{one.pair:03}USDT","BT":false,"RPI":false}}'
+        f'{{"i":"{2_290_000_000_000_000_000 + one.number}","T":{one.at_us // 1000},"p":"{one.price}",'
+        f'"v":"{one.size}","S":"{_side(one, "Buy", "Sell")}","seq":{one.number + 10**9},'
+        f'"s":"C{one.pair:03}USDT","BT":false,"RPI":false}}'
         for one in some
     ]
     name, ms = f"C{some[0].pair:03}USDT", some[-1].at_us // 1000
@@ -132,8 +133,8 @@ def okx(some: list[Made]) -> str:
 def coinbase_advanced(some: list[Made]) -> str:
     (one,) = some
     return (
-        f'{{"channel":"market_trades","client_id":"","timestamp":"{_rfc3339(one.at_us + 900)}","sequence_num":{one.number},'
-        f'"events":[{{"type":"update","trades":[{{"trade_id":"{one.number}","product_id":"C{one.pair:03}-USDT",'
+        f'{{"channel":"market_trades","client_id":"","timestamp":"{_rfc3339(one.at_us + 900)}",'
+        f'"sequence_num":{one.number},"events":[{{"type":"update","trades":[{{"trade_id":"{one.number}","product_id":"C{one.pair:03}-USDT",'
         f'"price":"{one.price}","size":"{one.size}","side":"{_side(one, "BUY", "SELL")}",'
         f'"time":"{_rfc3339(one.at_us)}"}}]}}]}}'
     )
@@ -159,17 +160,11 @@ class Wire(NamedTuple):
 
 
 WIRES = {
-    "binance": Wire(
-        binance, "BINANCE", binance_aggregates, binance_aggregates, note="aggTrade for both: it has no trade"
-    ),
+    "binance": Wire(binance, "BINANCE", binance_aggregates, binance_aggregates, note="aggTrade for both"),
     "binance-usdm": Wire(binance_aggregates, "BINANCE_FUTURES", binance_aggregates, binance_aggregates),
     "bybit": Wire(bybit, "BYBIT", bybit, bybit, batches=True),
-    "coinbase": Wire(
-        coinbase, "COINBASE", coinbase_advanced, coinbase, note="it speaks Advanced Trade: the same trades so"
-    ),
-    "kraken": Wire(
-        kraken, "KRAKEN", kraken_v1, kraken, batches=True, note="it speaks v1: the same trades so, without ids"
-    ),
+    "coinbase": Wire(coinbase, "COINBASE", coinbase_advanced, coinbase, note="it speaks Advanced Trade"),
+    "kraken": Wire(kraken, "KRAKEN", kraken_v1, kraken, batches=True, note="it speaks v1, which has no ids"),
     "okx": Wire(okx, "OKX", okx, okx),
 }
 

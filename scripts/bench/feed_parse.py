@@ -8,9 +8,9 @@ shard, clock, decimals, packing, gathering), and every few reads the messages fo
 the real recordings of Binance, alone and in the mixed stream, and made-up ones of 300 symbols as every venue writes
 them (_wires.py): one a message, and ten where the venue puts several into one.
 
-Baselines. Binance: what one writes first (json.loads, Decimal, an object a trade; it checks nothing and packs nothing),
-and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's parser on the same frames, against wick's `take` alone,
-in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
+Baselines. Binance: what one writes first (json.loads, Decimal, an object a trade; it checks nothing and packs
+nothing), and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's parser on the same frames, against wick's
+`take` alone, in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
 
     python3 -m venv /tmp/cryptofeed; /tmp/cryptofeed/bin/pip install "setuptools<72" wheel cython
     /tmp/cryptofeed/bin/pip install --no-build-isolation cryptofeed==2.4.1

@@ -126,6 +126,16 @@ def test_the_first_level_is_a_quote_in_common_units():
     assert VENUE.parse(change(BEST, a=[])) == [Quote("BTC-USDT", 18521288, 164935, 6, 0, 0, 1, 3)]
 
 
+def test_books_and_quotes_are_skimmed():
+    later = DELTA.replace(b'"type":"delta","ts":1687940967466', b'"ts":1687940967466,"type":"delta"')
+    assert [VENUE.skim(raw) for raw in (BOOK, DELTA, later)] == [
+        VENUE.parse(raw)[0].event_ns for raw in (BOOK, DELTA, later)
+    ]
+    assert VENUE.skim(BEST) == 0
+    for raw in (TRADE, ACK, BEST.replace(b"snapshot", b"delta"), BOOK.replace(b"0.006", b".006"), BOOK + b" "):
+        assert VENUE.skim(raw) is None
+
+
 def test_a_change_of_the_first_level_alone_is_no_quote():
     with pytest.raises(ParseError):
         VENUE.parse(BEST.replace(b'"snapshot"', b'"delta"'))

@@ -120,6 +120,13 @@ def test_the_levels_of_the_documented_example_give_its_checksum():
     assert zlib.crc32(text.encode()) == book.checksum
 
 
+def test_a_change_of_the_book_and_a_heartbeat_are_skimmed():
+    assert VENUE.skim(BOOK) == 1696613755_440295_000 and VENUE.skim(QUIET[0]) == 0
+    assert [VENUE.skim(raw.encode()) is None for raw in EXAMPLE] == [True, False, False]
+    for raw in (TRADE, ACK, BOOK.replace(b"2023-10", b"2023-13"), BOOK.replace(b"0.5657", b"-1"), BOOK + b" "):
+        assert VENUE.skim(raw) is None
+
+
 @pytest.mark.parametrize("raw", QUIET)
 def test_what_needs_no_answer_is_no_event(raw):
     assert VENUE.parse(raw) == []

@@ -102,6 +102,15 @@ def test_the_first_level_is_a_quote_in_common_units():
     assert VENUE.parse(change(BEST, bids=[])) == [Quote("BTC-USDT", 363996337, 0, 0, 11106, 55154, 2, 0)]
 
 
+def test_changes_of_the_book_and_quotes_are_skimmed():
+    for raw in (CHANGE, KEEPALIVE, RESET):
+        assert VENUE.skim(raw) == 1597026383185_000000
+    assert VENUE.skim(CHANGE.replace(b'"prevSeqId":123456,"seqId":123457', b'"seqId":123457,"prevSeqId":123456'))
+    assert VENUE.skim(BEST) == 0
+    for raw in (TRADE, BOOK, ACK, CHANGE.replace(b'"prevSeqId":123456', b'"prevSeqId":-1'), CHANGE + b" "):
+        assert VENUE.skim(raw) is None
+
+
 def test_what_needs_no_answer_is_no_event():
     for raw in (b"pong", COUNT, UPGRADE.replace(b"64008", b"64009")):
         assert VENUE.parse(raw) == []

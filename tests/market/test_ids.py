@@ -61,7 +61,7 @@ def test_of_ids_that_are_the_feeds_own_a_leap_is_one_gap_that_stays(leap):
     assert ids.missing == 1 and ids.missing_within(150, 160) and not ids.missing_within(201, 300)
     assert not ids.is_open(10**15, 10**15 + leap), "nothing is waited for"
     inside = 10**15 + 1
-    assert ids.admit(inside, 200, 150) and not ids.admit(inside, 200, 150), "a trade that comes all the same counts once"
+    assert ids.admit(inside, 200, 150) and not ids.admit(inside, 200, 150), "a trade that comes counts once"
     assert not ids.admit(10**15, 200, 100) and not ids.admit(10**15 + leap, 200, 200)
     assert ids.missing == 1 and ids.missing_within(150, 160)
     assert ids.duplicates == 3

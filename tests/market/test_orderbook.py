@@ -48,9 +48,9 @@ def test_kraken_s_documented_example_has_its_documented_checksum() -> None:
 def test_the_checksum_covers_the_ten_best_levels_only_and_a_removed_level_lets_the_next_one_in() -> None:
     book = OrderBook(100, True)
     book.load(levels(KRAKEN_BIDS + " 1.5 9.00000000"), levels(KRAKEN_ASKS), WHOLE, written=True)
-    book.apply(levels("45283.6 2.00000000"), [], written=True)
+    book.apply(levels("45283.6 2.00000000"), [])
     assert book.checksum() != KRAKEN_CHECKSUM
-    book.apply(levels("45283.6 0"), [], written=True)
+    book.apply(levels("45283.6 0"), [])
     assert book.checksum() == KRAKEN_CHECKSUM
 
 
@@ -59,7 +59,8 @@ def test_zeros_at_the_end_count_in_a_checksum_even_if_no_level_needs_the_digits(
     one.load(levels("1.0 2.50"), levels("2.0 1.00"), WHOLE, written=True)
     other.load(levels("1 2.5"), levels("2 1"), WHOLE, written=True)
     assert one.checksum() != other.checksum()
-    other.apply([], levels("2.0 1.00"), written=True)
+    assert not other.matches(one.checksum(), levels("1 2.5"), [])
+    assert other.matches(one.checksum(), [], levels("2.0 1.00"))
     assert one.checksum() == other.checksum()
 
 

@@ -84,15 +84,19 @@ class Proxy:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
         self._listening.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for one in self._sockets:
+            one.close()
+
+    def cut(self) -> None:
+        """All tunnels, without a word."""
         for one in self._sockets:
             try:
                 one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        for thread in self._threads:
-            thread.join()
-        for one in self._sockets:
-            one.close()
 
     def _accept(self) -> None:
         while True:

@@ -118,6 +118,10 @@ def test_a_proxy_may_itself_be_reached_by_tls(
         with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
             get(elsewhere(web.url, "another.example"), ours)
         assert len(proxy.heads) == 3
+        with closing(WebSocketClient(elsewhere(url), ours)) as client:
+            proxy.cut()
+            with pytest.raises(Disconnected, match="the connection was cut"):
+                client.receive(5)
 
 
 def test_a_proxys_user_and_password_are_sent_and_never_told(environment: pytest.MonkeyPatch) -> None:
@@ -139,12 +143,12 @@ def test_a_proxy_that_talks_nonsense_is_a_disconnection(environment: pytest.Monk
             WebSocketClient("ws://exchange.example/x")
 
 
-def test_a_proxy_of_another_kind_is_named_and_refused(environment: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_another_kind_is_named_and_refused(environment: pytest.MonkeyPatch, ours: ssl.SSLContext) -> None:
     environment.setenv("ALL_PROXY", "socks5://me:secret@127.0.0.1:1080")
     for attempt in (WebSocketClient, get):
         scheme = "wss" if attempt is WebSocketClient else "https"
         with pytest.raises(WickError, match=r"socks5://127\.0\.0\.1 cannot be used: it has to be an http") as caught:
-            attempt(f"{scheme}://exchange.example/x")
+            attempt(f"{scheme}://exchange.example/x", ours)
         assert "secret" not in str(caught.value)
 
 

@@ -110,6 +110,19 @@ def test_a_pause_delays_those_who_wait_already_and_keeps_their_order() -> None:
     assert at == [("a", 0), ("b", 10), ("c", 11), ("d", 12)]
 
 
+def test_who_wakes_late_keeps_his_place() -> None:
+    time = Time(iter([SECOND // 2, *[0] * 1000]))  # the first sleeper
+    bucket = Bucket(2, 1.0, now=time.now, sleep=lambda seconds: time.sleep(max(seconds, 0.01)))
+    served: list[str] = []
+
+    def ask(name: str) -> None:
+        bucket.wait()
+        served.append(name)
+
+    time.run(*(lambda name=name: ask(name) for name in "abcd"))
+    assert served == ["a", "b", "c", "d"]
+
+
 def test_who_gives_up_waiting_leaves_his_place_to_the_next() -> None:
     time = Time()
 

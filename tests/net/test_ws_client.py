@@ -111,15 +111,22 @@ def test_a_server_that_hangs_up_during_the_handshake_is_a_disconnection() -> Non
         thread.join()
 
 
-def test_an_answer_that_is_no_websocket_is_a_disconnection_that_says_what_came() -> None:
+@pytest.mark.parametrize(("after", "expected"), [([], None), (["7"], 7.0), (["soon"], None), (["7", "8"], None)])
+def test_an_answer_that_is_no_websocket_is_a_disconnection_that_says_what_came(
+    after: list[str], expected: object
+) -> None:
     def refuse(connection: ServerConnection, request: object) -> object:
-        return connection.respond(403, "no")
+        response = connection.respond(403, "no")
+        for value in after:
+            response.headers["Retry-After"] = value
+        return response
 
     with serve(echo, "127.0.0.1", 0, process_request=refuse) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
-        with pytest.raises(Disconnected, match="403"):
+        with pytest.raises(Disconnected, match="403") as caught:
             WebSocketClient(f"ws://127.0.0.1:{listening.socket.getsockname()[1]}/x")
+        assert (caught.value.status, caught.value.retry_after_s) == (403, expected)
         listening.shutdown()
         thread.join()
 

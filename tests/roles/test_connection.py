@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -45,6 +46,7 @@ class Listener:
         self.heard: list[tuple[str, int, int]] = []  # symbol, number, connection
         self.lines: dict[int, int] = {}
         self.counters: Counter[str] = Counter()
+        self.attempts: list[float] = []
         self.opened: list[int] = []
         self.closed: dict[int, list[str]] = {}
         self.greenlets: list[gevent.Greenlet] = []
@@ -73,6 +75,8 @@ class Listener:
 
     def _count(self, name: str, amount: int = 1) -> None:
         self.counters[name] += amount
+        if name == "attempts":
+            self.attempts.append(time.monotonic())
 
     def _spawn(self, body: Callable[..., Any], *arguments: Any) -> Any:
         greenlet = gevent.spawn(body, *arguments)
@@ -201,10 +205,10 @@ def test_attempts_go_on_without_end_later_and_later_up_to_a_bound_until_there_is
 
     monkeypatch.setattr(module.random, "uniform", uniform)
     one = listener()
-    one.there.refusing = True
+    one.there.refusing = 503
     one.connections.add(topics("A"))
     wait_for(lambda: len(one.there.attempts) >= 6)
-    one.there.refusing = False
+    one.there.refusing = 0
     wait_for(lambda: one.connections.settled)
     failed = one.counters["failed_attempts"]
     assert bounds == [0.02, 0.04, *[0.05] * (failed - 2)]
@@ -230,14 +234,27 @@ def test_nobody_there_is_counted_and_said_each_time(listener, caplog) -> None:
 def test_attempts_keep_the_venues_limit(listener) -> None:
     one = listener(Toy(streams=1, connects=(3, 0.05)))
     one.listen("ABCDEFG")
-    at = one.there.attempts
-    assert all(later - earlier > 0.045 for earlier, later in zip(at, at[3:], strict=False))
+    at = one.attempts
+    assert all(later - earlier >= 0.05 for earlier, later in zip(at, at[3:], strict=False))
+
+
+@pytest.mark.slow
+def test_who_is_told_that_he_asks_too_often_asks_no_more_for_as_long_as_he_is_told(listener, monkeypatch) -> None:
+    one = listener()
+    pauses: list[float] = []
+    monkeypatch.setattr(one.connections.attempts, "pause", pauses.append)
+    for status, expected in ((503, []), (429, [1.0]), (418, [60.0])):
+        del pauses[:]
+        one.there.refusing = status
+        one.connections.add(topics("A"))
+        wait_for(lambda failed=one.counters["failed_attempts"] + 2: one.counters["failed_attempts"] >= failed)
+        assert set(expected) <= set(pauses)
 
 
 # ---- silence
 
 
-@pytest.mark.parametrize("beats", [False, True])
+@pytest.mark.parametrize("beats", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_connection_without_data_is_opened_anew_whatever_else_arrives(listener, beats, caplog) -> None:
     one = listener(silence_s=0.1)
     one.listen("A")
@@ -252,6 +269,17 @@ def test_a_connection_without_data_is_opened_anew_whatever_else_arrives(listener
     one.hear("A")
 
 
+@pytest.mark.slow
+def test_data_now_and_then_is_no_silence(listener) -> None:
+    one = listener(silence_s=0.1)
+    one.listen("A")
+    for _ in range(5):
+        gevent.sleep(0.04)
+        one.hear("A")
+    assert one.counters["disconnects"] == 0
+
+
+@pytest.mark.slow
 def test_while_we_have_no_room_the_venue_is_not_silent_and_nothing_is_read(listener) -> None:
     one = listener(silence_s=0.1)
     one.listen("A")
@@ -264,6 +292,12 @@ def test_while_we_have_no_room_the_venue_is_not_silent_and_nothing_is_read(liste
     assert one.last("A") == 1
     room.set()
     wait_for(lambda: one.last("A") == 4)
+    room.clear()
+    one.there.publish("A")
+    gevent.sleep(0.15)
+    one.there.tell({"heartbeat": 1})
+    room.set()
+    gevent.sleep(0.03)  # nothing else is to be read, but not for long
     assert one.counters["disconnects"] == 0
 
 
@@ -306,6 +340,7 @@ def test_a_request_that_gets_no_answer_is_repeated_and_then_the_connection_is_op
     wait_for(lambda: one.connections.settled)
 
 
+@pytest.mark.slow
 def test_a_topic_that_never_gets_an_answer_costs_the_others_no_data(listener) -> None:
     one = listener(ack_s=0.03)
     one.listen("A")
@@ -319,6 +354,7 @@ def test_a_topic_that_never_gets_an_answer_costs_the_others_no_data(listener) ->
     assert one.connections.gauges()["refused"] == 1
 
 
+@pytest.mark.slow
 def test_a_refused_topic_is_counted_named_and_asked_for_again_later(listener, caplog) -> None:
     one = listener(refused_s=0.02, refused_most_s=0.04)
     one.there.refused = {"B"}
@@ -328,11 +364,25 @@ def test_a_refused_topic_is_counted_named_and_asked_for_again_later(listener, ca
     assert one.connections.carries(*topics("C"))
     assert one.counters["refused_requests"] >= 5
     assert re.search(r"toy refuses request \d+: no such stream B@trade\n", caplog.text)
+    assert one.connections.gauges()["refused"] == 1
     one.there.refused = set()
     wait_for(lambda: one.connections.carries(*topics("B")))
+    assert one.connections.gauges()["refused"] == 0
     assert one.counters["connections"] == 1
 
 
+def test_a_refused_topic_that_is_dropped_is_forgotten(listener) -> None:
+    one = listener()
+    one.there.refused = {"B"}
+    one.connections.add(topics("AB"))
+    wait_for(lambda: one.connections.settled)
+    one.connections.drop(topics("B"))
+    assert one.connections.gauges()["refused"] == 0
+    one.there.refused = set()
+    one.listen("B")
+
+
+@pytest.mark.slow
 def test_where_everything_is_refused_no_connection_is_kept_open(listener) -> None:
     one = listener(silence_s=0.05, refused_s=0.2)
     one.there.refused = {"A"}
@@ -400,6 +450,7 @@ def nothing_is_missing(one: Listener) -> None:
         assert numbers == set(range(min(numbers), one.there.published[name] + 1))
 
 
+@pytest.mark.slow
 def test_before_its_lifetime_is_over_a_connection_hands_over_and_nothing_is_missing(listener, publisher) -> None:
     one = listener(Toy(lifetime_s=0.1, streams=2))
     one.listen("ABC")
@@ -433,11 +484,11 @@ def test_a_successor_that_fails_leaves_the_old_connection_as_it_is(listener, pub
     one.listen("ABC")
     publisher(one)
     wait_for(lambda: one.last("C") > 10)
-    one.there.refusing = True
+    one.there.refusing = 503
     one.there.tell({"shutdown": 1})
     wait_for(lambda: one.counters["failed_attempts"] == 3)
     assert one.connections.gauges()["open"] == 1
-    one.there.refusing = False
+    one.there.refusing = 0
     wait_for(lambda: one.counters["handovers"] == 1)
     publisher.stop()
     nothing_is_missing(one)
@@ -460,6 +511,7 @@ def test_the_successor_of_a_connection_that_ends_meanwhile_takes_its_place(liste
     assert one.counters["attempts"] == 2
 
 
+@pytest.mark.slow
 def test_a_successor_without_data_is_only_trusted_after_a_while(listener) -> None:
     one = listener(ack_s=0.1)
     one.listen("A")
@@ -471,6 +523,7 @@ def test_a_successor_without_data_is_only_trusted_after_a_while(listener) -> Non
     wait_for(lambda: one.counters["handovers"] == 1)
 
 
+@pytest.mark.slow
 def test_what_changes_during_a_handover_holds_for_both(listener) -> None:
     one = listener(overlap_s=0.1)
     one.listen("AB")
@@ -518,10 +571,11 @@ def test_an_error_in_what_takes_the_data_is_the_owners_and_not_hidden(listener) 
     one.take = lambda data: None
 
 
+@pytest.mark.slow
 def test_closing_says_goodbye_and_what_is_unfinished_is_left(listener) -> None:
     one = listener(Toy(streams=1))
     one.listen("AB")
-    one.there.refusing = True
+    one.there.refusing = 503
     one.connections.add(topics("C"))
     wait_for(lambda: one.counters["failed_attempts"] > 1)
     one.connections.close()

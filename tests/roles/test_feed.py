@@ -51,6 +51,7 @@ def whole(feed: Feed, venue: str) -> None:
 def spoil(feed: Feed, venue: str) -> None:
     """All that can happen to trades and books, while both go on."""
     native = load(venue).native("BTC-USDT")
+    fault(feed, venue, "rest_error", requests=2, status=429, retry_after_s=1)
     fault(feed, venue, "gap", symbol=native, trades=20)
     fault(feed, venue, "depth_gap", symbol=native)
     seconds(feed, 0.3)
@@ -60,7 +61,6 @@ def spoil(feed: Feed, venue: str) -> None:
     seconds(feed, 1.2)
     fault(feed, venue, "corrupt", frames=10, kind="truncated")  # others may make sense: 1.5e2 does to Kraken
     seconds(feed, 0.2)
-    fault(feed, venue, "rest_error", requests=2, status=429, retry_after_s=1)
     fault(feed, venue, "cut")
     seconds(feed, 0.5)
 

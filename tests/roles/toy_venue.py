@@ -18,12 +18,16 @@ class Toy:
     """What `Connections` need of a Venue. Data is {"data": [symbol, number]}."""
 
     id = "toy"
+    ws_path = "/"
 
     def __init__(
         self, streams: int = 1000, requests: tuple[int, float] = (1000, 1.0), connects: tuple[int, float] = (1000, 1.0),
         lifetime_s: float = 0.0, ping_s: float = 0.0,
     ) -> None:  # fmt: skip
         self.limits = Limits(streams, requests, connects, (1000, 1.0), lifetime_s, ping_s)
+
+    def path(self, channel: str) -> str:
+        return self.ws_path
 
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
         return self._ask("subscribe", topics, first_id)
@@ -58,7 +62,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.refusing = False  # the handshake
+        self.refusing = 0  # the handshake, with this status
         self.refused: set[str] = set()  # symbols
         self.ignored: set[str] = set()  # symbols whose requests get no answer, and no data
         self.mute = False  # subscribed streams give no data
@@ -133,7 +137,12 @@ class Exchange:
     def let_in(self, connection: ServerConnection, _: object) -> object:
         with self.lock:
             self.attempts.append(time.monotonic())
-        return connection.respond(503, "not now") if self.refusing else None
+        if not self.refusing:
+            return None
+        response = connection.respond(self.refusing, "not now")
+        if self.refusing == 429:
+            response.headers["Retry-After"] = "1"
+        return response
 
 
 @contextmanager

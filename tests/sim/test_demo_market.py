@@ -5,9 +5,11 @@ from statistics import correlation
 
 import pytest
 
+from wick.sim import wires
 from wick.sim.book import DepthFeed, book
 from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
 from wick.sim.symbols import listings
+from wick.sim.view import MarketView
 
 START_MS = 1_732_000_000_000
 
@@ -181,6 +183,19 @@ def test_a_book_kept_by_binances_rules_is_the_markets_own():
             assert update.book == feed.told == own._replace(number=update.number)
             assert max(bids) < min(asks)
         assert snapshot_id is not None, index
+
+
+def test_ids_of_a_book_never_come_again_whoever_leaves_and_joins():
+    wire, market = wires.load("binance"), Market(5, 3, 1000.0, START_MS)
+    view = MarketView(wire, market)
+    view.listen("BTCUSDT")
+    view.advance(START_MS + 100)
+    ((_, update),) = view.updates({0: wire.reset_shift})
+    view.leave("BTCUSDT")
+    assert view.snapshot("BTCUSDT").update_id == view.told("BTCUSDT").update_id == update.last_id
+    view.listen("BTCUSDT")
+    ((_, same),) = view.restated()
+    assert same.first_id == same.last_id == update.last_id + 1 and same.book.bids == update.book.bids
 
 
 def test_a_books_best_levels_are_the_last_quote():

@@ -217,6 +217,18 @@ def test_a_silent_connection_answers_no_ping_but_a_new_one_is_not_silent(demo: E
             assert other.ping().wait(timeout=5)
 
 
+def test_clearing_costs_nothing_and_ends_a_silence_at_once(demo: Exchange):
+    with demo.connect("btcusdt@trade") as client:
+        trades = take(client, 5)
+        for _ in range(10):
+            demo.fault("clear")
+            trades += take(client, 5)
+        assert set(steps_of(trades)) == {1}
+        demo.fault("silence", seconds=60)
+        demo.fault("clear")
+        assert take(client, 5)
+
+
 def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@trade") as client:
         before = take_until(client, lambda trades: any(trade["s"] == "BTCUSDT" for trade in trades), more=0)

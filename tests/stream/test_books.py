@@ -1,18 +1,14 @@
 """Books of a venue: whenever one is shown it is the venue's own at that update, and what is amiss is said once."""
 
 import gzip
-import random
-from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.market.test_orderbook import KRAKEN_ASKS, KRAKEN_BIDS, KRAKEN_CHECKSUM, levels
 from wick.errors import ParseError
 from wick.exchanges import load
-from wick.market.orderbook import OrderBook
 from wick.market.trades import BookDepth, DepthSnapshot, DepthUpdate, Levels, Quote
 from wick.stream.books import AHEAD, WAITING_LEVELS, Books
 
@@ -82,6 +78,21 @@ def test_a_new_book_asks_for_a_snapshot_when_its_stream_speaks_and_what_came_mea
     assert books.top(X, 9) == (1_012, 12, levels("9 2 7 7"), levels("10 1"))
     assert books.best(X) == Quote(X, 12, 900, 2, 1000, 1, 2, 0)
     assert books.depth(X) == BookDepth(X, 12, 9, 1, 0, 0, 0)
+
+
+def test_a_quiet_stream_that_is_known_to_be_open_need_not_speak_first() -> None:
+    books = books_of(from_rest=True)
+    books.put(X, rest(9), 1)
+    assert not books.is_live(X)
+    books.listens(X, 0)
+    assert books.broken == {X: "new"}
+    books.put(X, rest(9), 1)
+    books.listens(X, 0)
+    assert books.is_live(X) and not books.broken
+    books.take(spot(10, 10, "8 1"), 0, 1)
+    assert shown(books)[0] == levels("9 1 8 1")
+    books.lost(0)
+    assert not books.is_live(X)
 
 
 def test_a_snapshot_that_is_older_than_what_waits_is_asked_for_again_and_the_next_one_fits() -> None:
@@ -183,6 +194,13 @@ def test_an_update_that_overlaps_what_the_book_has_seen_is_applied() -> None:
     assert books.best(X) == Quote(X, 12, 900, 3, 1000, 1, 2, 0)
 
 
+def test_an_update_that_tells_which_one_it_follows_is_not_applied_in_the_middle() -> None:
+    books = books_of(depth=400, kept=400)
+    books.take(whole(10), 0, 1)
+    books.take(chained(8, 12, "9 3"), 0, 1)
+    assert books.broken == {X: "gap"}
+
+
 def test_ids_that_begin_anew_are_noticed_and_the_next_snapshot_is_of_the_new_ones() -> None:
     books = live_from_rest()
     books.take(spot(1, 2), 0, 1)
@@ -233,6 +251,14 @@ def test_a_crossed_book_breaks_alone() -> None:
     assert books.broken == {X: "crossed"}
     books.take(whole(), 0, 1)
     assert not books.broken and books.best(X) is not None
+
+
+def test_the_update_that_crossed_waits_for_a_snapshot_that_may_be_older() -> None:
+    books = live_from_rest()
+    books.take(spot(11, 11, "10.5 1"), 0, 1)
+    assert books.broken == {X: "crossed"}
+    books.put(X, rest(10, "9 1", "11 1"), 1)
+    assert books.top(X, 9)[1:] == (11, levels("10.5 1 9 1"), levels("11 1"))
 
 
 def test_a_cross_within_one_message_is_none() -> None:
@@ -311,6 +337,17 @@ def test_two_connections_deliver_one_book_and_when_one_is_lost_the_other_goes_on
     assert books.broken == {X: "gap"}
 
 
+def test_a_successor_that_is_late_repeats_what_the_book_has_seen_and_goes_on() -> None:
+    books = live_from_rest()
+    for number in range(11, 15):
+        books.take(spot(number, number, f"8 {number}"), 0, 1)
+    books.take(spot(10, 11), 1, 1)
+    books.lost(0)
+    for number in range(12, 16):
+        books.take(spot(number, number, f"8 {number}"), 1, 1)
+    assert shown(books)[0] == levels("9 1 8 15") and not books.broken
+
+
 def test_losing_the_connection_that_is_not_the_owner_changes_nothing() -> None:
     books = live_from_rest()
     books.take(spot(10, 10), 1, 1)
@@ -361,10 +398,16 @@ def test_without_ids_only_the_owner_counts_and_a_snapshot_makes_its_sender_the_o
     books.take(plain("8 1"), 0, 1)
     books.take(plain("6 1"), 1, 1)
     assert shown(books)[0] == levels("7 1 6 1")
+    books.lost(1)
+    assert books.broken == {X: "lost"}  # what connection 0 told meanwhile was not listened to
+
+
+def test_without_ids_a_connection_that_is_no_owner_any_more_may_go() -> None:
+    books = books_of()
+    books.take(whole(), 0, 1)
+    books.take(whole(), 1, 1)
     books.lost(0)
     assert books.states() == LIVE
-    books.lost(1)
-    assert books.broken == {X: "lost"}
 
 
 def test_a_successor_whose_snapshot_is_behind_leaves_no_gap() -> None:
@@ -376,3 +419,43 @@ def test_a_successor_whose_snapshot_is_behind_leaves_no_gap() -> None:
     books.take(spot(11, 11, "8 1"), 1, 1)
     books.take(spot(12, 12, "7 1"), 1, 1)
     assert shown(books)[0] == levels("9 1 8 1 7 1") and not books.broken
+
+
+# ---------------------------------------------------------------------- real recordings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("native", ["BTCUSDT", "ETHUSDT"])
+def test_a_recorded_book_agrees_with_the_recorded_best_prices_at_every_common_id(native: str) -> None:
+    """Both are told by Binance on their own; also after a resync, of which the recording has no snapshot."""
+    venue, seen, compared = load("binance"), dict[int, Quote](), 0
+    symbol = venue.symbol(native)
+    books = Books(1000, True, 0)
+    books.add(symbol, "0.01000000", "0.00001000")
+    for path in sorted(RECORDINGS.glob(f"spot_{native.lower()}_*.gz")) or [pytest.skip("no recordings here")]:
+        with gzip.open(path) as lines:
+            for line in lines:
+                recv_ns, _, raw = line.partition(b" ")
+                for event in venue.parse(raw.strip()):
+                    if type(event) is Quote:
+                        seen[event.update_id] = event
+                    elif type(event) is DepthSnapshot:
+                        assert books.broken.pop(symbol) == "new"
+                        books.put(symbol, event, int(recv_ns))
+                        assert books.states() == LIVE
+                    elif type(event) is DepthUpdate:
+                        books.take(event, 0, int(recv_ns))
+                        best = books.best(symbol)
+                        if best is not None and (quote := seen.get(best.update_id)):
+                            assert in_units(best) == in_units(quote)
+                            compared += 1
+                        seen.clear()
+    assert compared > 400 and not books.counters["crossed"] and not books.counters["gaps"]
+
+
+def in_units(quote: Quote) -> list[Fraction]:
+    prices, sizes = 10**quote.price_decimals, 10**quote.quantity_decimals
+    return [
+        Fraction(quote.bid, prices), Fraction(quote.ask, prices),
+        Fraction(quote.bid_quantity, sizes), Fraction(quote.ask_quantity, sizes),
+    ]  # fmt: skip

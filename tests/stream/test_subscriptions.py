@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wick.exchanges import Request
 from wick.market.trades import Ack, Topic
-from wick.stream.subscriptions import NEVER, Refusals, Subscriptions
+from wick.stream.subscriptions import MOST_ENDING, NEVER, Refusals, Subscriptions
 
 SECOND = 10**9
 ACK = 10 * SECOND
@@ -220,6 +220,32 @@ def test_what_is_dropped_and_added_before_it_was_sent_ends_up_subscribed() -> No
     one.answer(Ack(3, None), 0)
     assert one.accepted == {A}
     assert one.settled
+
+
+def test_what_was_accepted_before_it_was_ended_has_to_be_accepted_anew() -> None:
+    one = asking(A)
+    one.drop([A])
+    one.add([A], 0)
+    one.next(0)
+    one.answer(Ack(1, None), 0)
+    assert one.accepted == {A}
+    one.next(0)
+    assert not one.accepted
+    one.next(0)
+    one.answer(Ack(1, None), 0)
+    assert not one.accepted
+    one.answer(Ack(3, None), 0)
+    assert one.accepted == {A}
+
+
+def test_ends_that_are_never_answered_are_not_remembered_for_ever() -> None:
+    one = asking(A)
+    for number in range(1, 2 * MOST_ENDING, 2):
+        sent(one)
+        one.answer(Ack(number, None), 0)
+        one.again([A])
+    assert one.accepted == set()
+    assert len(one._ending) <= MOST_ENDING
 
 
 def test_an_error_that_names_nothing_concerns_the_request_that_waits_longest() -> None:

@@ -224,7 +224,7 @@ def test_after_kill_9_of_one_process_the_others_go_on_and_the_chart_too(victim: 
 FAULTS = [
     ("cut", {"reset": True}, "disconnected"),
     ("close", {"code": 1001}, "1001"),
-    ("silence", {"seconds": 30.0}, "silent for 2 s"),
+    ("silence", {"seconds": 30.0}, "no data for 2 s"),
     ("refuse", {"seconds": 2.0}, "cannot connect"),
     ("shutdown", {"after_s": 0.5}, "is about to close"),  # the close that follows it may hit the next connection too
 ]

@@ -191,6 +191,17 @@ def _read(values: list[Any], start: int, taken: list[Event | Refused]) -> None:
             add(Refused(place, error))
 
 
+# The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more.
+# Possessive, so that a long book which fails does so at once.
+_PLAIN, _MS, _ID = rb'"[0-9]{1,10}+(?:\.[0-9]{1,8}+)?+"', rb"1[3-9][0-9]{11}", rb"[1-9][0-9]{0,17}"
+_LEVELS = rb"\[(?:\[P,P\](?:,\[P,P\])*+)?\]".replace(b"P", _PLAIN)
+_BOOK_FRAME = re.compile(
+    rb'\{"topic":"orderbook\.(1|200)\.[A-Z0-9]{2,40}",(?:"ts":%b,)?"type":"(snapshot|delta)",(?:"ts":%b,)?'
+    rb'"data":\{"s":"[A-Z0-9]{2,40}","b":%b,"a":%b,"u":%b,"seq":%b\},"cts":(%b)\}'
+    % (_MS, _MS, _LEVELS, _LEVELS, _ID, _ID, _MS)
+)
+
+
 class Bybit(Venue):
     """Bybit v5 spot (see `Venue`)."""
 
@@ -250,6 +261,14 @@ class Bybit(Venue):
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
         return take(frames, self.parse, _read)
+
+    def skim(self, raw: bytes) -> int | None:
+        book = _BOOK_FRAME.fullmatch(raw)
+        if not book:
+            return None
+        if book[1] == b"1":
+            return 0 if book[2] == b"snapshot" else None
+        return int(book[3]) * 1_000_000
 
     def parse_symbols(self, raw: bytes) -> list[Instrument]:
         instruments = []

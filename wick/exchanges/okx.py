@@ -183,6 +183,22 @@ def _read(values: list[Any], start: int, taken: list[Event | Refused]) -> None:
             add(Refused(place, error))
 
 
+# The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more.
+# Possessive, so that a long book which fails does so at once.
+_PLAIN, _MS, _ID = rb'"[0-9]{1,10}+(?:\.[0-9]{1,8}+)?+"', rb"1[3-9][0-9]{11}", rb"(?:0|[1-9][0-9]{0,17})"
+_LEVELS = rb"\[(?:L(?:,L)*+)?\]".replace(b"L", rb"\[P,P,P,P\]").replace(b"P", _PLAIN)
+_NATIVE = rb"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}"
+_BOOK_FRAME = re.compile(
+    rb'\{"arg":\{"channel":"books","instId":"%b"\},"action":"update","data":\[\{"asks":%b,"bids":%b,"ts":"(%b)",'
+    rb'"checksum":-?[0-9]{1,10},(?:"prevSeqId":%b,"seqId":%b|"seqId":%b,"prevSeqId":%b)\}\]\}'
+    % (_NATIVE, _LEVELS, _LEVELS, _MS, _ID, _ID, _ID, _ID)
+)
+_BEST_FRAME = re.compile(
+    rb'\{"arg":\{"channel":"bbo-tbt","instId":"%b"\},"data":\[\{"asks":%b,"bids":%b,"ts":"%b","seqId":%b\}\]\}'
+    % (_NATIVE, _LEVELS, _LEVELS, _MS, _ID)
+)
+
+
 class Okx(Venue):
     """OKX v5 spot (see `Venue`)."""
 
@@ -245,6 +261,12 @@ class Okx(Venue):
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
         return take(frames, self.parse, _read)
+
+    def skim(self, raw: bytes) -> int | None:
+        book = _BOOK_FRAME.fullmatch(raw)
+        if book:
+            return int(book[1]) * 1_000_000
+        return 0 if _BEST_FRAME.fullmatch(raw) else None
 
     def parse_symbols(self, raw: bytes) -> list[Instrument]:
         instruments = []

@@ -24,13 +24,13 @@ Totals = list[int]  # not to be changed: the imbalance of the best levels in 2^-
 class Levels(Stateful):
     """What stands of one pair's book, and the totals. Times in ns."""
 
-    STATE = ("_top", "_near", "_since_ns", "_totals", "_openings")
+    __slots__ = STATE = ("_near", "_openings", "_since_ns", "_top", "_totals")
 
     def __init__(self) -> None:
         self._top = self._near = [-1, -1]  # quantities: bids, asks
         self._since_ns = 0  # up to when the totals are made
         self._totals: Totals = [0, 0]
-        self._openings: list[Totals] = [[0, 0] for _ in INTERVALS]  # the totals at the opening of each live candle
+        self._openings: list[Totals] = [self._totals] * len(INTERVALS)  # the totals at the opening of each live candle
 
     def take(self, at_ns: int, bid_top: int, ask_top: int, bid_near: int, ask_near: int) -> None:
         """News of the book."""
@@ -54,17 +54,23 @@ class Levels(Stateful):
 
     def open(self, index: int, open_ns: int) -> None:
         """The interval's next candle opens; `settle` then."""
-        self._openings[index] = self._at(open_ns)
+        self._openings[index] = self._at(open_ns) if open_ns > self._since_ns else self._totals
 
     def candle(self, index: int, at_ns: int) -> tuple[float, float]:
         """Of the interval's live candle, as it would end at this time: `book_imbalance`, `depth_imbalance_10bps`."""
-        weighted, time = self._at(at_ns)
+        weighted, time = self._at(at_ns) if at_ns > self._since_ns else self._totals
         weighted0, time0 = self._openings[index]
-        return (weighted - weighted0) / (time - time0) * _UNIT if time != time0 else nan, _ratio(*self._near)
+        bid, ask = self._near
+        return (
+            (weighted - weighted0) / (time - time0) * _UNIT if time != time0 else nan,
+            (bid - ask) / (bid + ask or 1) if bid >= 0 and ask >= 0 else nan,
+        )
 
     def quiet(self) -> tuple[float, float]:
         """Those of a candle in which nothing came at all."""
-        return _imbalance(*self._top) * _UNIT if min(self._top) >= 0 else nan, _ratio(*self._near)
+        bid, ask = self._top
+        _, near = self.candle(0, self._since_ns)
+        return _imbalance(bid, ask) * _UNIT if bid >= 0 and ask >= 0 else nan, near
 
     def _at(self, at_ns: int) -> Totals:
         bid, ask = self._top
@@ -79,6 +85,3 @@ def _imbalance(bid: int, ask: int) -> int:
     """(bid - ask) / (bid + ask) in 2^-BITS; 0/0 is 0."""
     return (bid - ask << BITS) // (bid + ask or 1)
 
-
-def _ratio(bid: int, ask: int) -> float:
-    return (bid - ask) / (bid + ask or 1) if bid >= 0 and ask >= 0 else nan

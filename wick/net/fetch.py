@@ -5,19 +5,17 @@ Redirects are not followed: that an address has moved is for a person to see.
 
 import http.client
 import ssl
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from wick import __version__
 from wick.errors import WickError, shown
-from wick.net.clock import now_ns, steady_ns
+from wick.net.clock import steady_ns
 from wick.net.dial import ProxyError, dial
+from wick.net.limits import retry_after_s
 
 TIMEOUT_S = 10.0  # for the next bytes
 WHOLE_S = 60.0  # for all of them
 MAX_BYTES = 64 * 1024 * 1024  # Binance's exchangeInfo is about 15 MB
-# Binance bans for 2 minutes to 3 days: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
-MOST_RETRY_AFTER_S = 3 * 86_400.0
 READ_BYTES = 256 * 1024
 # Coinbase refuses requests that name no client: https://docs.cdp.coinbase.com/exchange/docs/requests
 HEADERS = {"User-Agent": f"wick/{__version__}", "Accept": "application/json", "Connection": "close"}
@@ -51,7 +49,7 @@ def get(url: str, context: ssl.SSLContext | None = None) -> bytes:
     if not 200 <= answer.status < 300:
         said = shown(body[:200].decode("utf-8", "replace"))
         text = f"{url}: HTTP {answer.status} {answer.reason}: {said}"
-        raise FetchError(text, answer.status, _retry_after_s(answer.getheader("Retry-After")))
+        raise FetchError(text, answer.status, retry_after_s(answer.getheader("Retry-After")))
     return body
 
 
@@ -68,17 +66,3 @@ def _body(answer: http.client.HTTPResponse, until_ns: int) -> bytes:
     if answer.length:
         raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(pieces)
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    """Seconds, or a date (RFC 9110, 10.2.3); None where it is neither."""
-    if value is None:
-        return None
-    try:
-        after_s = float(value)
-    except ValueError:
-        try:
-            after_s = parsedate_to_datetime(value).timestamp() - now_ns() / 1e9
-        except (ValueError, OverflowError):
-            return None
-    return min(max(0.0, after_s), MOST_RETRY_AFTER_S)

@@ -3,8 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 
-from wick.net.clock import steady_ns
+from wick.net.clock import now_ns, steady_ns
+
+# Binance bans for 2 minutes to 3 days: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+MOST_RETRY_AFTER_S = 3 * 86_400.0
 
 
 class Bucket:
@@ -71,3 +75,17 @@ class Bucket:
             running.append((at, other[1]))
             used += other[1]
         raise AssertionError("it waits, so it is among those who wait")
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """What the header Retry-After says: seconds, or a date (RFC 9110, 10.2.3); None where it is neither."""
+    if value is None:
+        return None
+    try:
+        after_s = float(value)
+    except ValueError:
+        try:
+            after_s = parsedate_to_datetime(value).timestamp() - now_ns() / 1e9
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, after_s), MOST_RETRY_AFTER_S)

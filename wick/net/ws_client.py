@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.typing import Subprotocol
@@ -21,6 +21,7 @@ from websockets.uri import parse_uri
 
 from wick.errors import WickError
 from wick.net.dial import ProxyError, dial
+from wick.net.limits import retry_after_s
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a depth snapshot of 5,000 levels is about 0.4 MB
@@ -30,7 +31,13 @@ WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82  # the first byte of a frame that is a who
 
 
 class Disconnected(WickError):
-    """The connection could not be made, or is over; the text says how."""
+    """The connection could not be made, or is over; the text says how.
+
+    `status`: HTTP's, where the handshake was answered with one; `retry_after_s`: where that told so.
+    """
+
+    status: int | None = None
+    retry_after_s: float | None = None
 
 
 class Inbox:
@@ -121,6 +128,17 @@ def _measure(data: bytes, at: int) -> tuple[int, bool]:
     return 2 + length + int.from_bytes(head[2 : 2 + length], "big"), plain
 
 
+def _refusal(url: str, why: Exception | None) -> Disconnected:
+    error = Disconnected(f"{url}: refused the handshake: {why or 'closed during the handshake'}")
+    if isinstance(why, InvalidStatus):
+        error.status = why.response.status_code
+        try:
+            error.retry_after_s = retry_after_s(why.response.headers.get("Retry-After"))
+        except LookupError:  # several of them
+            pass
+    return error
+
+
 class WebSocketClient:
     """One connection. `receive` gives whole messages; every failure is a Disconnected.
 
@@ -147,8 +165,7 @@ class WebSocketClient:
             self._flush()
             # A close frame that came together with the answer is for `receive` to tell.
             if self._protocol.state is not State.OPEN and self._protocol.close_rcvd is None:
-                why = self._protocol.handshake_exc or "closed during the handshake"
-                raise Disconnected(f"{url}: refused the handshake: {why}")
+                raise _refusal(url, self._protocol.handshake_exc)
         except (OSError, WebSocketException, ProxyError, ValueError) as error:
             self.abort()
             raise Disconnected(f"{url}: {error or type(error).__name__}") from error

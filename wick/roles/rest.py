@@ -10,6 +10,7 @@ from wick.net.fetch import FetchError, get
 from wick.net.limits import Bucket
 
 TOO_MANY = (418, 429)  # Binance: 418 is the ban of who did not heed 429
+OURS = 0.8  # of what the venue allows our address: who else asks from there is not to be turned away for us
 PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0  # where it does not say for how long
 
 
@@ -18,7 +19,8 @@ class Rest:
 
     def __init__(self, venue: Venue, url: str, context: ssl.SSLContext | None, count: Callable[..., Any]) -> None:
         self.url = url.rstrip("/")
-        self._bucket = Bucket(*venue.limits.rest)
+        most, window_s = venue.limits.rest
+        self._bucket = Bucket(max(1, int(most * OURS)), window_s)
         self._context, self._count = context, count
         self._limited = 0  # times in a row that we were turned away
 

@@ -35,7 +35,7 @@ LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
 BOOKS_NS = 5_000_000  # of a flush that books may take; what is left waits for the next, and is conflated meanwhile
 BOOKS_AT_ONCE = 8
 TAPPED_LEVELS = 20
-BOOKS_SHARE = 0.75  # of what REST may be asked: the rest is for missing trades whenever there are some
+BOOKS_SHARE = 0.6  # of what REST may be asked: the rest is for missing trades whenever there are some
 LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
 SNAPSHOTS = 4  # of books that are asked for at the same time: an answer takes a second, the venue's limit holds anyway
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
@@ -79,7 +79,7 @@ class VenueFeed:
         self._book_levels = levels
         # What a venue says is for 1,000 levels; Binance, the only one that has more, weighs 5,000 as five such.
         most, window_s = venue.limits.rest
-        self._books_share = Bucket(int(most * BOOKS_SHARE) or 1, window_s)
+        self._books_share = Bucket(max(1, int(most * BOOKS_SHARE)), window_s)
         self._snapshot_weight = venue.snapshot_weight * (1 if levels <= 1_000 else 5)
         self.books = Books(levels, venue.depth_from_rest, venue.depth_levels)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path

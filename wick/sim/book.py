@@ -93,15 +93,15 @@ class DepthFeed:
     everybody else does.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, shift: int = 0) -> None:
         self.pair = pair
-        self._shift = 0  # of ids on the wire
-        self.told = book(pair)._replace(number=1)
+        self.shift = shift  # of ids on the wire
+        self.told = self._shifted(book(pair))._replace(number=1)
         self._between: list[Book] = []  # the snapshots that were given since
 
     @property
     def changed(self) -> bool:
-        return self.pair.update_id + self._shift != self.told.update_id
+        return self.pair.update_id + self.shift != self.told.update_id
 
     def snapshot(self) -> Book:
         """As it is now."""
@@ -118,7 +118,7 @@ class DepthFeed:
         first_id = before.update_id + 1
         number = before.number + 1
         if reset_shift is not None:
-            self._shift += reset_shift
+            self.shift += reset_shift
             first_id, number = first_id + reset_shift, 1
         self.told = told = self._shifted(now)._replace(number=number)
         self._between = []
@@ -130,8 +130,18 @@ class DepthFeed:
             first_id, told.update_id, bids, asks, before.update_id, number, before, told, reset_shift is not None
         )
 
+    def restated(self) -> DepthUpdate:
+        """An update that says what is known already: the best bid. Only while nothing has `changed`."""
+        before, self.shift = self.told, self.shift + 1
+        self.told = told = before._replace(update_id=before.update_id + 1, number=before.number + 1)
+        price, quantity = next(iter(told.bids.items()))
+        seen = before._replace(bids={**before.bids, price: quantity + 1})  # who looks for what is new finds the level
+        return DepthUpdate(
+            told.update_id, told.update_id, {price: quantity}, {}, before.update_id, told.number, seen, told
+        )
+
     def _shifted(self, now: Book) -> Book:
-        return now._replace(update_id=now.update_id + self._shift)
+        return now._replace(update_id=now.update_id + self.shift)
 
 
 def changes(before: Mapping[int, int], now: Mapping[int, int], depth: int | None = None) -> dict[int, int]:

@@ -104,7 +104,8 @@ class Connection:
                 if self.queued <= HIGH_WATER // 2:
                     self._room.set()
                 if self._end_after_queue and not self._queue:
-                    self._sock.shutdown(socket.SHUT_WR)
+                    # TCP's own: that of a TLS socket ends reading as well.
+                    socket.socket.shutdown(self._sock, socket.SHUT_WR)
                     return
         except OSError:
             self.cut()
@@ -125,22 +126,27 @@ class Connection:
         writer = spawn(self._write)
         self._flush_protocol()
         self.follow(self.session.greeting(self._server.now_ms()))
+        data = received
         try:
-            data = received
             while not self.closed:
                 if data:
                     self._protocol.receive_data(data)
                     for frame in self._protocol.events_received():
                         self._on_frame(frame)
                     self._flush_protocol()
-                data = self._sock.recv(65536)
+                data = self._read()
                 if not data:
                     break
-        except OSError:
-            pass
         finally:
             self.cut()
             writer.join()
+
+    def _read(self) -> bytes:
+        try:
+            data: bytes = self._sock.recv(65536)
+            return data
+        except (OSError, ValueError):  # the client has left, or we have: a TLS socket that is closed says ValueError
+            return b""
 
     def _on_frame(self, frame: Any) -> None:
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE or self._silent_until is not None:
@@ -167,7 +173,8 @@ class Connection:
         answer = self.session.receive(message, view, self._server.now_ms(), refused is not None)
         if refused is not None and not refused["answered"]:
             return
-        self._server.counters["wrong_requests"] += answer.refused and refused is None
+        if answer.refused and refused is None:
+            self._server.counters["wrong_requests"] += 1
         self.follow(answer)
 
     def follow(self, answer: Answer) -> None:
@@ -190,8 +197,7 @@ class Connection:
     def keep(self, now: float) -> None:
         """What time asks for; called several times a second."""
         if self._silent_until is not None and now >= self._silent_until:
-            self._silent_until = None
-            self._room.set()
+            self.speak()
         if self._closing_at is not None:
             if now - self._closing_at > CLOSE_TIMEOUT_S:
                 self.cut()
@@ -231,6 +237,11 @@ class Connection:
     def silence(self, seconds: float) -> None:
         """Half-open: what would be sent is lost, what is received is ignored."""
         self._silent_until = self._server.monotonic() + seconds
+
+    def speak(self) -> None:
+        """The silence, if there is one, is over."""
+        self._silent_until = None
+        self._room.set()
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame; the connection ends when the client answers, or after CLOSE_TIMEOUT_S."""

@@ -113,7 +113,7 @@ class Control:
         if fault.name == "clear":
             server.skew_ms = 0
             for connection in server.connections:
-                connection.silence(0)
+                connection.speak()
         return self.state()
 
     def _of(self, symbol: str, channel: str) -> list[Connection]:

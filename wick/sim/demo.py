@@ -1,6 +1,6 @@
 """The demo source: the market's events as the venue's frames, for those who subscribed, in real time."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wick.sim.server import ExchangeServer
 
 START_MS = 100  # the market begins at a whole multiple
+RESTATE_MS = 500  # while the market is frozen: who joins now can synchronise his book, and nobody takes it for silence
 MAX_BEHIND_MS = 5000  # a process that slept for longer goes on from now instead of making up for it
 
 
@@ -49,7 +50,7 @@ class Demo:
         market = Market(*self._arguments, start_ms=server.now_ms() // START_MS * START_MS)
         self.view = MarketView(server.wire, market, self._history)
         self._next_depth_ms = market.time_ms + server.wire.depth_ms
-        self._frozen_until_ms = 0
+        self._frozen_until_ms = self._next_restate_ms = 0
         self._resets: dict[int, int] = {}  # fault sequence_reset: by index, how far the ids of its book are to jump
         names = self.view.names
         self._symbols = list(self.view.symbols().values())
@@ -64,6 +65,9 @@ class Demo:
             market.skip_to(now_ms)
         if now_ms < self._frozen_until_ms:
             market.skip_to(now_ms)
+            if now_ms >= self._next_restate_ms:
+                self._next_restate_ms = now_ms + RESTATE_MS
+                self._emit_updates(self.view.restated(), now_ms)
         while now_ms >= self._next_depth_ms:
             self._emit(self._next_depth_ms)
             self._emit_depth(self._next_depth_ms)
@@ -112,9 +116,14 @@ class Demo:
                 self._server.publish(stream, self._topics["quote"][quote.pair], payload)
 
     def _emit_depth(self, now_ms: int) -> None:
-        told_ms = now_ms + self.view.skew_ms
-        for index, update in self.view.updates(self._resets):
+        updates = self.view.updates(self._resets)
+        for index, _ in updates:
             self._resets.pop(index, None)
+        self._emit_updates(updates, now_ms)
+
+    def _emit_updates(self, updates: Iterable[tuple[int, DepthUpdate]], now_ms: int) -> None:
+        told_ms = now_ms + self.view.skew_ms
+        for index, update in updates:
             topic, symbol = self._topics["depth"][index], self._symbols[index]
             if self._faults.active:
                 if self._faults.take("depth_gap", topic.symbol, "depth"):

@@ -97,7 +97,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("crossed", "depth updates that cross the book; nothing takes the wrong level back", (_SYMBOL, _UPDATES)),
     Fault("newest_first", "the next snapshots of trades are newest first",
           (_SYMBOL, Param("snapshots", int, 1, 1, 1_000_000))),
-    Fault("freeze", "the market stands still; heartbeats go on", (_SECONDS,)),
+    Fault("freeze", "the market stands still: books only repeat their best bid, heartbeats go on", (_SECONDS,)),
     Fault("clock_skew", "the exchange's times are shifted; 0 ends it",
           (Param("skew_ms", int, None, -86_400_000, 86_400_000),)),
     Fault("close", "a close frame to clients of these streams, like the one after a connection's lifetime",

@@ -22,6 +22,7 @@ class MarketView:
         self.index = {name: index for index, name in enumerate(self.names)}
         self.histories = [History(max(LEAST_HISTORY, int(history * share))) for share in market.shares.tolist()]
         self.feeds: dict[int, DepthFeed] = {}  # of the symbols whose depth someone reads
+        self._shifts: dict[int, int] = {}  # of the ids of books that nobody reads now: ids never come again
         self._symbols = {symbol.native: symbol for symbol in symbols(wire, market.listings)}
 
     def advance(self, until_ms: int) -> list[Event]:
@@ -38,10 +39,12 @@ class MarketView:
         """From now on `updates` tells of this symbol's book."""
         index = self.index[symbol]
         if index not in self.feeds:
-            self.feeds[index] = DepthFeed(self.market.pairs[index])
+            self.feeds[index] = DepthFeed(self.market.pairs[index], self._shifts.get(index, 0))
 
     def leave(self, symbol: str) -> None:
-        self.feeds.pop(self.index[symbol], None)
+        index = self.index[symbol]
+        if (feed := self.feeds.pop(index, None)) is not None:
+            self._shifts[index] = feed.shift
 
     def updates(self, reset_shifts: dict[int, int] | None = None) -> list[tuple[int, DepthUpdate]]:
         """The books that have changed since the last call, by index. `reset_shifts`: those that begin anew."""
@@ -53,6 +56,10 @@ class MarketView:
         return [
             (index, feed.update(state, shifts.get(index))) for (index, feed), state in zip(changed, now, strict=True)
         ]
+
+    def restated(self) -> list[tuple[int, DepthUpdate]]:
+        """Of every book that has not changed an update that changes nothing."""
+        return [(index, feed.restated()) for index, feed in self.feeds.items() if not feed.changed]
 
     # ---- wires.View
 
@@ -79,12 +86,16 @@ class MarketView:
     def told(self, symbol: str) -> Book | None:
         index = self.index[symbol]
         feed = self.feeds.get(index)
-        return feed.told if feed else book(self.market.pairs[index])
+        return feed.told if feed else self._unread(index)
 
     def snapshot(self, symbol: str) -> Book | None:
         index = self.index[symbol]
         feed = self.feeds.get(index)
-        return feed.snapshot() if feed else book(self.market.pairs[index])
+        return feed.snapshot() if feed else self._unread(index)
+
+    def _unread(self, index: int) -> Book:
+        now = book(self.market.pairs[index])
+        return now._replace(update_id=now.update_id + self._shifts.get(index, 0))
 
     def _history(self, symbol: str) -> History:
         return self.histories[self.index[symbol]]

@@ -3,12 +3,13 @@
 A book goes EMPTY -> SYNCING -> LIVE -> BROKEN -> LIVE -> ... and is shown only while it is LIVE. What breaks one book
 breaks no other. How an update follows the one before, the update says itself (`DepthUpdate`):
 
-- With ids, the rule is one for all venues, as levels are absolute: an update that covers the ids after `before` up to
-  `last` may be applied to a book that stands at `before` or later, and is old where the book stands at `last` or later;
-  what begins later leaves a gap. Binance spot: `before` is U - 1; USD-M futures and OKX tell it (pu, prevSeqId).
+- With ids, an update covers those after `before` up to `last`: it is old for a book that stands at `last` or later,
+  and leaves a gap for one that stands before `before`. Binance spot numbers every change (`before` is U - 1) and names
+  every level that it touched, so that a book in between can take it. USD-M futures and OKX tell `before` (pu,
+  prevSeqId): the book has to stand there exactly, unless REST's snapshot of it fell into the midst of that update.
 - Without ids (Coinbase, Kraken), only the connection that sent the snapshot counts, the *owner*.
 
-Where a book begins with REST's snapshot, it is asked for once the stream has spoken, and updates wait for it:
+Where a book begins with REST's snapshot, it is asked for once its stream is open, and updates wait for it:
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 
 Two connections may deliver one book for a while. The owner is the one that sent the snapshot, or spoke first. Updates
@@ -37,8 +38,8 @@ class _Book:
     """One symbol's book and how far it is."""
 
     __slots__ = (
-        "ahead", "event_ns", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow", "state",
-        "symbol", "waiting", "waiting_levels", "why",
+        "ahead", "event_ns", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow",
+        "state", "symbol", "waiting", "waiting_levels", "why",
     )  # fmt: skip
 
     def __init__(self, symbol: str, levels: OrderBook) -> None:
@@ -51,7 +52,8 @@ class _Book:
         self.owner = self.other = NOBODY
         self.seen = 0  # the last id that the owner told,
         self.rewound = False  # and whether it was smaller than the one before
-        self.ahead = 0  # updates of the other that would leave a gap, since one that did not
+        self.ahead = 0  # updates of the other that do not fit, since one that did
+        self.fresh = False  # nothing was applied since REST's snapshot
         self.shallow = False  # it has been asked for more levels, and is live all the same
         self.waiting: deque[tuple[DepthUpdate, int, int]] = deque()  # with source and recv_ns
         self.waiting_levels = 0
@@ -70,7 +72,7 @@ class Books:
     or subscribes anew. A book gets there once each time: new, gap, checksum, crossed, bare (a side has no known level
     left), lost, reset (ids began anew), corrupt, old (the snapshot was older than the updates that wait for it), and
     shallow (few known levels are left): that one is live all the same, it only knows less than it should.
-    Where books begin with REST's snapshot, new and lost ones get there when their stream speaks.
+    Where books begin with REST's snapshot, new and lost ones get there when their stream speaks (or `listens`).
     `dirty` has the symbols whose book has changed; whoever reads takes them out.
     """
 
@@ -118,8 +120,15 @@ class Books:
         else:
             self.counters["early"] += 1
 
+    def listens(self, symbol: str, source: int) -> None:
+        """The venue has said that the connection's subscription holds: a quiet stream need not speak first."""
+        book = self._books.get(symbol)
+        if book is not None and book.state == EMPTY and self._from_rest:
+            book.owner, book.state = source, SYNCING
+            self._ask(book, book.why)
+
     def put(self, symbol: str, snapshot: DepthSnapshot, recv_ns: int) -> None:
-        """REST's answer; a book that is live and not shallow, or whose stream has not spoken, takes none.
+        """REST's answer; a book that is live and not shallow, or whose stream is not open, takes none.
 
         ParseError: the answer, or an update that waited for it, makes no sense; the book is in `broken` again.
         """
@@ -134,7 +143,7 @@ class Books:
             return
         whole = self._is_whole(snapshot.bids), self._is_whole(snapshot.asks)
         self._load(book, snapshot.bids, snapshot.asks, whole)
-        book.last_id, book.event_ns = snapshot_id, recv_ns
+        book.last_id, book.event_ns, book.fresh = snapshot_id, recv_ns, True
         self._check(book)
         for one in waiting:
             (self._follow if book.state == LIVE else self._wait)(book, *one)
@@ -189,7 +198,7 @@ class Books:
         book.ordered = update.last_update_id > 0
         book.last_id = book.seen = update.last_update_id if book.ordered else book.last_id + 1
         book.event_ns = update.event_ns or recv_ns
-        self._check(book, update.checksum)
+        self._check(book, update)
 
     def _follow(self, book: _Book, update: DepthUpdate, source: int, recv_ns: int) -> None:
         """An update for a live book."""
@@ -207,20 +216,20 @@ class Books:
                     if self._from_rest:
                         self._wait(book, update, source, recv_ns)
                 return
-        bids, asks, checksum = update.bids, update.asks, update.checksum
+        bids, asks = update.bids, update.asks
         try:
-            book.levels.apply(bids, asks, checksum >= 0)
+            book.levels.apply(bids, asks)
         except ParseError:
             self._break(book, "corrupt")
             raise
         book.last_id = book.seen = last_id
-        book.ahead, book.rewound = 0, False
+        book.ahead, book.fresh, book.rewound = 0, False, False
         book.event_ns = update.event_ns or recv_ns
         counters = self.counters
         counters["updates"] += 1
         counters["levels"] += len(bids) + len(asks)
         self.dirty.add(book.symbol)
-        self._check(book, checksum)
+        self._check(book, update)
         if self._from_rest and (book.state != LIVE or book.shallow):
             self._wait(book, update, source, recv_ns)  # the snapshot may be older than this
 
@@ -242,7 +251,7 @@ class Books:
                 book.rewound |= last_id < book.seen
                 book.seen = last_id
             return "ignore"
-        if before < book.last_id:
+        if before < book.last_id and (book.fresh or update.previous_update_id < 0):
             return ""
         if source != book.owner:
             book.ahead += 1
@@ -256,8 +265,8 @@ class Books:
         """An update for a book that REST's snapshot will begin."""
         book.ordered = True
         if book.owner == NOBODY:
-            book.owner = source
-        elif source != book.owner:
+            book.owner, book.seen = source, 0
+        if source != book.owner:
             book.other = source
         elif update.last_update_id < book.seen:
             book.forget()  # the ids began anew: the snapshot will be of the new ones
@@ -285,16 +294,15 @@ class Books:
         self.counters["levels"] += len(bids) + len(asks)
         book.state = LIVE
 
-    def _check(self, book: _Book, checksum: int = -1) -> None:
+    def _check(self, book: _Book, update: DepthUpdate | None = None) -> None:
         """Break what is not right after all levels of a message."""
-        fault = book.levels.fault()
-        if checksum >= 0 and not fault:
-            own = book.levels.checksum()
-            if own >= 0 and own != checksum:
-                fault = "checksum"
+        levels = book.levels
+        fault = levels.fault()
+        if not fault and update is not None and update.checksum >= 0:
+            fault = "" if levels.matches(update.checksum, update.bids, update.asks) else "checksum"
         if fault:
             self._break(book, fault)
-        elif book.levels.is_shallow() and not book.shallow:
+        elif not book.shallow and levels.is_shallow():
             book.shallow = True
             self._ask(book, "shallow")
 

@@ -28,7 +28,6 @@ def place(lines: Sequence[Collection[Topic]], new: Iterable[Topic], most: int) -
             loads[home] += len(topics)
         else:  # a symbol with more topics than a connection may have is the only one that is torn apart
             groups += [topics[at : at + most] for at in range(0, len(topics), most)]
-    groups.sort(key=len, reverse=True)  # the large ones first: they need the room; else in the order of asking
     count = max(len(lines), -(-(sum(loads) + sum(map(len, groups))) // most))
     while (placed := _spread(groups, loads + [0] * (count - len(lines)), most)) is None:
         count += 1

@@ -1,7 +1,7 @@
 """What one connection has asked its venue for, and what the venue said: frames out, answers in. Pure.
 
-A request that is refused as a whole, or not answered, is asked again in halves, down to the topic that is at fault: most
-venues refuse all for one. What is refused alone, or not answered on two connections, is asked for later and later.
+A request that is refused as a whole, or not answered, is asked again in halves, down to the topic that is at fault:
+most venues refuse all for one. What is refused alone, or not answered on two connections, is asked for later and later.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ class Refusals:
         """Once more. Silence is no refusal yet when it is the first time: it may be the connection's fault."""
         times = self._times.get(topic, (0, 0))[0] + 1
         doublings = times - 1 if answered else times - 2
-        wait_ns = min(self._most_ns, self._first_ns << min(doublings, 32)) if doublings >= 0 else 0
+        wait_ns = min(self._most_ns, self._first_ns << doublings) if doublings >= 0 else 0
         self._times[topic] = times, now_ns + wait_ns
 
     def forget(self, topics: Iterable[Topic]) -> None:
