@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.sim.wire_bench import START_MS, Bench, apply, nonsense, parsed, sides, units
-from wick.sim.wires import Turned
-from wick.sim.wires.kraken import WIRE, checksum
+from wick.sim.wires import Symbol, Turned
+from wick.sim.wires.kraken import WIRE, checksum, rest_key
 
 BOOK = {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USDT"], "depth": 25}}
 TRADES = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USDT"], "snapshot": True}, "req_id": 9}
@@ -160,7 +160,7 @@ def test_a_snapshot_may_be_newest_first_and_tells_the_same_times(bench: Bench):
 def test_a_client_that_cuts_its_book_has_every_checksum_right_and_the_exchanges_book(bench: Bench, depth: int):
     request = {"method": "subscribe", "params": BOOK["params"] | {"depth": depth}}
     book = Book(depth)
-    frames = [*bench.subscribe(request)[1:], *bench.run(2000)]
+    frames = [*bench.subscribe(request)[1:], *bench.run(1200)]
     assert all(book.take(frame) for frame in parsed(frames)) and len(frames) > 10
     told = bench.view.told("BTC/USDT")
     assert sides(book.bids, book.asks) == (list(told.bids.items())[:depth], list(told.asks.items())[:depth])
@@ -169,7 +169,7 @@ def test_a_client_that_cuts_its_book_has_every_checksum_right_and_the_exchanges_
 
 def test_a_client_that_does_not_cut_its_book_is_found_out(bench: Bench):
     book = Book(10)
-    frames = parsed([*bench.subscribe({**BOOK, "params": BOOK["params"] | {"depth": 10}})[1:], *bench.run(4000)])
+    frames = parsed([*bench.subscribe({**BOOK, "params": BOOK["params"] | {"depth": 10}})[1:], *bench.run(2500)])
     assert book.take(frames[0])
     book.depth = 10_000
     assert not all(book.take(frame) for frame in frames[1:])
@@ -238,10 +238,7 @@ def test_pairs_have_their_old_names_and_steps(bench: Bench):
     [("BTC", "USD", "XXBTZUSD"), ("ETH", "BTC", "XETHXXBT"), ("DOGE", "USD", "XDGUSD"), ("SOL", "BTC", "SOLXBT")],
 )
 def test_old_assets_carry_their_class_in_a_pairs_key(base: str, quote: str, key: str):
-    from wick.sim.wires import Symbol
-    from wick.sim.wires.kraken import _key
-
-    assert _key(Symbol(f"{base}/{quote}", base, quote, 1, 1)) == key
+    assert rest_key(Symbol(f"{base}/{quote}", base, quote, 1, 1)) == key
 
 
 def test_trades_after_a_time_are_paged_without_a_hole(bench: Bench):

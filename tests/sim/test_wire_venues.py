@@ -3,11 +3,21 @@
 Both were written from the venue's documentation, by different hands.
 """
 
+import json
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.request
 from itertools import groupby
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from websockets.sync.client import connect
 
+from tests.sim.exchange_process import StartExchange
 from tests.sim.wire_bench import START_MS, Bench, apply, sides, units
 from wick import exchanges
 from wick.exchanges import Hole, Venue
@@ -78,7 +88,7 @@ def test_what_is_unsubscribed_is_silent(venue: Venue, bench: Bench):
 
 def test_every_trade_is_read_as_it_was_made(venue: Venue, bench: Bench):
     begun = subscribed(venue, bench, "trade")
-    events = read(venue, bench.run(1500))
+    events = read(venue, bench.run(600))
     for name, symbol in zip(bench.view.names, ("BTC-USDT", "ETH-USDT"), strict=False):
         truth = bench.traded[name]
         if venue.id == "okx":  # a message for what a taker got at one price
@@ -116,26 +126,30 @@ def test_every_trade_is_read_as_it_was_made(venue: Venue, bench: Bench):
             assert len(set(told)) == len(set(keys))
 
 
+def kept(updates: list[DepthUpdate]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The book after these; each has to follow the one before."""
+    bids: dict[int, int] = {}
+    asks: dict[int, int] = {}
+    last_id = -1
+    for update in updates:
+        if update.is_snapshot:
+            bids, asks = {}, {}
+        elif update.previous_update_id >= 0:
+            assert update.previous_update_id == last_id
+        elif update.first_update_id:
+            assert update.first_update_id == last_id + 1
+        last_id = update.last_update_id
+        apply(bids, update.bids)
+        apply(asks, update.asks)
+    return sides(bids, asks)
+
+
 def test_the_book_that_wick_reads_is_the_exchanges(venue: Venue, bench: Bench):
     begun = subscribed(venue, bench, "depth")
-    events = [*begun, *read(venue, bench.run(1500))]
+    events = [*begun, *read(venue, bench.run(600))]
     for name, symbol in zip(bench.view.names, ("BTC-USDT", "ETH-USDT"), strict=False):
-        bids: dict[int, int] = {}
-        asks: dict[int, int] = {}
-        updates = of(DepthUpdate, events, symbol)
-        last: DepthUpdate | None = None
-        for update in updates:
-            if update.is_snapshot:
-                bids, asks = {}, {}
-            elif update.previous_update_id >= 0:
-                assert update.previous_update_id == last.last_update_id
-            elif update.first_update_id:
-                assert update.first_update_id == last.last_update_id + 1
-            last = update
-            apply(bids, update.bids)
-            apply(asks, update.asks)
-        told = bench.view.told(name)
-        assert len(updates) > 10 and sides(bids, asks) == (list(told.bids.items()), list(told.asks.items()))
+        updates, told = of(DepthUpdate, events, symbol), bench.view.told(name)
+        assert len(updates) > 5 and kept(updates) == (list(told.bids.items()), list(told.asks.items()))
 
 
 @pytest.mark.parametrize("venue", ["bybit", "okx"], indirect=True)
@@ -204,7 +218,7 @@ def test_what_is_listed_is_read_with_its_steps(venue: Venue, bench: Bench):
 @pytest.mark.parametrize("venue", ["coinbase", "kraken"], indirect=True)
 def test_a_hole_is_filled_over_rest_with_the_very_trades(venue: Venue, bench: Bench):
     subscribed(venue, bench, "trade")
-    trades = of(Trade, read(venue, bench.run(1500)), "BTC-USDT")
+    trades = of(Trade, read(venue, bench.run(600)), "BTC-USDT")
     before, *missing, after = trades[20:141]
     hole = Hole("BTC-USDT", missing[0].trade_id, missing[-1].trade_id, before.event_ns, after.event_ns)
     path, _, query = venue.backfill_path(hole).partition("?")
@@ -217,3 +231,72 @@ def test_a_hole_is_filled_over_rest_with_the_very_trades(venue: Venue, bench: Be
 def _exact(trade: Trade) -> tuple[object, ...]:
     price, quantity = in_units(trade.price, trade.price_decimals), in_units(trade.quantity, trade.quantity_decimals)
     return trade.symbol, trade.event_ns, trade.trade_id, price, quantity, trade.taker_buy
+
+
+# ---- over real sockets
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One file with key and certificate, for the exchange; one with the certificate, to trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    both, trusted = folder / "exchange.pem", folder / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(both), "-out", str(trusted)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    both.write_bytes(both.read_bytes() + trusted.read_bytes())
+    return both, trusted
+
+
+@pytest.mark.slow
+def test_over_tls_wick_reads_all_trades_and_the_same_book(
+    venue: Venue, start_exchange: StartExchange, certificate: tuple[Path, Path]
+):
+    both, trusted = certificate
+    trust = ssl.create_default_context(cafile=str(trusted))
+    exchange = start_exchange(venue=venue.id, demo={"count": 3, "rate": 600}, certificate=str(both))
+    address = f"127.0.0.1:{exchange.port}"
+
+    def ask(path: str, body: bytes | None = None) -> Any:
+        with urllib.request.urlopen(f"https://{address}{path}", body, timeout=5, context=trust) as answer:
+            return json.load(answer)
+
+    events: list[Event] = []
+    with connect(f"wss://{address}{venue.ws_path}", ssl=trust, proxy=None, max_queue=None) as client:
+        for request in venue.subscribe([Topic("BTC-USDT", "trade"), Topic("BTC-USDT", "depth")]):
+            client.send(request.raw.decode())
+
+        def receive(timeout_s: float = 5.0) -> bool:
+            """Whether the frame tells of the market."""
+            told = venue.parse(client.recv(timeout=timeout_s, decode=False))
+            events.extend(told)
+            return any(
+                isinstance(event, Trade) or (isinstance(event, DepthUpdate) and (event.bids or event.asks))
+                for event in told
+            )
+
+        while len(of(Trade, events, "BTC-USDT")) < 200:
+            receive()
+        ask("/_faults", json.dumps({"fault": "freeze", "seconds": 30}).encode())
+        quiet_at = time.monotonic() + 0.5
+        while time.monotonic() < quiet_at:
+            try:
+                if receive(0.5):
+                    quiet_at = time.monotonic() + 0.5
+            except TimeoutError:
+                break
+        native = next(name for name in ask("/_truth")["symbols"] if venue.symbol(name).replace("/", "-") == "BTC-USDT")
+        truth = ask(f"/_truth?symbol={quote(native)}")["trades"]
+        book = ask(f"/_book?symbol={quote(native)}")
+    trades = of(Trade, events, "BTC-USDT")
+    assert [
+        (in_units(one.price, one.price_decimals), in_units(one.quantity, one.quantity_decimals), one.event_ns // 10**6)
+        for one in trades
+    ] == [(units(price), units(size), time_ms) for _, price, size, _, time_ms in truth[-len(trades) :]]
+    if venue.id != "bybit":
+        assert [trade.trade_id for trade in trades] == [row[0] for row in truth[-len(trades) :]]
+    assert [[list(level) for level in side] for side in kept(of(DepthUpdate, events, "BTC-USDT"))] == [
+        [[units(price), units(size)] for price, size in book[side]] for side in ("bids", "asks")
+    ]

@@ -1,14 +1,22 @@
 """What the wires of Coinbase, Kraken, Bybit and OKX share: a client's JSON, ids, times, books that are cut. Pure."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 from wick.sim.market import TradeEvent
-from wick.sim.wires._text import rfc3339
+from wick.sim.wires._text import decimals, fixed, rfc3339
+
+_places = cache(decimals)
+
+
+def stepped(units: int, step: int) -> str:
+    """With as many decimals as its step has (of which there are few: they are counted once)."""
+    return fixed(units, _places(step))
 
 
 def object_of(message: bytes) -> dict[str, Any] | None:
@@ -60,19 +68,14 @@ def microseconds(time_us: int) -> str:
 
 def uuid_of(*parts: object) -> str:
     """A UUID that is always the same for these parts."""
-    return str(UUID(bytes=blake2b(repr(parts).encode(), digest_size=16).digest(), version=4))
+    text = blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def newest_first(trades: Sequence[TradeEvent]) -> list[TradeEvent]:
     return sorted(trades, key=lambda trade: -trade.trade_id)
 
 
-def cut(side: Mapping[int, int], depth: int) -> dict[int, int]:
+def cut(side: Mapping[int, int], depth: int) -> Mapping[int, int]:
     """The best levels of a side that has its best first."""
-    return dict(list(side.items())[:depth])
-
-
-def changes(before: Mapping[int, int], now: Mapping[int, int]) -> dict[int, int]:
-    """What makes `now` of `before`: quantities by price, 0 removes."""
-    changed = {price: quantity for price, quantity in now.items() if before.get(price) != quantity}
-    return changed | {price: 0 for price in before if price not in now}
+    return side if len(side) <= depth else dict(islice(side.items(), depth))

@@ -6,18 +6,18 @@ The order of fields, the words of answers and the ids of trades are those of pub
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
 import orjson
 
-from wick.sim.book import Book, DepthUpdate
+from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import changes, cut, names_of, newest_first, number_of, object_of, uuid_of
+from wick.sim.wires._common import cut, names_of, newest_first, number_of, object_of, uuid_of
 from wick.sim.wires._text import plain
 
 MAX_ARGS, MAX_ARGS_LENGTH = 10, 21_000  # of a request on spot; characters of all that a connection asks for
@@ -120,12 +120,12 @@ def _sequence(number: int) -> int:
     return 115_000_000_000 + number
 
 
-def _levels(side: dict[int, int], best_is_highest: bool) -> list[list[str]]:
+def _levels(side: Mapping[int, int], best_is_highest: bool) -> list[list[str]]:
     return [[plain(p), plain(q)] for p, q in sorted(side.items(), reverse=best_is_highest)]
 
 
 def _book_frame(
-    topic: str, kind: str, symbol: str, bids: dict[int, int], asks: dict[int, int], u: int, seq: int, now_ms: int
+    topic: str, kind: str, symbol: str, bids: Mapping[int, int], asks: Mapping[int, int], u: int, seq: int, now_ms: int
 ) -> bytes:
     data = {"s": symbol, "b": _levels(bids, True), "a": _levels(asks, False), "u": u, "seq": _sequence(seq)}
     return orjson.dumps({"topic": topic, "ts": now_ms, "type": kind, "data": data, "cts": now_ms - 4})

@@ -15,8 +15,17 @@ from wick.sim.http import HttpRequest
 from wick.sim.market import TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import microseconds, moment_us, names_of, newest_first, number_of, object_of, uuid_of
-from wick.sim.wires._text import fixed, plain, rfc3339, stepped
+from wick.sim.wires._common import (
+    microseconds,
+    moment_us,
+    names_of,
+    newest_first,
+    number_of,
+    object_of,
+    stepped,
+    uuid_of,
+)
+from wick.sim.wires._text import fixed, plain, rfc3339
 
 _CHANNELS = {"matches": "trade", "level2_batch": "depth", "level2_50": "depth", "heartbeat": "heartbeat",
              "ticker": "ticker", "ticker_batch": "ticker", "status": "status"}  # fmt: skip
@@ -46,7 +55,7 @@ class _Session(Session):
             return Answer([_error("Failed to subscribe", f"{kind} is not a valid type")], refused=True)
         if refuse and kind == "subscribe":
             return Answer([_error("Failed to subscribe", "subscribe rate limit exceeded")], refused=True)
-        streams = self._streams_of(request, view)
+        streams = self._streams_of(request, view, kind)
         if isinstance(streams, str):
             return Answer([_error(f"Failed to {kind}", streams)], refused=True)
         if kind == "subscribe":
@@ -58,11 +67,11 @@ class _Session(Session):
             del self._streams[stream]
         return Answer([self._subscriptions()], remove=[stream for stream in gone if stream.symbol])
 
-    @staticmethod
-    def _streams_of(request: dict[str, Any], view: View) -> list[Subscription] | str:
+    def _streams_of(self, request: dict[str, Any], view: View, kind: str) -> list[Subscription] | str:
         """The streams that a request names, or why it is refused, all of it.
 
-        A channel is a name, for all products of the request, or an object with products of its own.
+        A channel is a name, for all products of the request, or an object with products of its own. Without products
+        a channel can be unsubscribed as a whole.
         """
         channels, products = request.get("channels"), request.get("product_ids")
         if not isinstance(channels, list) or not channels:
@@ -79,6 +88,8 @@ class _Session(Session):
             named = names_of(channel["product_ids"] if own else products)
             if name == "status":
                 named = [""]
+            if named is None and kind == "unsubscribe":
+                named = [stream.symbol for stream in self._streams if stream.channel == _CHANNELS[name]]
             if named is None:
                 return f"You need to specify at least one product ID for channel {name}"
             for product in named:

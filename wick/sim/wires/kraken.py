@@ -12,13 +12,13 @@ from zlib import crc32
 
 import orjson
 
-from wick.sim.book import Book, DepthUpdate
+from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
 from wick.sim.symbols import Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
-from wick.sim.wires._common import changes, cut, microseconds, names_of, number_of, object_of, stamped
-from wick.sim.wires._text import decimals, fixed, rfc3339, stepped
+from wick.sim.wires._common import microseconds, names_of, number_of, object_of, stamped, stepped
+from wick.sim.wires._text import decimals, fixed, rfc3339
 
 DEPTHS = (10, 25, 100, 500, 1000)
 _CHECKED = 10  # levels a side in the checksum, whatever the depth
@@ -154,15 +154,6 @@ def _checksum_of(symbol: Symbol, book: Book) -> int:
     return checksum(_texts(symbol, book.asks, _CHECKED), _texts(symbol, book.bids, _CHECKED))
 
 
-def _told_changes(before: Mapping[int, int], now: Mapping[int, int], depth: int) -> dict[int, int]:
-    """What a client is told that cuts its book to `depth` after each update.
-
-    Levels that a cut brings into sight are told; one that is pushed out of it is not, if it still exists.
-    """
-    changed = changes(cut(before, depth), cut(now, depth))
-    return {price: quantity for price, quantity in changed.items() if quantity or price not in now}
-
-
 def _levels(levels: Sequence[tuple[str, str]]) -> str:
     return "[" + ",".join(f'{{"price":{price},"qty":{quantity}}}' for price, quantity in levels) + "]"
 
@@ -239,7 +230,7 @@ class _Kraken(Wire):
     def depth(self, symbol: Symbol, form: Hashable, update: DepthUpdate, now_ms: int) -> Sequence[bytes]:
         depth = cast(_Book, form).depth
         sides = [
-            _told_changes(before, now, depth)
+            changes(before, now, depth)
             for before, now in ((update.before.bids, update.book.bids), (update.before.asks, update.book.asks))
         ]
         if not any(sides) and not update.wrong_checksum:
@@ -269,7 +260,7 @@ class _Kraken(Wire):
                     if None in found:
                         return _failed("EQuery:Unknown asset pair")
                     symbols = [symbol for symbol in found if symbol is not None]
-                return _result({_key(symbol, version): _pair(symbol, version) for symbol in symbols})
+                return _result({rest_key(symbol, version): _pair(symbol, version) for symbol in symbols})
             case "/0/public/Trades" | "/0/public/Depth":
                 if "pair" not in query:
                     return _failed("EGeneral:Invalid arguments")
@@ -318,7 +309,7 @@ def _altname(symbol: Symbol) -> str:
     return _V1.get(symbol.base, symbol.base) + _V1.get(symbol.quote, symbol.quote)
 
 
-def _key(symbol: Symbol, new_names: bool = False) -> str:
+def rest_key(symbol: Symbol, new_names: bool = False) -> str:
     """XXBTZUSD where both assets have a class, else XBTUSDT (XDGUSD is so by exception)."""
     if new_names:
         return symbol.native
@@ -332,7 +323,7 @@ def _found(view: View, name: str) -> Symbol | None:
     if name in view.symbols():
         return view.symbols()[name]
     for symbol in view.symbols().values():
-        if name in (_key(symbol), _altname(symbol), _wsname(symbol), symbol.base + symbol.quote):
+        if name in (rest_key(symbol), _altname(symbol), _wsname(symbol), symbol.base + symbol.quote):
             return symbol
     return None
 
@@ -375,7 +366,7 @@ def _trades_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int)
         f'"{"l" if trade.trade_id % 3 else "m"}","",{trade.trade_id}]'
         for trade, time_us in rows
     )
-    return 200, f'{{"error":[],"result":{{"{_key(symbol)}":[{texts}],"last":"{last}"}}}}'.encode()
+    return 200, f'{{"error":[],"result":{{"{rest_key(symbol)}":[{texts}],"last":"{last}"}}}}'.encode()
 
 
 def _depth_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:
@@ -387,7 +378,7 @@ def _depth_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) 
         [[price, quantity, now_ms // 1000] for price, quantity in _texts(symbol, side, count)]
         for side in (book.asks, book.bids)
     )
-    return _result({_key(symbol): {"asks": asks, "bids": bids}})
+    return _result({rest_key(symbol): {"asks": asks, "bids": bids}})
 
 
 WIRE = _Kraken()
