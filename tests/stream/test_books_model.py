@@ -158,7 +158,7 @@ class Feed:
         self.books = Books(self.kept, wire.from_rest, self.market.depth)
         self.books.add(X, "0.5", "")
         self.numbers, self.at, self.last = [-1] * SLOTS, [0] * SLOTS, [None] * SLOTS
-        self.owner, self.owner_at, self.next_number, self.breaks = -1, 0, 0, 0
+        self.owner, self.owner_at, self.next_number, self.now_ns = -1, 0, 0, 1
         self.connect(0)
 
     def connect(self, slot: int) -> None:
@@ -179,7 +179,8 @@ class Feed:
             self.owner = self.numbers[slot]
         if self.numbers[slot] == self.owner:
             self.owner_at = self.at[slot]
-        self.books.take(update, self.numbers[slot], 1)
+        self.now_ns += 300_000_000
+        self.books.take(update, self.numbers[slot], self.now_ns)
 
     # ------------------------------------------------------------------ what may happen
 
