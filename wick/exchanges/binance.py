@@ -177,6 +177,7 @@ class Binance(Venue):
     contiguous_ids = True
     backfills = True
     depth_from_rest = True
+    depth_check = "ids"
     depth_levels = 0
     snapshot_weight = 50  # for 501 to 1,000 levels; 5 up to 100, 25 up to 500, 250 above
     backfill_weight = 25

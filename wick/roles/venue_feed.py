@@ -236,7 +236,10 @@ class VenueFeed:
             elif isinstance(other, Refused):
                 self._refuse(other.error, f"frame {before + other.place + 1} of connection {number}")
                 if other.error.reason != "unknown event":
-                    ticks.doubt({topic.symbol for topic in connection.topics})
+                    symbols = {topic.symbol for topic in connection.topics}
+                    ticks.doubt(symbols)
+                    if self.venue.depth_check == "nothing":
+                        self.books.doubt(symbols)
             elif isinstance(other, ParseError):
                 self._refuse(other, "an event")
             elif isinstance(other, Ack | Shutdown):
