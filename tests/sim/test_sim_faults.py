@@ -124,6 +124,13 @@ def test_reordering_shuffles_within_the_window_and_loses_nothing():
     assert again.release(300) == repeated.release(300)  # the same seed shuffles alike
 
 
+def test_where_no_client_could_see_it_nothing_is_shuffled():
+    faults = Faults(1, frozenset({"depth"}))
+    faults.switch("reorder", checked({"fault": "reorder", "seconds": 1})[1], 0)
+    assert faults.filter(None, BTC._replace(channel="depth"), b"x", 0) == (b"x",)
+    assert faults.filter(None, BTC, b"x", 0) == ()
+
+
 def test_nothing_overtakes_a_slow_frame_even_after_the_fault_has_ended():
     faults = switched("slow", delay_ms=100, seconds=0.05)
     assert faults.filter(None, BTC, b"first", 40) == ()

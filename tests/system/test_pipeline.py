@@ -142,11 +142,11 @@ def fault(wick: RunningWick, name: str, **params: Any) -> None:
 
 
 def true_trades(wick: RunningWick, native: str) -> list[dict[str, Any]]:
-    """What the exchange says it traded, over REST, in the shape of a stream's trades."""
-    url = f"http://127.0.0.1:{wick.env['WICK_EXCHANGE_PORT']}/api/v3/historicalTrades?symbol={native}&limit=1000"
+    """What the exchange has traded, in the shape of a stream's trades. Not over REST: that is the feed's to use up."""
+    url = f"http://127.0.0.1:{wick.env['WICK_EXCHANGE_PORT']}/_truth?symbol={native}"
     with urllib.request.urlopen(url, timeout=5) as answer:
-        rows = json.load(answer)
-    return [{"t": r["id"], "p": r["price"], "q": r["qty"], "T": r["time"], "m": r["isBuyerMaker"]} for r in rows]
+        rows = json.load(answer)["trades"]
+    return [{"t": n, "p": p, "q": q, "T": ms, "m": taker == "sell"} for n, p, q, taker, ms in rows]
 
 
 def test_duplicated_reordered_and_corrupt_frames_leave_the_candles_right() -> None:

@@ -43,7 +43,7 @@ class Control:
                 return 200, orjson.dumps(self.switch(orjson.loads(request.body)))
             server = self._server
             attempts = list(server.attempts)
-            return 200, orjson.dumps({**self.state(), "attempts": attempts, "faults": table.table(server.wire.faults)})
+            return 200, orjson.dumps({**self.state(), "attempts": attempts, "faults": table.table(self._possible)})
         except orjson.JSONDecodeError as error:
             return 400, orjson.dumps({"error": {"field": "", "message": f"invalid JSON: {error}"}})
         except FaultError as error:
@@ -96,7 +96,7 @@ class Control:
         server = self._server
         if params.get("symbol", "*") != "*":
             self._symbol(params)
-        if fault.name in table.OF_SOME_VENUES and fault.name not in server.wire.faults:
+        if not self._possible(fault.name):
             raise FaultError("fault", f"{server.wire.id} has no {fault.name}", "a fault that the venue can have")
         if fault.name in ("clear", *table.OF_THE_MARKET):
             server.source.fault(fault.name, params)
@@ -115,6 +115,13 @@ class Control:
             for connection in server.connections:
                 connection.speak()
         return self.state()
+
+    def _possible(self, name: str) -> bool:
+        """Whether the venue can have this fault."""
+        wire = self._server.wire
+        if name == "depth_gap":
+            return "depth" not in wire.unchecked
+        return name not in table.OF_SOME_VENUES or name in wire.faults
 
     def _of(self, symbol: str, channel: str) -> list[Connection]:
         """The connections that have such a stream; without a wish, all."""

@@ -11,7 +11,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -141,8 +141,8 @@ def checked(request: object) -> tuple[Fault, dict[str, Any]]:
     return fault, params
 
 
-def table(of_venue: frozenset[str]) -> list[dict[str, Any]]:
-    """The faults and their parameters, for `GET /_faults`; of those in OF_SOME_VENUES the given ones."""
+def table(possible: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """The faults that are possible and their parameters, for `GET /_faults`."""
     return [
         {
             "fault": fault.name,
@@ -150,7 +150,7 @@ def table(of_venue: frozenset[str]) -> list[dict[str, Any]]:
             "params": {param.name: {"default": param.default, "valid": param.valid} for param in fault.params},
         }
         for fault in FAULTS
-        if fault.name not in OF_SOME_VENUES or fault.name in of_venue
+        if possible(fault.name)
     ]
 
 
@@ -178,7 +178,8 @@ class Armed:
 class Faults:
     """The faults that are on. `target` is whatever the caller needs to send a held frame later."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, unchecked: frozenset[str] = frozenset()) -> None:
+        self._unchecked = unchecked  # see Wire.unchecked
         self._random = random.Random(seed)
         self.counters: Counter[str] = Counter()
         self._order = 0
@@ -242,7 +243,7 @@ class Faults:
             frame = frame.ljust(found["size"])
         frames = (frame, frame) if self.take("duplicate", symbol, channel) else (frame,)
         due = now_ms
-        if found := self.take("reorder", symbol, channel, now_ms):
+        if channel not in self._unchecked and (found := self.take("reorder", symbol, channel, now_ms)):
             due += self._random.uniform(0, found["window_ms"])
         if found := self.take("slow", symbol, channel, now_ms):
             due += found["delay_ms"]

@@ -91,7 +91,7 @@ class ExchangeServer:
         self.limits = replace(self.wire.limits, **limits)
         self.queue_bytes = queue_kb * 1024
         self.log = logging.getLogger("wick.sim")
-        self.faults = Faults(seed)
+        self.faults = Faults(seed, self.wire.unchecked)
         self.counters: Counter[str] = Counter()
         self.connections: set[Connection] = set()
         self.attempts: deque[int] = deque(maxlen=ATTEMPTS)  # their times in ms, by our clock

@@ -133,6 +133,8 @@ class Wire(Protocol):
     limits: Limits
     # Of wrong_checksum, sequence_reset, newest_first: those that the venue can have (see faults.py).
     faults: frozenset[str] = frozenset()
+    # Channels in which no client could see that something is missing or overtaken: faults do neither there.
+    unchecked: frozenset[str] = frozenset()
     reset_shift: int = 0  # `sequence_reset` shifts the ids of a book's updates by so much (Binance up: a gap; OKX down)
     lifetime_close: tuple[int, str] = (1001, "Going away")  # what ends a connection of `lifetime_s`
 

@@ -151,6 +151,7 @@ class _Coinbase(Wire):
     depth_ms = 50
     heartbeat_ms = 1000
     # https://docs.cdp.coinbase.com/exchange/websocket-feed/rate-limits, .../rest-api/rate-limits
+    unchecked = frozenset({"depth"})  # level2 has no sequence, and TCP loses nothing
     limits = Limits(messages=(100, 1.0), connects=(8, 1.0), rest=(10, 1.0), first_s=5.0)
 
     def native(self, listing: Listing) -> str:
