@@ -10,7 +10,7 @@ from tests.market.test_orderbook import KRAKEN_ASKS, KRAKEN_BIDS, KRAKEN_CHECKSU
 from wick.errors import ParseError
 from wick.exchanges import load
 from wick.market.trades import BookDepth, DepthSnapshot, DepthUpdate, Levels, Quote
-from wick.stream.books import AHEAD, WAITING_LEVELS, Books
+from wick.stream.books import AHEAD_NS, WAITING_LEVELS, Books
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "binance-spot"
 X = "X-USD"
@@ -348,6 +348,17 @@ def test_a_successor_that_is_late_repeats_what_the_book_has_seen_and_goes_on() -
     assert shown(books)[0] == levels("9 1 8 15") and not books.broken
 
 
+def test_a_successor_that_is_subscribed_takes_over_a_quiet_book_too() -> None:
+    books = live_from_rest()
+    books.listens(X, 1)
+    books.lost(0)
+    assert books.is_live(X) and not books.broken
+    books.take(spot(11, 11, "8 1"), 1, 1)
+    assert shown(books)[0] == levels("9 1 8 1")
+    books.lost(1)
+    assert not books.is_live(X)
+
+
 def test_losing_the_connection_that_is_not_the_owner_changes_nothing() -> None:
     books = live_from_rest()
     books.take(spot(10, 10), 1, 1)
@@ -359,10 +370,10 @@ def test_losing_the_connection_that_is_not_the_owner_changes_nothing() -> None:
 
 def test_an_owner_that_fell_silent_does_not_hide_the_gap_of_its_successor() -> None:
     books = live_from_rest()
-    for number in range(AHEAD):
-        books.take(spot(20 + number, 20 + number), 1, 1)
+    books.take(spot(20, 20), 1, 1)
+    books.take(spot(21, 21), 1, 1 + AHEAD_NS)
     assert not books.broken
-    books.take(spot(90, 90), 1, 1)
+    books.take(spot(22, 22), 1, 2 + AHEAD_NS)
     assert books.broken == {X: "gap"}
 
 

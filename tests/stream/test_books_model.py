@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wick.errors import ParseError
 from wick.market.orderbook import OrderBook
 from wick.market.trades import DepthSnapshot, DepthUpdate, Levels
 from wick.stream.books import Books
@@ -158,7 +159,7 @@ class Feed:
         self.books = Books(self.kept, wire.from_rest, self.market.depth)
         self.books.add(X, "0.5", "")
         self.numbers, self.at, self.last = [-1] * SLOTS, [0] * SLOTS, [None] * SLOTS
-        self.owner, self.owner_at, self.next_number, self.breaks = -1, 0, 0, 0
+        self.owner, self.owner_at, self.next_number, self.now_ns = -1, 0, 0, 1
         self.connect(0)
 
     def connect(self, slot: int) -> None:
@@ -179,7 +180,8 @@ class Feed:
             self.owner = self.numbers[slot]
         if self.numbers[slot] == self.owner:
             self.owner_at = self.at[slot]
-        self.books.take(update, self.numbers[slot], 1)
+        self.now_ns += 300_000_000
+        self.books.take(update, self.numbers[slot], self.now_ns)
 
     # ------------------------------------------------------------------ what may happen
 
@@ -272,3 +274,39 @@ def test_a_book_that_is_shown_is_right_and_when_all_is_well_again_it_is_shown(
     assert feed.books.states()["live"] == 1
     if wire.ordered and not wire.rolls:
         assert feed.books.top(X, 1)[1] == feed.market.now + 1
+
+
+numbers = st.integers(-1, 12)
+words = st.sampled_from(["0", "1", "2", "3.5", "4.00", "", "x", "1e9", "-1", "9" * 30, "0." + "0" * 35 + "1"])
+sides = st.lists(st.lists(words, min_size=2, max_size=3), max_size=4)
+checksums = st.sampled_from([-1, -1, 5])
+updates = st.builds(
+    DepthUpdate, st.just(X), numbers, numbers, numbers, sides, sides, numbers, checksums, st.booleans()
+)  # fmt: skip
+
+
+@given(
+    st.booleans(),
+    st.sampled_from([0, 10]),
+    st.lists(st.tuples(st.sampled_from(["take", "take", "put", "lost", "listens"]), updates, st.integers(0, 2))),
+)
+def test_whatever_comes_only_the_parse_error_is_raised_and_nothing_that_crosses_is_shown(
+    from_rest: bool, depth: int, arrivals: list[tuple[str, DepthUpdate, int]]
+) -> None:
+    books = Books(10, from_rest, depth)
+    books.add(X, "", "")
+    for action, update, source in arrivals:
+        try:
+            if action == "take":
+                books.take(update, source, 1)
+            elif action == "put":
+                books.put(X, DepthSnapshot(update.last_update_id, update.bids, update.asks), 1)
+            elif action == "lost":
+                books.lost(source)
+            else:
+                books.listens(X, source)
+        except ParseError:
+            assert not books.is_live(X) and books.broken[X] == "corrupt"
+        best = books.best(X)
+        assert best is None or best.bid < best.ask
+        books.depth(X), books.top(X, 5)

@@ -13,7 +13,7 @@ Where a book begins with REST's snapshot, it is asked for once its stream is ope
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 
 Two connections may deliver one book for a while. The owner is the one that sent the snapshot, or spoke first. Updates
-with ids are taken from both, but only the owner's gap is one at once: another's may be ahead of it. When the owner is
+with ids are taken from both, but only the owner's gap is one at once: the other may be ahead of it. When the owner is
 lost, the other that was heard takes its place, and ids will show whether something is missing; without another, or
 without ids, the book is broken. A snapshot makes its sender the owner.
 """
@@ -29,7 +29,7 @@ NOBODY = -1
 # What may wait for one snapshot, in levels (200 bytes each). Five seconds of the busiest book of our recordings (57
 # levels every 100 ms); all that matters is what arrives while REST answers. On full: the oldest go, counted.
 WAITING_LEVELS = 4_096
-AHEAD = 20  # updates that may be ahead of a silent owner until that is a gap: 2 s at Binance's pace
+AHEAD_NS = 2_000_000_000  # so long another connection's updates may be ahead of the owner's; then that is a gap
 _COUNTED = {"gap": "gaps", "checksum": "checksums"}  # the others are counted under their own name
 ROUND = 100  # venues cut snapshots off at multiples of this, whatever is asked for (USD-M futures: at 1000)
 
@@ -38,7 +38,7 @@ class _Book:
     """One symbol's book and how far it is."""
 
     __slots__ = (
-        "ahead", "event_ns", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow",
+        "ahead_ns", "event_ns", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow",
         "state", "symbol", "waiting", "waiting_levels", "why",
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ class _Book:
         self.owner = self.other = NOBODY
         self.seen = 0  # the last id that the owner told,
         self.rewound = False  # and whether it was smaller than the one before
-        self.ahead = 0  # updates of the other that do not fit, since one that did
+        self.ahead_ns = 0  # when the other's updates began not to fit
         self.fresh = False  # nothing was applied since REST's snapshot
         self.shallow = False  # it has been asked for more levels, and is live all the same
         self.waiting: deque[tuple[DepthUpdate, int, int]] = deque()  # with source and recv_ns
@@ -61,7 +61,7 @@ class _Book:
     def forget(self) -> None:
         """A new beginning."""
         self.waiting.clear()
-        self.waiting_levels = self.ahead = 0
+        self.waiting_levels = self.ahead_ns = 0
         self.rewound = self.shallow = False
 
 
@@ -121,10 +121,14 @@ class Books:
             self.counters["early"] += 1
 
     def listens(self, symbol: str, source: int) -> None:
-        """The venue has said that the connection's subscription holds: a quiet stream need not speak first."""
+        """The venue has said that the connection's subscription holds: a quiet stream need not speak to count."""
         book = self._books.get(symbol)
-        if book is not None and book.state == EMPTY and self._from_rest:
-            book.owner, book.state = source, SYNCING
+        if book is None or source == book.owner:
+            return
+        if book.owner != NOBODY:
+            book.other = source
+        elif self._from_rest:
+            book.owner, book.seen, book.state = source, 0, SYNCING
             self._ask(book, book.why)
 
     def put(self, symbol: str, snapshot: DepthSnapshot, recv_ns: int) -> None:
@@ -155,7 +159,7 @@ class Books:
                 book.other = NOBODY
             elif book.owner == source:
                 book.owner, book.other = book.other, NOBODY
-                book.seen, book.ahead, book.rewound = 0, 0, False
+                book.seen, book.ahead_ns, book.rewound = 0, 0, False
                 if book.owner == NOBODY or not book.ordered:
                     self._abandon(book)
 
@@ -209,7 +213,7 @@ class Books:
                 return
             last_id = book.last_id + 1
         elif source != book.owner or before != book.last_id:
-            verdict = self._verdict(book, update, source)
+            verdict = self._verdict(book, update, source, recv_ns)
             if verdict:
                 if verdict != "ignore":
                     self._break(book, verdict)
@@ -223,7 +227,7 @@ class Books:
             self._break(book, "corrupt")
             raise
         book.last_id = book.seen = last_id
-        book.ahead, book.fresh, book.rewound = 0, False, False
+        book.ahead_ns, book.fresh, book.rewound = 0, False, False
         book.event_ns = update.event_ns or recv_ns
         counters = self.counters
         counters["updates"] += 1
@@ -233,7 +237,7 @@ class Books:
         if self._from_rest and (book.state != LIVE or book.shallow):
             self._wait(book, update, source, recv_ns)  # the snapshot may be older than this
 
-    def _verdict(self, book: _Book, update: DepthUpdate, source: int) -> str:
+    def _verdict(self, book: _Book, update: DepthUpdate, source: int, recv_ns: int) -> str:
         """Why a live book does not take this update with ids: "ignore", or what it breaks of. Else "".
 
         An owner whose ids go back by one update repeated itself. If they then go on from there, they began anew.
@@ -254,8 +258,8 @@ class Books:
         if before < book.last_id and (book.fresh or update.previous_update_id < 0):
             return ""
         if source != book.owner:
-            book.ahead += 1
-            if book.ahead <= AHEAD:
+            book.ahead_ns = book.ahead_ns or recv_ns
+            if recv_ns - book.ahead_ns <= AHEAD_NS:
                 self.counters["foreign"] += 1
                 return "ignore"
             book.owner, book.other = source, NOBODY
