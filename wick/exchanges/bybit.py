@@ -226,7 +226,6 @@ class Bybit(Venue):
     backfills = False
     depth_from_rest = False
     depth_levels = DEPTH
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

@@ -133,7 +133,6 @@ class Coinbase(Venue):
     backfills = True
     depth_from_rest = False
     depth_levels = 0
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

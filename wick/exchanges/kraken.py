@@ -319,7 +319,6 @@ class Kraken(Venue):
     backfills = True
     depth_from_rest = False
     depth_levels = DEPTH
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

@@ -77,10 +77,9 @@ class VenueFeed:
         self._quotes_come = "quote" in self._channels
         levels = settings["feed.book_levels"]
         self._book_levels = levels
-        # What a venue says is for 1,000 levels; Binance, the only one that has more, weighs 5,000 as five such.
         most, window_s = venue.limits.rest
         self._books_share = Bucket(max(1, int(most * BOOKS_SHARE)), window_s)
-        self._snapshot_weight = venue.snapshot_weight * (1 if levels <= 1_000 else 5)
+        self._snapshot_weight = venue.snapshot_weight(levels)
         self.books = Books(levels, venue.depth_from_rest, venue.depth_levels)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
