@@ -454,3 +454,7 @@ def test_a_real_recording_is_read_whole_and_in_order(name):
     assert all(one.first_update_id == last.last_update_id + 1 for last, one in pairwise(updates))
     assert {type(event) for event in events} == {Trade, Quote, DepthUpdate, DepthSnapshot}
     assert {event.symbol for event in events if not isinstance(event, DepthSnapshot)} == {VENUE.symbol(name)}
+
+
+def test_a_snapshot_weighs_what_its_levels_do() -> None:
+    assert [VENUE.snapshot_weight(levels) for levels in (10, 100, 101, 1_000, 1_001, 9_000)] == [5, 5, 25, 50, 250, 250]

@@ -60,7 +60,7 @@ def test_its_limits_can_be_kept(venue):
     for count, seconds in (limits.requests, limits.connects, limits.rest):
         assert count > 0 and seconds > 0
     assert limits.lifetime_s == 0 or limits.lifetime_s >= 3600
-    assert 0 < venue.snapshot_weight <= limits.rest[0] or not venue.depth_from_rest
+    assert 0 < venue.snapshot_weight(5_000) <= limits.rest[0] or not venue.depth_from_rest
     assert 0 < venue.backfill_weight <= limits.rest[0] or not venue.backfills
     assert bool(venue.ping()) == (limits.ping_s > 0) and type(venue.ping()) is bytes
 

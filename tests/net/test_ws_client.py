@@ -153,6 +153,20 @@ def test_greenlets_may_send_at_once_and_no_message_is_mixed_with_another() -> No
     assert arrived == messages
 
 
+def test_who_is_killed_during_the_handshake_leaves_no_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/x"
+        attempt = gevent.spawn(WebSocketClient, url, connect=gevent.socket.create_connection)
+        while not attempt.dead:
+            with gevent.Timeout(0.02, False):
+                attempt.join()
+            attempt.kill()
+        with listening.accept()[0] as theirs:
+            theirs.settimeout(5)
+            assert theirs.recv(4096).startswith(b"GET /x")
+            assert theirs.recv(4096) == b""
+
+
 def test_a_server_that_pings_and_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ws_client, "MAX_LEAVING", 10)
 

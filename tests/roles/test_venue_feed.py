@@ -12,8 +12,10 @@ import pytest
 from wick import exchanges
 from wick.market.trades import BookDepth, Topic
 from wick.ops.settings import Settings
-from wick.roles import venue_feed
-from wick.roles.venue_feed import LATE_NS, House, VenueFeed
+from wick.roles import bookkeeping, venue_feed
+from wick.roles.bookkeeping import LATE_NS
+from wick.roles.house import House
+from wick.roles.venue_feed import VenueFeed
 from wick.stream.ticks import Ticks
 
 SECOND = 10**9
@@ -63,14 +65,15 @@ class Desk:
         self.shown: list[tuple[str, Any]] = []
         monkeypatch.setattr(venue_feed, "client_context", lambda _: None)  # to read certificates takes long
         monkeypatch.setattr(venue_feed, "now_ns", lambda: self.now_ns)
-        monkeypatch.setattr(venue_feed, "steady_ns", self._steady)
+        monkeypatch.setattr(bookkeeping, "now_ns", lambda: self.now_ns)
+        monkeypatch.setattr(bookkeeping, "steady_ns", self._steady)
         house = House(
             spawn=lambda *_: None, count=self._count, room=lambda: None, heard=lambda _: None,
             show=lambda venue, symbol, top: self.shown.append((symbol, top)), recorder=None,
         )  # fmt: skip
         given = {name.replace("__", "."): value for name, value in settings.items()}
         self.feed = VenueFeed(exchanges.load("coinbase"), Settings(given), house)
-        self.lines = self.feed.connections = Lines()  # type: ignore[assignment]
+        self.lines = self.feed.connections = self.feed.books._connections = Lines()  # type: ignore[assignment]
         self.link = Link(self.lines, 1)
         self.feed._read_these([BTC, ETH])
 
@@ -100,7 +103,7 @@ class Desk:
         """What is subscribed to anew, so much later."""
         self.now_ns += round(seconds * SECOND)
         self.lines.asked_again.clear()
-        self.feed._resync()
+        self.feed.books.resync()
         return list(self.lines.asked_again)
 
 
@@ -120,18 +123,18 @@ def test_a_book_that_breaks_is_asked_for_alone_and_less_and_less_often(desk: Des
             asked.append(second)
     assert [after - before for before, after in pairwise(asked)] == [1, 2, 4, 8, 16]
     assert desk.counts["resyncs: crossed"] == len(asked)
-    assert desk.feed.books.is_live(ETH)
+    assert desk.feed.books.books.is_live(ETH)
 
 
 def test_a_book_whose_snapshot_does_not_come_is_asked_for_again(desk: Desk) -> None:
     desk.hear(desk.change(BTC, "buy", "10.00"))
     for later_ns in (0, LATE_NS - 1):
-        desk.feed._notice_late(NOW + later_ns)
+        desk.feed.books.notice_late(NOW + later_ns)
         assert desk.resynced() == []
-    desk.feed._notice_late(NOW + LATE_NS)
+    desk.feed.books.notice_late(NOW + LATE_NS)
     assert desk.resynced() == [Topic(BTC, "depth")]
     desk.hear(desk.book(BTC))
-    desk.feed._notice_late(NOW + 9 * LATE_NS)
+    desk.feed.books.notice_late(NOW + 9 * LATE_NS)
     assert desk.resynced(100) == []
 
 
@@ -160,9 +163,9 @@ def test_what_books_take_too_long_for_waits_and_is_conflated(monkeypatch: pytest
     told: list[BookDepth] = []
     monkeypatch.setattr(Ticks, "book", lambda _, depth, quote, recv_ns: told.append(depth))
     desk.hear(*[desk.book(symbol) for symbol in symbols])
-    desk.slow_ns = venue_feed.BOOKS_NS
+    desk.slow_ns = bookkeeping.AT_ONCE_NS
     for _ in range(3):
-        desk.feed.tell_books(tapped=False)
+        desk.feed.books.tell(desk.feed.ticks, tapped=False)
         busy = told[0].symbol
         desk.hear(*[desk.change(busy, "buy", price) for price in ("10.50", "10.60")])
     assert desk.counts["books_put_off"] > 0
@@ -173,10 +176,10 @@ def test_what_books_take_too_long_for_waits_and_is_conflated(monkeypatch: pytest
 
 def test_who_taps_is_shown_the_best_levels(desk: Desk) -> None:
     desk.hear(desk.book(BTC))
-    desk.feed.tell_books(tapped=True)
+    desk.feed.books.tell(desk.feed.ticks, tapped=True)
     [(symbol, (_, _, bids, asks))] = desk.shown
     assert (symbol, bids, asks) == (BTC, [["10", "2"]], [["11", "3"]])
-    desk.feed.tell_books(tapped=True)
+    desk.feed.books.tell(desk.feed.ticks, tapped=True)
     assert len(desk.shown) == 1
 
 
@@ -208,7 +211,7 @@ def test_frames_of_a_symbol_that_has_just_been_removed_are_no_news(
     with caplog.at_level(logging.WARNING):
         desk.hear(desk.change(BTC, "buy", "10.00"), desk.trade(BTC, 2), desk.book(BTC))
     assert desk.counts["unwanted"] == 1 and "refused" not in desk.counts and not caplog.records
-    assert desk.feed.books.states() == {"live": 0, "syncing": 1, "broken": 0}
+    assert desk.feed.books.books.states() == {"live": 0, "syncing": 1, "broken": 0}
 
 
 def test_broken_frames_are_counted_all_and_named_a_few_a_second(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

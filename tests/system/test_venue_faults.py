@@ -278,17 +278,18 @@ def test_candles_are_right_or_say_that_they_are_not(outcomes: dict[str, Outcome]
     outcome, symbol_of = outcomes[venue], exchanges.load(venue).symbol
     whole = 0
     for native, trades in outcome.trades.items():
-        expected: dict[int, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
-        for _, _, quantity, _, at_ms in trades:
+        expected: dict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+        for _, price, quantity, _, at_ms in trades:
             sums = expected[by_name("15s").open_ms(at_ms)]
-            sums[0] += 1
-            sums[1] += Decimal(quantity)
+            sums[0] += Decimal(quantity)
+            sums[1] += Decimal(price) * Decimal(quantity)
         for (symbol, open_ms), row in outcome.candles.items():
             if symbol != symbol_of(native) or row[F["flags"]] & (Flag.SUSPECT | Flag.PARTIAL):
                 continue
             whole += 1
-            volume = Decimal(row[F["volume"]]).scaleb(-row[F["quantity_decimals"]])
-            assert [row[F["trade_count"]], volume] == expected[open_ms], f"{native} at {open_ms}"
+            p, q = row[F["price_decimals"]], row[F["quantity_decimals"]]
+            sums = [Decimal(row[F["volume"]]).scaleb(-q), Decimal(row[F["quote_volume"]]).scaleb(-p - q)]
+            assert sums == expected[open_ms], f"{native} at {open_ms}"
     if exchanges.load(venue).contiguous_ids:
         assert whole >= SYMBOLS, "every candle is suspect: nothing was mended"
 

@@ -81,8 +81,7 @@ class Venue(Protocol):
     depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
     depth_check: str  # by what a book's lost update shows: "ids", "checksum" or "nothing"
     depth_levels: int  # a side, of the book that is subscribed to; 0: no bound
-    snapshot_weight: int  # of the REST requests
-    backfill_weight: int
+    backfill_weight: int  # of a REST request for trades
 
     def symbol(self, native: str) -> str:
         """The venue's own name (BTCUSDT) as wick writes it (BTC-USDT)."""
@@ -135,6 +134,10 @@ class Venue(Protocol):
     def snapshot_path(self, symbol: str, levels: int) -> str:
         """Where REST has the book, with at least so many levels a side where the venue gives as many."""
         return ""
+
+    def snapshot_weight(self, levels: int) -> int:
+        """Of that REST request."""
+        return 1
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
         """The answer. ParseError."""

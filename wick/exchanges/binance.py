@@ -5,7 +5,7 @@ means that the buyer was the maker, so the taker sold. Trade ids are contiguous 
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -179,12 +179,14 @@ class Binance(Venue):
     depth_from_rest = True
     depth_check = "ids"
     depth_levels = 0
-    snapshot_weight = 50  # for 501 to 1,000 levels; 5 up to 100, 25 up to 500, 250 above
     backfill_weight = 25
 
     _streams: ClassVar = {"trade": "trade", "quote": "bookTicker", "depth": "depth@100ms"}
     _names = _NAMES
-    _snapshot_levels: tuple[int, ...] = (5, 10, 20, 50, 100, 500, 1_000, 5_000)
+    # How many levels REST's snapshot may have, and what it weighs.
+    _snapshots: ClassVar[Mapping[int, int]] = {
+        5: 5, 10: 5, 20: 5, 50: 5, 100: 5, 500: 25, 1_000: 50, 5_000: 250,
+    }  # fmt: skip
     _snapshot_path = "/api/v3/depth"
 
     def symbol(self, native: str) -> str:
@@ -283,8 +285,14 @@ class Binance(Venue):
         return listed(raw, lambda row: bool(row["status"] == "TRADING"), _NAMES)
 
     def snapshot_path(self, symbol: str, levels: int) -> str:
-        limit = next((most for most in self._snapshot_levels if most >= levels), self._snapshot_levels[-1])
+        limit = self._limit(levels)
         return f"{self._snapshot_path}?symbol={quote(self.native(symbol))}&limit={limit}"
+
+    def snapshot_weight(self, levels: int) -> int:
+        return self._snapshots[self._limit(levels)]
+
+    def _limit(self, levels: int) -> int:
+        return min((most for most in self._snapshots if most >= levels), default=max(self._snapshots))
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
         return snapshot(text.answer(raw, "depth", dict))

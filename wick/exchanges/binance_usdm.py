@@ -77,12 +77,11 @@ class BinanceUsdm(Binance):
     # usds-margined-futures/websocket-market-streams. It allows 1,024 streams now, and did 200, as the page on options
     # still says: more connections cost little. Connects are as on spot, the page has none. REST: its exchangeInfo.
     limits = Limits(200, (8, 1.0), (300, 300.0), (2_400, 60.0), lifetime_s=24 * 3600)
-    snapshot_weight = 20  # for 1,000 levels; 2 up to 50, 5 for 100, 10 for 500
     backfill_weight = 20
 
     _names = _NAMES
     _streams: ClassVar = {"trade": "aggTrade", "quote": "bookTicker", "depth": "depth@100ms"}
-    _snapshot_levels = (5, 10, 20, 50, 100, 500, 1_000)
+    _snapshots: ClassVar = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1_000: 20}
     _snapshot_path = "/fapi/v1/depth"
 
     def symbol(self, native: str) -> str:

@@ -134,7 +134,6 @@ class Coinbase(Venue):
     depth_from_rest = False
     depth_check = "nothing"
     depth_levels = 0
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

@@ -320,7 +320,6 @@ class Kraken(Venue):
     depth_from_rest = False
     depth_check = "checksum"
     depth_levels = DEPTH
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

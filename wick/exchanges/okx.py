@@ -225,7 +225,6 @@ class Okx(Venue):
     depth_from_rest = False
     depth_check = "ids"
     depth_levels = DEPTH
-    snapshot_weight = 1
     backfill_weight = 1
 
     def symbol(self, native: str) -> str:

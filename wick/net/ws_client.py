@@ -169,7 +169,7 @@ class WebSocketClient:
         except (OSError, WebSocketException, ProxyError, ValueError) as error:
             self.abort()
             raise Disconnected(f"{url}: {error or type(error).__name__}") from error
-        except Disconnected:
+        except BaseException:  # ours, and what ends a greenlet
             self.abort()
             raise
 

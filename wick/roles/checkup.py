@@ -187,7 +187,7 @@ class Checkup:
 
     def _snapshot(self, symbol: str) -> None:
         try:
-            raw = self._get(self.venue.snapshot_path(symbol, self.levels), self.venue.snapshot_weight)
+            raw = self._get(self.venue.snapshot_path(symbol, self.levels), self.venue.snapshot_weight(self.levels))
             self.books.put(symbol, self.venue.parse_snapshot(raw), now_ns())
         except (WickError, ParseError) as error:
             self.refused.append(f"no snapshot of {symbol}: {error}")

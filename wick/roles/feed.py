@@ -25,7 +25,8 @@ from wick.ops import symbols
 from wick.ops.setting import as_text
 from wick.ops.settings import BY_NAME, Settings, load, split_options
 from wick.roles.base import Role, run_role
-from wick.roles.venue_feed import House, VenueFeed
+from wick.roles.house import House
+from wick.roles.venue_feed import VenueFeed
 from wick.storage.capture import Capture
 from wick.storage.ticklog import TickLog
 from wick.stream.shards import shard_of
@@ -121,7 +122,7 @@ class Feed(Role):
     def drain(self) -> None:
         for venue in self.venues.values():
             venue.connections.close()
-            venue.tell_books(tapped=False)
+            venue.books.tell(venue.ticks, tapped=False)
         self._flush(at_end=True)
         for capture in self.captures.values():
             capture.close()
@@ -142,7 +143,7 @@ class Feed(Role):
                 told |= {"recorded": capture.messages, "not_recorded": capture.lost}
             prefix = f"{venue_id}." if several else ""
             own |= {prefix + name: value for name, value in told.items()}
-            self.stats.counters |= {prefix + name: value for name, value in venue.counters().items()}
+            self.stats.counters |= {prefix + name: value for name, value in venue.books.counters().items()}
         return own
 
     # ------------------------------------------------------------------ in: what venues call
@@ -184,7 +185,7 @@ class Feed(Role):
         if not at_end:
             self.stats.state = "running" if connected else "connecting"
             for venue in self.venues.values():
-                venue.tell_books(self.books_tapped)
+                venue.books.tell(venue.ticks, self.books_tapped)
         for capture in self.captures.values():
             capture.flush(self.flushed_ns)
         self._room.set()

@@ -103,7 +103,8 @@ class Recorder:
             waiting = [symbol for symbol in waiting if symbol not in ready]
             for symbol in ready:
                 try:
-                    body = self._get(self.venue.snapshot_path(symbol, self.levels), self.venue.snapshot_weight)
+                    weight = self.venue.snapshot_weight(self.levels)
+                    body = self._get(self.venue.snapshot_path(symbol, self.levels), weight)
                 except WickError as error:
                     self._count("snapshots_failed")
                     log.warning("no snapshot of %s: %s", symbol, error)

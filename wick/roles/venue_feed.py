@@ -6,9 +6,7 @@ what REST is asked for (symbols, snapshots of books, missing trades) is asked in
 
 import logging
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent.event import Event as Signal
@@ -16,53 +14,26 @@ from gevent.event import Event as Signal
 from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
-from wick.net.clock import now_ns, steady_ns
+from wick.net.clock import now_ns
 from wick.net.dial import client_context
 from wick.net.fetch import FetchError
-from wick.net.limits import Bucket
 from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted
 from wick.roles.backfill import Backfill
+from wick.roles.bookkeeping import Bookkeeper
 from wick.roles.connection import Connection, Connections, Heard, Hooks, Patience
+from wick.roles.house import House
 from wick.roles.rest import Rest
-from wick.stream.books import Books
 from wick.stream.doubling import Doubling
 from wick.stream.ticks import Ticks
 
 SECOND_NS = 10**9
 LISTED_TRIES = 3
 LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
-BOOKS_NS = 5_000_000  # of a flush that books may take; what is left waits for the next, and is conflated meanwhile
-BOOKS_AT_ONCE = 8
-TAPPED_LEVELS = 20
-BOOKS_SHARE = 0.6  # of what REST may be asked: the rest is for missing trades whenever there are some
 LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
-SNAPSHOTS = 4  # of books that are asked for at the same time: an answer takes a second, the venue's limit holds anyway
-RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
-LATE_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
 STALE_MOST_NS = 3600 * SECOND_NS
 
 log = logging.getLogger("wick")
-
-
-class Recorder(Protocol):
-    """Keeps everything as it was received; connection 0 is REST (`storage.capture.Capture`)."""
-
-    def write(self, number: int, recv_ns: int, messages: list[bytes]) -> None: ...
-
-    def end(self, number: int) -> None: ...
-
-
-@dataclass(frozen=True)
-class House:
-    """What a venue needs of the process that it lives in."""
-
-    spawn: Callable[..., Any]
-    count: Callable[..., Any]  # (name, amount=1)
-    room: Callable[[], Any]  # blocks while too much is unsent
-    heard: Callable[[int], Any]  # (recv_ns): there was data
-    show: Callable[[str, str, tuple[int, int, Any, Any]], Any]  # (venue, symbol, best levels): to who taps them
-    recorder: Recorder | None
 
 
 class VenueFeed:
@@ -74,32 +45,22 @@ class VenueFeed:
         self._rest = Rest(venue, settings["feed.rest_url"] or venue.rest_url, context, house.count)
         self.ticks = Ticks(venue.id, (), venue.contiguous_ids)
         self._channels = tuple(channel for channel in settings["feed.channels"] if channel in venue.channels)
-        self._quotes_come = "quote" in self._channels
-        levels = settings["feed.book_levels"]
-        self._book_levels = levels
-        # What a venue says is for 1,000 levels; Binance, the only one that has more, weighs 5,000 as five such.
-        most, window_s = venue.limits.rest
-        self._books_share = Bucket(max(1, int(most * BOOKS_SHARE)), window_s)
-        self._snapshot_weight = venue.snapshot_weight * (1 if levels <= 1_000 else 5)
-        self.books = Books(levels, venue.depth_from_rest, venue.depth_levels)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
         patience = Patience(silence_s=settings["feed.silence_s"], backoff_s=settings["feed.backoff_s"])
         self.connections = Connections(venue, url, hooks, patience, context)
+        self.books = Bookkeeper(
+            venue, settings["feed.book_levels"], self.connections, self._rest, house,
+            with_quotes="quote" not in self._channels,
+        )  # fmt: skip
         asks = settings["feed.backfill"] and venue.backfills
         self._backfill = Backfill(venue, self.ticks, self._rest if asks else None, house.count)
         self._stale_ns = round(settings["feed.stale_s"] * 1e9)
         self._silent = Doubling(self._stale_ns, STALE_MOST_NS)
-        self._resyncs = Doubling(RESYNC_NS, RESYNC_MOST_NS)
-        self._asking: dict[str, None] = {}  # books whose snapshot REST is to be asked for
-        self._asked: set[str] = set()  # ... and whose answer is awaited
-        self._late: dict[str, int] = {}  # books that are not valid and that nobody asks for, since when
-        self._dirty: dict[str, None] = {}  # books that have changed, the longest ago first
-        self._depth_ns: dict[str, int] = {}  # when a symbol's book last changed
         self._since_ns: dict[str, int] = {}  # when a symbol was added
         self._fresh: set[int] = set()  # connections that have brought data
         self._away: set[str] = set()  # symbols that are not listened to since a connection was lost
-        self._read: dict[int, int] = {}  # messages of each connection
+        self._received: dict[int, int] = {}  # messages of each connection
         self._instruments: dict[str, Instrument] | None = None
         self._wanted: Wanted | None = None
         self._changed = Signal()
@@ -112,9 +73,7 @@ class VenueFeed:
     def start(self) -> None:
         for body in (self._manage, self._watch, self._backfill.run):
             self.house.spawn(body)
-        if self.venue.depth_from_rest:
-            for _ in range(SNAPSHOTS):
-                self.house.spawn(self._fetch_books)
+        self.books.start()
 
     def want(self, wanted: Wanted) -> None:
         """Read these from now on: what is new is subscribed to, what is gone is not any more, the rest stays."""
@@ -131,14 +90,9 @@ class VenueFeed:
             "symbols": len(self.ticks),
             "stale": self.stale,
             **{f"connections_{name}": value for name, value in self.connections.gauges().items()},
-            **{f"books_{name}": value for name, value in self.books.states().items()},
-            "books_waiting": len(self.books.broken) + len(self._asking) + len(self._asked),
+            **self.books.gauges(),
             **self.ticks.gauges(),
         }
-
-    def counters(self) -> dict[str, int]:
-        """What is counted elsewhere than with `House.count`."""
-        return {f"book_{name}": value for name, value in self.books.counters.items()}
 
     # ------------------------------------------------------------------ symbols
 
@@ -188,18 +142,15 @@ class VenueFeed:
         for symbol in gone:
             self.ticks.remove(symbol)
             self.books.remove(symbol)
-            for by_symbol in (self._since_ns, self._depth_ns, self._asking, self._late, self._dirty):
-                by_symbol.pop(symbol, None)
+            del self._since_ns[symbol]
             self._away.discard(symbol)
             self._silent.forget(symbol)
-            self._resyncs.forget(symbol)
         new = [symbol for symbol in symbols if symbol not in self._since_ns]
         at_ns = now_ns()
         for symbol in new:
             self.ticks.add(symbol)
             if "depth" in self._channels:
-                listed = (self._instruments or {}).get(symbol)
-                self.books.add(symbol, listed.price_step if listed else "", listed.quantity_step if listed else "")
+                self.books.add(symbol, (self._instruments or {}).get(symbol))
             self._since_ns[symbol] = at_ns
         self.connections.add(self._topics(new))
         log.info("%s: reading %d symbols, %d new, %d gone", self.venue.id, len(symbols), len(new), len(gone))
@@ -218,32 +169,30 @@ class VenueFeed:
             back = self._away.intersection(topic.symbol for topic in connection.topics)
             ticks.outage(back)
             self._away -= back
-        before = self._read.get(number, 0)
-        self._read[number] = before + len(messages)
+        before = self._received.get(number, 0)
+        self._received[number] = before + len(messages)
         trades, quotes, duplicates, depths = ticks.trades, ticks.quotes, ticks.duplicates, 0
         own: list[Event] = []
-        books_take, depth_ns = self.books.take, self._depth_ns
+        books_take, doubtful = self.books.take, False
         for other in ticks.take(self.venue.take(messages), recv_ns):
             if isinstance(other, DepthUpdate):
-                if other.symbol not in self._since_ns:
-                    continue  # it has just been removed
                 depths += 1
-                depth_ns[other.symbol] = recv_ns
                 try:
                     books_take(other, number, recv_ns)
                 except ParseError as error:
                     self._refuse(error, f"a change of the book of {other.symbol}")
             elif isinstance(other, Refused):
                 self._refuse(other.error, f"frame {before + other.place + 1} of connection {number}")
-                if other.error.reason != "unknown event":
-                    symbols = {topic.symbol for topic in connection.topics}
-                    ticks.doubt(symbols)
-                    if self.venue.depth_check == "nothing":
-                        self.books.doubt(symbols)
+                doubtful = doubtful or other.error.reason != "unknown event"
             elif isinstance(other, ParseError):
                 self._refuse(other, "an event")
             elif isinstance(other, Ack | Shutdown):
                 own.append(other)
+        if doubtful:
+            symbols = {topic.symbol for topic in connection.topics}
+            ticks.doubt(symbols)
+            if self.venue.depth_check == "nothing":
+                self.books.doubt(symbols)
         trades, quotes, duplicates = ticks.trades - trades, ticks.quotes - quotes, ticks.duplicates - duplicates
         for name, count in (
             ("messages", len(messages)), ("trades", trades), ("quotes", quotes), ("depth_updates", depths),
@@ -259,7 +208,7 @@ class VenueFeed:
 
     def _closed(self, number: int, topics: tuple[Topic, ...]) -> None:
         self._fresh.discard(number)
-        self._read.pop(number, None)
+        self._received.pop(number, None)
         self.books.lost(number)
         symbols = {topic.symbol for topic in topics if topic.channel == "trade"} & self._since_ns.keys()
         self.ticks.outage(symbols)
@@ -279,76 +228,6 @@ class VenueFeed:
         if count <= LOGGED_A_SECOND:
             log.warning("%s: %s is left out: %s", self.venue.id, what, error)
 
-    # ------------------------------------------------------------------ books
-
-    def tell_books(self, tapped: bool) -> None:
-        """Give what books hold to the ticks of the next flush; called behind a flush, so that no trade waits for it."""
-        books, dirty = self.books, self._dirty
-        dirty.update(dict.fromkeys(books.dirty))
-        books.dirty.clear()
-        until_ns = steady_ns() + BOOKS_NS
-        for place, symbol in enumerate(list(dirty), 1):
-            del dirty[symbol]
-            recv_ns = self._depth_ns.get(symbol, 0) or now_ns()
-            self.ticks.book(books.depth(symbol), None if self._quotes_come else books.best(symbol), recv_ns)
-            if tapped:
-                self.house.show(self.venue.id, symbol, books.top(symbol, TAPPED_LEVELS))
-            if place % BOOKS_AT_ONCE == 0 and steady_ns() > until_ns:
-                self.house.count("books_put_off", len(dirty))
-                return
-
-    def _resync(self) -> None:
-        """Ask for the books that are broken, each at its pace."""
-        broken, at_ns = self.books.broken, now_ns()
-        again = []
-        for symbol in [one for one in broken if self._resyncs.is_due(one, at_ns)]:
-            why = broken.pop(symbol)
-            if why == "lost" and not self.venue.depth_from_rest:
-                continue  # its snapshot comes with the next connection
-            self._resyncs.done(symbol, at_ns)
-            self.house.count("resyncs")
-            self.house.count("resyncs: " + why)
-            if self.venue.depth_from_rest:
-                self._asking[symbol] = None
-            else:
-                again.append(Topic(symbol, "depth"))
-        if again:
-            self.connections.again(again)
-
-    def _notice_late(self, at_ns: int) -> None:
-        """A book whose snapshot does not come, or made no sense, is asked for again."""
-        for symbol in self._since_ns:
-            is_asked = symbol in self.books.broken or symbol in self._asking or symbol in self._asked
-            if is_asked or self.books.is_live(symbol) or not self.connections.carries(Topic(symbol, "depth")):
-                self._late.pop(symbol, None)
-            elif at_ns - self._late.setdefault(symbol, at_ns) >= LATE_NS and symbol in self._depth_ns:
-                del self._late[symbol]
-                self.books.broken[symbol] = "late"
-
-    def _fetch_books(self) -> None:
-        """Put the snapshots that REST gives into the books; a greenlet's body."""
-        while True:
-            while not self._asking:
-                gevent.sleep(0.05)
-            symbol = next(iter(self._asking))
-            del self._asking[symbol]
-            self._asked.add(symbol)
-            try:
-                self._books_share.wait(self._snapshot_weight)
-                raw = self._rest.get(self.venue.snapshot_path(symbol, self._book_levels), self._snapshot_weight)
-                recv_ns = now_ns()
-                if self.house.recorder is not None:
-                    self.house.recorder.write(0, recv_ns, [raw])
-                if symbol in self._since_ns:
-                    self._depth_ns[symbol] = recv_ns
-                    self.books.put(symbol, self.venue.parse_snapshot(raw), recv_ns)
-            except (FetchError, ParseError) as error:
-                log.warning("cannot have the book of %s:%s: %s", self.venue.id, symbol, error)
-                if symbol in self._since_ns:
-                    self.books.broken.setdefault(symbol, "unanswered")
-            finally:
-                self._asked.discard(symbol)
-
     # ------------------------------------------------------------------ what has gone quiet
 
     def _watch(self) -> None:
@@ -356,18 +235,18 @@ class VenueFeed:
         looked_ns = 0
         while True:
             gevent.sleep(min(0.1, seconds))
-            self._resync()
+            self.books.resync()
             if (at_ns := now_ns()) - looked_ns >= seconds * 1e9:
                 looked_ns = at_ns
                 self._renew_stale(at_ns)
                 if "depth" in self._channels:
-                    self._notice_late(at_ns)
+                    self.books.notice_late(at_ns)
 
     def _renew_stale(self, at_ns: int) -> None:
         """Subscribe anew to the symbols that bring nothing, while their connection is up; less and less often."""
         stale, renewed = 0, []
         for symbol, since_ns in self._since_ns.items():
-            last_ns = max(since_ns, self._depth_ns.get(symbol, 0), self.ticks.data_ns(symbol))
+            last_ns = max(since_ns, self.books.changed_ns.get(symbol, 0), self.ticks.data_ns(symbol))
             if at_ns - last_ns < self._stale_ns:
                 self._silent.forget(symbol)
                 continue
