@@ -50,6 +50,7 @@ def test_what_it_says_of_itself_makes_sense(venue):
     assert len(set(venue.channels)) == len(venue.channels)
     assert venue.empty in ("flat", "omit")
     assert venue.depth_levels >= 0
+    assert venue.depth_check in ("ids", "checksum", "nothing")
 
 
 @EVERY

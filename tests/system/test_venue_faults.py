@@ -45,7 +45,12 @@ FAULTS: list[tuple[int, str, dict[str, Any]]] = [
     (5, "duplicate", {"frames": 20}),
     (5, "reorder", {"window_ms": 80, "seconds": 0.5}),
     (4, "slow", {"delay_ms": 150, "seconds": 0.5}),
-    (5, "corrupt", {"frames": 3}),
+    # ("exponent" is left out: where numbers are JSON's own, as at Kraken, 1.5e2 is a good one, and nobody can tell.)
+    (2, "corrupt", {"frames": 3, "kind": "truncated"}),
+    (1, "corrupt", {"frames": 3, "kind": "wrong_type"}),
+    (1, "corrupt", {"frames": 3, "kind": "nan"}),
+    (1, "corrupt", {"frames": 3, "kind": "huge"}),
+    (1, "corrupt", {"frames": 3, "kind": "negative"}),
     (2, "oversized", {}),
     (3, "close", {}),
     (3, "shutdown", {}),
@@ -71,11 +76,17 @@ class Outcome(NamedTuple):
     last: dict[str, Any]  # the feed's last word of itself
 
 
+# Where a venue gives its books neither ids nor a checksum, an update that is lost, or that comes late, shows nowhere.
+BLIND: dict[str, dict[str, Any] | None] = {"depth_gap": None, "reorder": {"channel": "trade"}}
+
+
 def script(venue: str) -> list[tuple[str, dict[str, Any]]]:
     """The faults in their order; those that the venue cannot have, or nobody could see, are left out."""
     names = [(name, params) for count, name, params in FAULTS for _ in range(count)]
     if not exchanges.load(venue).contiguous_ids:
         names = [one for one in names if one[0] != "gap"]
+    if exchanges.load(venue).depth_check == "nothing":
+        names = [(name, params | blind) for name, params in names if (blind := BLIND.get(name, {})) is not None]
     random.Random(f"seed of {venue}").shuffle(names)
     return names
 
@@ -86,12 +97,13 @@ def play(run: VenueRun) -> Outcome:
     wait_until(lambda: len(run.books) == SYMBOLS, 60, f"{run.venue}: books\n{run.log('feed')}")
     steps = script(run.venue)
     wrong: list[str] = []
+    chance = random.Random(run.venue)
     known = {one["fault"] for one in run.get("/_faults")["faults"]}
     started = time.monotonic()
     for at, (name, params) in enumerate(steps):
         time.sleep(max(0.0, started + at * EVERY_S - time.monotonic()))
         if name in known:
-            run.fault(name, **(params | any_symbol(run, name)))
+            run.fault(name, **(params | any_symbol(run, name, chance)))
         if at and at % (len(steps) // CHECKPOINTS) == 0:
             wrong += compare_books(run)
             started += time.monotonic() - started - at * EVERY_S  # the script stands still meanwhile
@@ -117,10 +129,10 @@ def play(run: VenueRun) -> Outcome:
     return Outcome(run, wrong, truth, candles(run), last)
 
 
-def any_symbol(run: VenueRun, name: str) -> dict[str, Any]:
+def any_symbol(run: VenueRun, name: str, chance: random.Random) -> dict[str, Any]:
     if name not in ("gap", "depth_gap", "crossed", "wrong_checksum", "sequence_reset"):
         return {}
-    return {"symbol": random.choice(list(run.get("/_truth")["symbols"]))}
+    return {"symbol": chance.choice(list(run.get("/_truth")["symbols"]))}
 
 
 def compare_books(run: VenueRun) -> list[str]:
@@ -256,7 +268,7 @@ def test_every_gap_shows_where_ids_are_not_contiguous(outcomes: dict[str, Outcom
         assert not -missing, f"{native}: trades that nobody sent, or that came twice: {-missing}"
         for *_, at_ms in (+missing).elements():
             lost += 1
-            inside = not began - SLACK_MS <= at_ms <= ended + SLACK_MS or any(a <= at_ms <= b for a, b in flagged)
+            inside = not began < at_ms < ended or any(a <= at_ms <= b for a, b in flagged)
             assert inside, f"{native}: a trade of {at_ms} is missing, no gap there: {flagged}"
     assert lost, "no fault has cost a trade: the test shows nothing"
 

@@ -79,6 +79,7 @@ class Venue(Protocol):
     contiguous_ids: bool
     backfills: bool  # whether missing trades can be had over REST
     depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
+    depth_check: str  # by what a book's lost update shows: "ids", "checksum" or "nothing"
     depth_levels: int  # a side, of the book that is subscribed to; 0: no bound
     backfill_weight: int  # of a REST request for trades
 

@@ -21,7 +21,7 @@ def _row(venue: Venue) -> str:
         ", ".join(venue.channels),
         "contiguous" if venue.contiguous_ids else "not contiguous",
         "backfilled over REST" if venue.backfills else "flagged",
-        f"{levels}, begins with {'REST' if venue.depth_from_rest else 'the stream'}",
+        f"{levels}, begins with {'REST' if venue.depth_from_rest else 'the stream'}, checked by {venue.depth_check}",
         f"{limits.streams:,} streams, {_rate(limits.requests)} messages",
         _rate(limits.connects),
         f"{_rate(limits.rest)} weight",

@@ -177,6 +177,7 @@ class Binance(Venue):
     contiguous_ids = True
     backfills = True
     depth_from_rest = True
+    depth_check = "ids"
     depth_levels = 0
     backfill_weight = 25
 

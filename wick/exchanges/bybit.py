@@ -225,6 +225,7 @@ class Bybit(Venue):
     contiguous_ids = False
     backfills = False
     depth_from_rest = False
+    depth_check = "ids"
     depth_levels = DEPTH
     backfill_weight = 1
 

@@ -132,6 +132,7 @@ class Coinbase(Venue):
     contiguous_ids = True
     backfills = True
     depth_from_rest = False
+    depth_check = "nothing"
     depth_levels = 0
     backfill_weight = 1
 

@@ -318,6 +318,7 @@ class Kraken(Venue):
     contiguous_ids = True
     backfills = True
     depth_from_rest = False
+    depth_check = "checksum"
     depth_levels = DEPTH
     backfill_weight = 1
 

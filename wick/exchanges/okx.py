@@ -223,6 +223,7 @@ class Okx(Venue):
     contiguous_ids = False
     backfills = False
     depth_from_rest = False
+    depth_check = "ids"
     depth_levels = DEPTH
     backfill_weight = 1
 

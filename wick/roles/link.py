@@ -68,7 +68,7 @@ class Patience:
     silence_s: float = 60.0  # feed.silence_s: without data
     backoff_s: float = 30.0  # feed.backoff_s: at most before the next attempt
     ack_s: float = 10.0  # for an answer to a request
-    refused_s: float = 60.0  # until a refused topic is asked for again; doubles
+    refused_s: float = 5.0  # until a refused topic is asked for again; doubles
     refused_most_s: float = 3600.0
     overlap_s: float = 2.0  # that a connection is kept once its successor is subscribed
 

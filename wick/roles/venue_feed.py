@@ -189,7 +189,10 @@ class VenueFeed:
             elif isinstance(other, Ack | Shutdown):
                 own.append(other)
         if doubtful:
-            ticks.doubt({topic.symbol for topic in connection.topics})
+            symbols = {topic.symbol for topic in connection.topics}
+            ticks.doubt(symbols)
+            if self.venue.depth_check == "nothing":
+                self.books.doubt(symbols)
         trades, quotes, duplicates = ticks.trades - trades, ticks.quotes - quotes, ticks.duplicates - duplicates
         for name, count in (
             ("messages", len(messages)), ("trades", trades), ("quotes", quotes), ("depth_updates", depths),

@@ -19,6 +19,7 @@ without ids, the book is broken. A snapshot makes its sender the owner.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from wick.errors import ParseError
 from wick.market.orderbook import OrderBook
@@ -87,7 +88,7 @@ class Books:
         self.counters = dict.fromkeys(
             (
                 "updates", "levels", "snapshots", "duplicates", "foreign", "early", "unknown", "overflow",
-                "new", "gaps", "checksums", "crossed", "bare", "shallow", "lost", "reset", "corrupt", "old",
+                "new", "gaps", "checksums", "crossed", "bare", "shallow", "lost", "reset", "corrupt", "old", "doubt",
             ), 0,
         )  # fmt: skip
 
@@ -162,6 +163,13 @@ class Books:
                 book.seen, book.ahead_ns, book.rewound = 0, 0, False
                 if book.owner == NOBODY or not book.ordered:
                     self._abandon(book)
+
+    def doubt(self, symbols: Iterable[str]) -> None:
+        """An update of one of these may be lost, and nothing would show it: begin anew."""
+        for symbol in symbols:
+            book = self._books.get(symbol)
+            if book is not None and book.state == LIVE:
+                self._break(book, "doubt")
 
     # ------------------------------------------------------------------ what is told
 
