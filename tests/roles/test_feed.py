@@ -53,7 +53,8 @@ def spoil(feed: Feed, venue: str) -> None:
     native = load(venue).native("BTC-USDT")
     fault(feed, venue, "rest_error", requests=2, status=429, retry_after_s=1)
     fault(feed, venue, "gap", symbol=native, trades=20)
-    fault(feed, venue, "depth_gap", symbol=native)
+    if load(venue).depth_check != "nothing":  # else nothing would show it, and none can happen
+        fault(feed, venue, "depth_gap", symbol=native)
     seconds(feed, 0.3)
     fault(feed, venue, "reorder", window_ms=200, seconds=1.0, channel="trade")
     fault(feed, venue, "duplicate", frames=100, channel="trade")

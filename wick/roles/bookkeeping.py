@@ -5,6 +5,7 @@ is received waits for any of it.
 """
 
 import logging
+from collections.abc import Iterable
 
 import gevent
 
@@ -80,6 +81,9 @@ class Bookkeeper:
 
     def lost(self, source: int) -> None:
         self.books.lost(source)
+
+    def doubt(self, symbols: Iterable[str]) -> None:
+        self.books.doubt(symbols)
 
     def gauges(self) -> dict[str, int]:
         waiting = len(self.books.broken) + len(self._asking) + len(self._asked)
