@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wick.cli import commands
+from wick.exchanges.__main__ import table
 from wick.market import schema
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS
@@ -48,6 +49,11 @@ def test_the_protocol_document_has_every_path_of_the_api():
     assert len(paths) >= 5
     for path in paths:
         assert f"`GET {path}" in PROTOCOL, path
+
+
+def test_the_exchanges_document_has_the_table_of_venues():
+    text = (ROOT / "docs/exchanges.md").read_text()
+    assert text.partition("<!-- table -->\n")[2].partition("<!-- end -->")[0] == table()
 
 
 @pytest.mark.parametrize("interval", NAMES)

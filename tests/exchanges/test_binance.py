@@ -1,17 +1,20 @@
 """Binance spot: real frames become events, and whatever else arrives is a ParseError that says where and what."""
 
+import gzip
 import json
 import struct
+from itertools import pairwise
 
 import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cli.making import RECORDINGS
 from wick.errors import ParseError
-from wick.exchanges import load
+from wick.exchanges import Hole, Instrument, load
 from wick.exchanges.binance import PARAMS_A_REQUEST, QUOTE_ASSETS
-from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Quote, Shutdown, Trade
+from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Quote, Shutdown, Topic, Trade
 from wick.wire.messages import pack_quote, pack_trade
 
 VENUE = load("binance")
@@ -35,6 +38,11 @@ AGGREGATE = (
     b'{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,'
     b'"T":1672515782136,"m":true,"M":true}'
 )
+
+GOOD = [
+    TRADE, QUOTE, DEPTH, BOOK, AGGREGATE, b'{"result":null,"id":1}', b'{"e":"serverShutdown","E":1723161255343}',
+    b'{"error":{"code":2,"msg":"Invalid request"},"id":7}',
+]  # fmt: skip
 
 
 def frame(raw, **changes):
@@ -171,6 +179,12 @@ def test_an_absurd_id_is_refused_with_its_field(raw, field, value):
     assert (error.reason, error.field) == ("bad id", field)
 
 
+def test_an_update_that_ends_before_it_begins_is_refused_and_not_skimmed():
+    raw = DEPTH.replace(b'"u":50093239202', b'"u":50093239188')
+    assert refused(raw).field == "U"
+    assert VENUE.skim(DEPTH) is not None and VENUE.skim(raw) is None
+
+
 @pytest.mark.parametrize(("first", "last"), [(106, 105), (0, 2**63 - 1)])
 def test_an_aggregate_of_an_impossible_count_is_refused(first, last):
     assert refused(frame(AGGREGATE, f=first, l=last)).field == "l"
@@ -255,8 +269,8 @@ SCALARS = st.one_of(
 )  # fmt: skip
 FIELDS = st.one_of(st.sampled_from("eEstpqTmuUbBaAfl"), st.text(max_size=3))
 JSON = st.recursive(SCALARS, lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(FIELDS, v)), max_leaves=10)
-FRAMES = [json.loads(raw) for raw in (TRADE, QUOTE, DEPTH, BOOK, AGGREGATE)]
-EVENTS = st.sampled_from([whole.get("data", whole) for whole in FRAMES])
+DECODED = [json.loads(raw) for raw in (TRADE, QUOTE, DEPTH, BOOK, AGGREGATE)]
+EVENTS = st.sampled_from([whole.get("data", whole) for whole in DECODED])
 CHANGED = st.builds(
     lambda event, changes: {**event, **changes},
     EVENTS, st.dictionaries(st.sampled_from("eEstpqTmuUbBaAfl"), JSON, max_size=3),
@@ -317,27 +331,126 @@ def test_the_longest_quote_asset_wins():
     assert len(set(QUOTE_ASSETS)) == len(QUOTE_ASSETS)
 
 
-def test_a_subscription_names_every_stream_once_in_requests_of_a_bounded_size():
-    symbols = [f"A{number}-USDT" for number in range(300)]
-    requests = [json.loads(raw) for raw in VENUE.subscribe(symbols, ["trade", "depth"])]
-    params = [name for request in requests for name in request["params"]]
+@pytest.mark.parametrize(("ask", "method"), [(VENUE.subscribe, "SUBSCRIBE"), (VENUE.unsubscribe, "UNSUBSCRIBE")])
+def test_a_request_names_every_stream_once_and_is_of_a_bounded_size(ask, method):
+    topics = [Topic(f"A{number}-USDT", channel) for number in range(300) for channel in ("trade", "depth")]
+    requests = ask(topics, 7)
+    frames = [json.loads(request.raw) for request in requests]
+    params = [name for sent in frames for name in sent["params"]]
     assert params == [f"a{n}usdt@{kind}" for n in range(300) for kind in ("trade", "depth@100ms")]
-    assert max(len(request["params"]) for request in requests) == PARAMS_A_REQUEST
-    assert [request["id"] for request in requests] == [1, 2, 3]
-    assert {request["method"] for request in requests} == {"SUBSCRIBE"}
-    assert VENUE.subscribe([], ["trade"]) == []
+    assert max(len(sent["params"]) for sent in frames) == PARAMS_A_REQUEST
+    assert [sent["id"] for sent in frames] == [request.id for request in requests] == [7, 8, 9]
+    assert {sent["method"] for sent in frames} == {method}
+    assert [topic for request in requests for topic in request.topics] == topics
+    assert ask([]) == []
 
 
-def test_the_symbols_that_trade_are_listed():
-    raw = b'{"symbols":[{"symbol":"BTCUSDT","status":"TRADING"},{"symbol":"LUNAUSDT","status":"BREAK"}]}'
-    assert VENUE.parse_symbols(raw) == ["BTCUSDT"]
+def test_quotes_are_the_book_ticker():
+    (request,) = VENUE.subscribe([Topic("BTC-USDT", "quote")])
+    assert json.loads(request.raw)["params"] == ["btcusdt@bookTicker"]
+
+
+# ---------------------------------------------------------------------- REST
+
+LISTED = {
+    "symbol": "BTCUSDT", "status": "TRADING",
+    "filters": [
+        {"filterType": "PRICE_FILTER", "minPrice": "0.01000000", "tickSize": "0.01000000"},
+        {"filterType": "LOT_SIZE", "stepSize": "0.00001000"}, {"filterType": "ICEBERG_PARTS", "limit": 10},
+    ],
+}  # fmt: skip
+
+
+def test_what_trades_is_listed_with_its_steps():
+    raw = json.dumps({"symbols": [LISTED, {"symbol": "LUNAUSDT", "status": "BREAK"}]}).encode()
+    assert VENUE.parse_symbols(raw) == [Instrument("BTCUSDT", "BTC-USDT", "0.01000000", "0.00001000")]
+
+
+@pytest.mark.parametrize("filters", [[], [{"filterType": "PRICE_FILTER", "tickSize": "0.00000000"}]])
+def test_a_step_that_is_not_told_is_empty(filters):
+    raw = json.dumps({"symbols": [{**LISTED, "filters": filters}]}).encode()
+    assert VENUE.parse_symbols(raw) == [Instrument("BTCUSDT", "BTC-USDT", "", "")]
+
+
+def test_a_name_that_no_stream_could_have_is_passed_over():
+    raw = json.dumps({"symbols": [{**LISTED, "symbol": "A/B"}, LISTED]}).encode()
+    assert [one.native for one in VENUE.parse_symbols(raw)] == ["BTCUSDT"]
 
 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"[]", b"7", b"null", b"{}", b'{"symbols":5}', b'{"symbols":[5]}', b'{"symbols":[{"symbol":"A"}]}',
-     b'{"symbols":[{"symbol":7,"status":"TRADING"}]}', b'{"symbols":{"a":1}}'],
+     b'{"symbols":[{"symbol":7,"status":"TRADING"}]}', b'{"symbols":{"a":1}}',
+     b'{"symbols":[{"symbol":"AB","status":"TRADING","filters":[5]}]}',
+     b'{"symbols":[{"symbol":"AB","status":"TRADING","filters":[{"filterType":"LOT_SIZE","stepSize":"x"}]}]}',
+     b'{"symbols":[{"symbol":"AB","status":"TRADING","filters":[{"filterType":[]}]}]}'],
 )  # fmt: skip
 def test_a_list_of_symbols_that_is_none_is_a_parse_error(raw):
     with pytest.raises(ParseError):
         VENUE.parse_symbols(raw)
+
+
+@pytest.mark.parametrize(
+    ("levels", "limit"), [(1, 5), (5, 5), (6, 10), (1000, 1000), (1001, 5000), (9999, 5000)]
+)  # fmt: skip
+def test_a_snapshot_has_at_least_the_levels_that_are_asked_for(levels, limit):
+    assert VENUE.snapshot_path("BTC-USDT", levels) == f"/api/v3/depth?symbol=BTCUSDT&limit={limit}"
+
+
+def test_a_name_in_another_script_is_quoted_in_an_address():
+    assert VENUE.snapshot_path("币安人生-USDT", 5) == (
+        "/api/v3/depth?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=5"
+    )
+
+
+def test_rests_book_is_read():
+    assert VENUE.parse_snapshot(BOOK) == VENUE.parse(BOOK)[0]
+    for raw in (b"", b"[]", b"{}", b'{"lastUpdateId":1,"bids":[],"asks":5}'):
+        with pytest.raises(ParseError):
+            VENUE.parse_snapshot(raw)
+
+
+HOLE = Hole("BTC-USDT", 28457, 28459, 0, 2**62)
+ROW = {"id": 28457, "price": "4.00000100", "qty": "12.00000000", "time": 1499865549590, "isBuyerMaker": True}
+
+
+def test_missing_trades_are_asked_for_by_the_first_id():
+    assert VENUE.backfill_path(HOLE) == "/api/v3/historicalTrades?symbol=BTCUSDT&fromId=28457&limit=3"
+    assert VENUE.backfill_path(HOLE._replace(last_id=10**6)).endswith("&limit=1000")
+
+
+def test_missing_trades_come_by_rising_id_each_once_and_only_those_of_the_hole():
+    rows = [{**ROW, "id": number} for number in (28459, 28457, 28458, 28458, 28460, 1)]
+    trades = VENUE.parse_backfill(HOLE, json.dumps(rows).encode())
+    assert [one.trade_id for one in trades] == [28457, 28458, 28459]
+    assert trades[0] == Trade("BTC-USDT", 1499865549590_000000, 28457, 4000001, 6, 12, 0, taker_buy=False)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{}", b"[5]", b"[{}]", b'{"code":-1121,"msg":"Invalid symbol."}',
+     *[json.dumps([{**ROW, field: None}]).encode() for field in ROW]],
+)  # fmt: skip
+def test_missing_trades_that_make_no_sense_are_a_parse_error(raw):
+    with pytest.raises(ParseError):
+        VENUE.parse_backfill(HOLE, raw)
+
+
+# ---------------------------------------------------------------------- real recordings
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data/binance-spot is not there")
+@pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])
+def test_a_real_recording_is_read_whole_and_in_order(name):
+    frames = []
+    for path in sorted(RECORDINGS.glob(f"*{name}*.gz")):
+        frames += [line.split(b" ", 1)[1] for line in gzip.decompress(path.read_bytes()).splitlines()]
+    events = VENUE.take(frames)
+    assert len(events) == len(frames) and events == [event for raw in frames for event in VENUE.parse(raw)]
+    trades = [event.trade_id for event in events if isinstance(event, Trade)]
+    assert trades == list(range(trades[0], trades[0] + len(trades))) and len(trades) > 10_000
+    updates = [event for event in events if isinstance(event, DepthUpdate)]
+    assert all(one.first_update_id == last.last_update_id + 1 for last, one in pairwise(updates))
+    assert {type(event) for event in events} == {Trade, Quote, DepthUpdate, DepthSnapshot}
+    assert {event.symbol for event in events if not isinstance(event, DepthSnapshot)} == {VENUE.symbol(name)}

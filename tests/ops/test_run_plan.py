@@ -55,6 +55,17 @@ def test_live_reads_a_real_venue_whatever_is_configured_for_symbols() -> None:
     assert settings["core.data_dir"] == "var"
 
 
+def test_live_reads_several_venues_each_with_its_own_symbols() -> None:
+    settings = settled("live", "binance", "btcusdt", "binance-usdm", "ETH-USDT", "*")
+    assert settings["feed.venues"] == ("binance", "binance-usdm")
+    assert settings["feed.symbols"] == ("binance:BTCUSDT", "binance-usdm:ETHUSDT", "binance-usdm:*")
+
+
+def test_a_simulation_speaks_the_wire_that_was_asked_for() -> None:
+    assert settled()["feed.venues"] == ("binance",)
+    assert settled("--exchange-venue", "binance-usdm")["feed.venues"] == ("binance-usdm",)
+
+
 def test_an_option_wins_over_what_the_mode_implies() -> None:
     settings = settled("--feed-symbols", "BTCUSDT", "--exchange-port", "9000", WICK_EXCHANGE_PORT="9001")
     assert settings["feed.symbols"] == ("BTCUSDT",)
@@ -70,7 +81,17 @@ def test_the_children_get_all_of_it_through_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["live"], ["live", "binance"], ["demo", "x"], ["replay"], ["go"], ["live", "x", "BTC"], ["--x"]]
+    "arguments",
+    [
+        ["live"],
+        ["live", "binance"],
+        ["demo", "x"],
+        ["replay"],
+        ["go"],
+        ["live", "x", "BTC"],
+        ["--x"],
+        ["live", "binance", "BTCUSDT", "binance-usdm"],
+    ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
     with pytest.raises(UsageError):

@@ -11,8 +11,9 @@ from tests.market.reference import MS, OF_QUOTES, BookReference, Depth, Quote
 from wick import exchanges
 from wick.market.schema import CANDLE_FIELDS, Flag
 from wick.market.trades import DEPTH, QUOTE, RECORD_STRUCT, BookDepth
-from wick.sim import wire
+from wick.sim import wires
 from wick.sim.market import Market, TradeEvent
+from wick.sim.wires.binance import Form
 from wick.stream.shard import CandleRules, Shard
 from wick.stream.shards import SHARDS
 from wick.stream.ticks import Ticks
@@ -23,14 +24,14 @@ LAG_NS = -1_270 * MS  # how far our clock is behind the venue's, on top of which
 
 
 def frames_of(market: Market, until_ms: int) -> list[bytes]:
-    found = []
+    found, wire = [], wires.load("binance")
+    symbols = wires.symbols(wire, market.listings)
     for event in market.advance(until_ms):
-        name = market.pairs[event.pair].listing.symbol
-        symbol = name.encode()
+        symbol, name = symbols[event.pair], symbols[event.pair].native.lower().encode()
         if isinstance(event, TradeEvent):
-            found.append(wire.wrapped(f"{name.lower()}@trade", wire.trade(symbol, event, event.time_ms + 1)))
+            found += wire.trades(symbol, Form("trade", name + b"@trade"), [event], event.time_ms)
         else:
-            found.append(wire.wrapped(f"{name.lower()}@bookTicker", wire.book_ticker(symbol, event)))
+            found += wire.quote(symbol, Form("bookTicker", name + b"@bookTicker"), event, event.time_ms)
     return found
 
 

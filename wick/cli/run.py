@@ -29,7 +29,7 @@ ROOT = Path(wick.__file__).parents[1]
 HELP = "run everything in the foreground: demo, live or replay"
 USAGE = """\
 usage: scripts/run [demo]                                  the built-in demo exchange
-       scripts/run live VENUE SYMBOL ...                   a real exchange: live binance BTCUSDT ETHUSDT
+       scripts/run live VENUE SYMBOL ... [VENUE ...]       real exchanges: live binance BTCUSDT kraken BTC-USD ETH-USD
        scripts/run replay FILE ... [--speed NUMBER|max]    recordings; speed 1 unless told otherwise
 options: --<setting> VALUE, for every setting of docs/settings.md: scripts/run --front-port 9000
 Ctrl-C drains and stops everything. Exit codes: 0 stopped as asked, 1 something failed, 2 wrong usage,
@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
         os.chdir(ROOT)
         settings = settle(plan, os.environ)
         preflight.check_front(settings)
+        preflight.check_feed(settings)
         preflight.check_workers(settings, ROOT)
         preflight.check_socket_path(ROOT)
         with preflight.take_place(settings, ROOT):
@@ -94,8 +95,8 @@ def parse(argv: Sequence[str]) -> Plan:
     mode, names = (words[0], words[1:]) if words else ("demo", [])
     if mode == "demo" and not names:
         return Plan(mode, {"feed.symbols": ("*",), "exchange.files": ()}, given)
-    if mode == "live" and len(names) >= 2:
-        return Plan(mode, _live(names[0], names[1:]), given)
+    if mode == "live" and names:
+        return Plan(mode, _live(names), given)
     if mode == "replay" and names:
         return Plan(mode, {"feed.symbols": ("*",), "exchange.files": _files(names)}, given)
     raise UsageError(f"cannot make sense of {' '.join(words)!r}\n{USAGE}")
@@ -107,15 +108,25 @@ def _unabbreviated(word: str) -> str:
     return f"--exchange-speed{equals}{value}" if name == "--speed" else word
 
 
-def _live(venue_id: str, names: Sequence[str]) -> dict[str, Any]:
-    if venue_id not in exchanges.ids():
-        raise UsageError(f"unknown venue {venue_id!r}: valid is {' or '.join(exchanges.ids())}")
-    venue = exchanges.load(venue_id)
-    try:
-        symbols = [name if name == "*" else venue.native(name.upper()) for name in names]
-    except ParseError as error:
-        raise UsageError(f"no symbol of {venue_id}: {error}") from None
-    return {"feed.venue": venue_id, "feed.symbols": tuple(dict.fromkeys(symbols))}
+def _live(words: Sequence[str]) -> dict[str, Any]:
+    """Venues, each followed by its symbols."""
+    wanted: dict[str, list[str]] = {}
+    venue_id = ""
+    for word in words:
+        if word in exchanges.ids():
+            venue_id = word
+            wanted.setdefault(venue_id, [])
+        elif not venue_id:
+            raise UsageError(f"unknown venue {word!r}: valid is {' or '.join(exchanges.ids())}")
+        else:
+            try:
+                wanted[venue_id].append(word if word == "*" else exchanges.load(venue_id).native(word.upper()))
+            except ParseError as error:
+                raise UsageError(f"no symbol of {venue_id}: {error}") from None
+    if bare := next((name for name, symbols in wanted.items() if not symbols), None):
+        raise UsageError(f"{bare} of what? A venue is followed by its symbols, or by '*'")
+    named = [name if len(wanted) == 1 else f"{venue}:{name}" for venue, names in wanted.items() for name in names]
+    return {"feed.venues": tuple(wanted), "feed.symbols": tuple(dict.fromkeys(named))}
 
 
 def _files(names: Sequence[str]) -> tuple[str, ...]:
@@ -144,10 +155,11 @@ def settle(plan: Plan, env: MutableMapping[str, str]) -> Settings:
     values = plan.implied | plan.given
     if plan.is_simulated:
         address = f"127.0.0.1:{settings['exchange.port']}"
+        secure = "s" if settings["exchange.certificate"] else ""
         values = {
-            "feed.venue": "binance",  # whose wire the simulated exchange speaks
-            "feed.ws_url": f"ws://{address}",
-            "feed.rest_url": f"http://{address}",
+            "feed.venues": (settings["exchange.venue"],),
+            "feed.ws_url": f"ws{secure}://{address}",
+            "feed.rest_url": f"http{secure}://{address}",
             "sink.path": "",
         } | values
         # Simulated trades must never get among real ones: neither in the tick log nor in the store.
@@ -195,10 +207,10 @@ def run(plan: Plan, settings: Settings) -> int:
 
 def _describe(plan: Plan, settings: Settings) -> str:
     if plan.mode == "demo":
-        return f"demo exchange, {settings['exchange.symbols']} symbols"
+        return f"demo exchange with the wire of {settings['exchange.venue']}, {settings['exchange.symbols']} symbols"
     if plan.mode == "replay":
         return f"replay of {len(settings['exchange.files'])} file(s) at speed {settings['exchange.speed']}"
-    return f"{settings['feed.venue']}: {', '.join(settings['feed.symbols'])}"
+    return f"{', '.join(settings['feed.venues'])}: {', '.join(settings['feed.symbols'])}"
 
 
 def _watch(supervisor: Supervisor, settings: Settings, asked: list[float]) -> int:

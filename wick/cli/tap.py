@@ -4,7 +4,7 @@ A TOPIC-GLOB is matched against these names (* and ? and [...] as in a shell):
 
   trades.<venue>.<symbol>              each trade as the feed received it
   quotes.<venue>.<symbol>              best bid and ask, one a batch
-  depth.<venue>.<symbol>               changes of the book, where feed.channels has depth
+  book.<venue>.<symbol>                the best levels of the book, one a batch, where feed.channels has depth
   diffs.<venue>.<symbol>               what changes in a pair's state
   closes.<venue>.<symbol>.<interval>   candles as they close, or are revised
   live.<venue>.<symbol>.<interval>     unclosed candles whose metrics a client is subscribed to
@@ -31,7 +31,7 @@ from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
 from wick.market.rows import decimals_of, flag_names, readable, readable_value
 from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE
-from wick.market.trades import TRADE
+from wick.market.trades import QUOTE, TRADE
 from wick.net import bus
 from wick.ops.logs import escape
 from wick.ops.settings import Settings
@@ -44,9 +44,9 @@ from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, rec
 
 HELP = "listen in on any stream of a running wick"
 
-STREAMS = ("trades", "quotes", "depth", "diffs", "closes", "live", "stats")
+STREAMS = ("trades", "quotes", "book", "diffs", "closes", "live", "stats")
 _WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
-HINT = "is wick running (wick status)? Symbols are written BTC-USDT; depth flows where feed.channels has it"
+HINT = "is wick running (wick status)? Symbols are written BTC-USDT; books flow where feed.channels has depth"
 QUIET_S = 3.0  # after this long without a message, say so once
 
 Item = tuple[str, dict[str, Any]]  # topic, what it says
@@ -144,12 +144,10 @@ class Tap:
         kind = frames[0].partition(b".")[0]
         if kind == b"ticks":
             yield from _ticks(frames)
-        elif kind == b"depth":
-            symbol, event_ns, first, last, bids, asks = unpack(frames[1])
+        elif kind == b"book":
+            symbol, event_ns, update_id, bids, asks = unpack(frames[1])
             venue = frames[0].split(b".")[1].decode()
-            yield f"depth.{venue}.{symbol}", {
-                "event_ns": event_ns, "first_update_id": first, "last_update_id": last, "bids": bids, "asks": asks,
-            }  # fmt: skip
+            yield f"book.{venue}.{symbol}", {"event_ns": event_ns, "update_id": update_id, "bids": bids, "asks": asks}
         elif kind in (b"closes", b"live"):
             message = Closes.unpack(frames[1])
             for venue, symbol, interval, *row in message.rows:
@@ -216,7 +214,7 @@ def _ticks(frames: list[bytes]) -> Iterator[Item]:
                     "event_ns": event_ns, "trade_id": number, "price": format_decimal(a, prices),
                     "quantity": format_decimal(b, quantities), "taker": "buy" if taker_buy else "sell", **where,
                 }  # fmt: skip
-            else:
+            elif kind == QUOTE:
                 yield f"quotes.{header.venue}.{symbol}", {
                     "update_id": number,
                     "bid": format_decimal(a, prices), "bid_quantity": format_decimal(c, quantities),

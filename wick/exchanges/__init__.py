@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from wick.errors import ParseError
 from wick.market.trades import DepthSnapshot, Event, Topic, Trade
 
+NOT_NOW = "not now"  # the reason of a ParseError: an answer that says in its text what others say with status 429
 CHANNELS = ("trade", "quote", "depth")  # the kinds of streams; a venue without `quote` has its best prices in `depth`
 
 
@@ -74,10 +75,11 @@ class Venue(Protocol):
     channels: tuple[str, ...]  # those of CHANNELS that it has
     limits: Limits
     empty: str  # how it publishes a quiet period itself: "flat" or "omit"
-    # Whether trade ids grow by 1, so that every hole shows. Where they do not, an id only tells that a trade came twice.
+    # Whether trade ids grow by 1, so that every hole shows. Else an id tells no more than that a trade came twice.
     contiguous_ids: bool
     backfills: bool  # whether missing trades can be had over REST
     depth_from_rest: bool  # whether a book begins with REST's snapshot; else the stream sends one when it is subscribed
+    depth_check: str  # by what a book's lost update shows: "ids", "checksum" or "nothing"
     depth_levels: int  # a side, of the book that is subscribed to; 0: no bound
     snapshot_weight: int  # of the REST requests
     backfill_weight: int
@@ -87,6 +89,10 @@ class Venue(Protocol):
 
     def native(self, symbol: str) -> str:
         """The inverse of `symbol`; takes a native name as well."""
+
+    def path(self, channel: str) -> str:
+        """The path of the WebSocket's address where this channel is had."""
+        return self.ws_path
 
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
         """The frames that ask for these streams, in order, with ids from `first_id` on."""
@@ -128,17 +134,21 @@ class Venue(Protocol):
 
     def snapshot_path(self, symbol: str, levels: int) -> str:
         """Where REST has the book, with at least so many levels a side where the venue gives as many."""
+        return ""
 
     def parse_snapshot(self, raw: bytes) -> DepthSnapshot:
         """The answer. ParseError."""
+        raise ParseError("not offered", self.id)
 
     # ---- where `backfills`
 
     def backfill_path(self, hole: Hole) -> str:
         """Where REST has trades of the hole: a page of them, at its beginning or at its end."""
+        return ""
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
-        """The answer's trades of that hole, by rising id. ParseError."""
+        """The answer's trades of that hole, by rising id. ParseError; with the reason NOT_NOW where it is busy."""
+        raise ParseError("not offered", self.id)
 
 
 def ids() -> tuple[str, ...]:

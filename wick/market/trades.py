@@ -24,6 +24,13 @@ class Trade(NamedTuple):
     matches: int = 1
 
 
+class PastTrade(Trade):
+    """A trade that a venue tells again when a stream begins, hours old where little is traded: it may have come before,
+    and its time says nothing of what time it is."""
+
+    __slots__ = ()
+
+
 class Quote(NamedTuple):
     """Best bid and ask. All four numbers share the decimals of their kind; Binance gives no time for it."""
 
@@ -37,11 +44,11 @@ class Quote(NamedTuple):
     quantity_decimals: int
 
 
-Levels = list[list[str]]  # of each level the first is the price, the second the quantity: plain decimals, as the venue sent them
+Levels = list[list[str]]  # of each level the first two: price and quantity, plain decimals as the venue sent them
 
 
 class DepthUpdate(NamedTuple):
-    """A change of the book, or all of it. Quantity "0…" removes a level. It says itself how it follows what came before:
+    """A change of the book, or all of it. Quantity "0…" removes a level. It says itself how it follows what was before:
 
     - `is_snapshot`: it replaces the book, whatever there was.
     - `previous_update_id` >= 0: it follows the update that ended with exactly that id (Binance futures, OKX).

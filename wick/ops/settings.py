@@ -5,8 +5,8 @@ the environment (`WICK_FRONT_PORT`), the command line (`--front-port`). A wrong 
 error that names the setting, the value, where it stands and what is valid; nothing is ignored or guessed.
 
 Values are `str`, `int`, `float`, `bool`, and `tuple[str, ...]` for lists (`feed.venues`, `feed.symbols`,
-`feed.channels`, `front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max"; `aggregator.large_notional` is
-text that `parse_decimal` takes exactly.
+`feed.channels`, `front.origins`, `exchange.files`). `exchange.speed` is text: a number, or "max";
+`aggregator.large_notional` is text that `parse_decimal` takes exactly.
 """
 
 import difflib
@@ -187,6 +187,17 @@ def check_front(settings: Settings) -> None:
         )
 
 
+def check_feed(settings: Settings) -> None:
+    """An address is that of one exchange."""
+    venues = settings["feed.venues"]
+    for name in ("feed.ws_url", "feed.rest_url"):
+        if settings[name] and len(venues) != 1:
+            raise SettingError(
+                f"{name} = {settings[name]!r} is the address of one exchange, but feed.venues names {len(venues)} "
+                f"({', '.join(venues)}): valid is blank, or one venue in feed.venues"
+            )
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -211,6 +222,8 @@ def role_settings(role: str, argv: Sequence[str]) -> tuple[Settings, int]:
         _check_place(role, settings, index, place.get("--of"))
         if role == "front":
             check_front(settings)
+        if role == "feed":
+            check_feed(settings)
     except SettingError as error:
         exit_wrong(role, error)
     return settings, index

@@ -318,7 +318,7 @@ def pack_quote(quote: Quote, recv_ns: int, event_ns: int | None = None) -> bytes
 
 
 def pack_depth(depth: BookDepth, recv_ns: int, event_ns: int, price_decimals: int) -> bytes:
-    """What a book holds as one RECORD; `event_ns` is the venue's time. It has no price: it takes the pair's decimals."""
+    """What a book holds as one RECORD; `event_ns` is the venue's time. It has no price: it takes the pair's."""
     _, update_id, bid_top, ask_top, bid_near, ask_near, decimals = depth
     return pack_record(
         event_ns, update_id, bid_top, ask_top, bid_near, ask_near, recv_ns, price_decimals, decimals, DEPTH, 0, 0
