@@ -336,9 +336,9 @@ def test_levels_count_from_the_first_trade_on_and_from_their_opening_where_their
     assert row["book_imbalance"] == 0
     depth(pair, 14_000, 1, 0)
     depth(pair, 20_000, 0, 1)
-    depth(pair, 17_000, 1, 0)  # from 20 s on
+    depth(pair, 17_000, 1, 3)  # from 20 s on
     [row] = closed(pair, 30_000)
-    assert row["book_imbalance"] == 1
+    assert row["book_imbalance"] == 0
 
 
 def test_levels_and_quotes_leave_each_others_times_alone():
