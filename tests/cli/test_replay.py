@@ -16,7 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("option", "valid"), [(("--speed", "-3"), "above 0"), (("--speed", "fast"), "max"), (("--port", "99999"), "65535")]
+    ("option", "valid"),
+    [
+        (("--speed", "-3"), "above 0"),
+        (("--speed", "fast"), "max"),
+        (("--port", "99999"), "65535"),
+        (("--venue", "mtgox"), "kraken"),
+    ],
 )
 def test_a_wrong_option_is_named_with_what_is_valid(option, valid, tmp_path, capsys):
     assert main(["replay", str(capture(tmp_path / "a", trade(1, 0))), *option]) == 2

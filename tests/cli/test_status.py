@@ -101,6 +101,39 @@ def test_details_are_the_gauges_and_the_counters_of_trouble():
     assert status._line("feed-0", sample(gauges=gauges, counters=counters))[6] == "symbols=300 messages_lost=2"
 
 
+def test_gauges_within_gauges_are_told_one_by_one():
+    gauges = {"books": {"live": 9, "broken": 0, "by_venue": {"kraken": 4}}, "holes": 0, "urls": ["a", "b"], "stale": 2}
+    assert status._line("feed-0", sample(gauges=gauges))[6] == "books.live=9 books.by_venue.kraken=4 urls=a,b stale=2"
+
+
+LAG = {3: [1.0, 2.0, 3.0, *[10.0] * 3, *[0.5] * 3, *[40.0] * 3], 19: [80.0, 90.5, 99.0, *[10.0] * 6, None, None, None]}
+
+
+def told_with_lag(process):
+    gauges = {"pairs": 2, "lag": LAG} if process == "aggregator-0" else {}
+    return [[stats_topic(process), pack(sample(process, gauges=gauges))]]
+
+
+def test_the_slowest_shard_of_every_worker_is_named(data_dir, capsys):
+    with publishing(data_dir, told_with_lag, *PROCESSES):
+        assert main(["status"]) == 0
+    *_, details, _, _, line = capsys.readouterr().out.splitlines()
+    assert details.endswith("pairs=2")
+    assert line == (
+        "aggregator-0: the slowest shard is 19, 110.5 ms from the venue to publication "
+        "(p99: venue 90.5, feed 10.0, queue 10.0, publish 0.0)"
+    )
+
+
+def test_with_lag_every_shard_is_a_line_with_its_stages(data_dir, capsys):
+    with publishing(data_dir, told_with_lag, *PROCESSES):
+        assert main(["status", "--lag"]) == 0
+    *_, header, first, second = capsys.readouterr().out.splitlines()
+    assert header.startswith("WORKER") and "VENUE ms (mean / p99 / max)" in header
+    assert first.split()[:7] == ["aggregator-0", "3", "1.0", "/", "2.0", "/", "3.0"]
+    assert second.split()[:2] == ["aggregator-0", "19"] and second.endswith("- / - / -")
+
+
 def test_what_a_process_says_cannot_drive_the_terminal():
     line = status._line("feed-0", sample(state="run\x1b[2Jning\n", gauges={"a\x07b": 1}))
     assert not any(ord(sign) < 32 for cell in line for sign in cell)

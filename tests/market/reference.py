@@ -26,6 +26,17 @@ class Quote(NamedTuple):
     quantity_decimals: int
 
 
+class Depth(NamedTuple):
+    """What a book holds of bids and asks, in its best levels and near the mid, at a time; -1 is not known."""
+
+    at_ns: int
+    bid_top: int
+    ask_top: int
+    bid_near: int
+    ask_near: int
+    quantity_decimals: int = 0
+
+
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 LENGTHS = {
     "15s": 15 * SECOND, "30s": 30 * SECOND, "1m": MINUTE, "3m": 3 * MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE,
@@ -44,8 +55,9 @@ VOLUMES = (
 TURNOVERS = ("quote_volume", "taker_buy_quote_volume")
 PLAIN = ("open_time_ms", "close_time_ms", "trade_count", "first_trade_id", "last_trade_id", "cvd_anchor_ms")
 REALS = ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")
-BOOK = ("ofi", "quoted_spread_bps", "effective_spread_bps", "microprice_dev_bps")
-NO_SOURCE = ("book_imbalance", "depth_imbalance_10bps")
+OF_QUOTES = ("ofi", "quoted_spread_bps", "effective_spread_bps", "microprice_dev_bps")
+OF_LEVELS = ("book_imbalance", "depth_imbalance_10bps")
+BOOK = (*OF_QUOTES, *OF_LEVELS)
 EXACT = (*PLAIN, *PRICES, *VOLUMES, *TURNOVERS)
 
 
@@ -249,8 +261,15 @@ class _Best(NamedTuple):
         return (self.bid * self.ask_quantity + self.ask * self.bid_quantity) / (self.bid_quantity + self.ask_quantity)
 
 
+def _imbalance(bid: int, ask: int) -> Fraction:
+    return Fraction(bid - ask, bid + ask) if bid + ask else Fraction(0)
+
+
+_NO_DEPTH = Depth(0, -1, -1, -1, -1)
+
+
 class BookReference:
-    """What quotes say of candles: by the definitions, from all that came, in the order in which it came.
+    """What quotes and levels say of candles: by the definitions, from all that came, in the order in which it came.
 
     Noted is what stood from when to when, and each imbalance and each trade with the opening of the 15 s candle that
     was live when it came; a candle's numbers are then those of what lies in it.
@@ -261,6 +280,8 @@ class BookReference:
         self.imbalances: list[tuple[int, Fraction]] = []
         self.paid: list[tuple[int, Fraction, Fraction]] = []  # opening, effective spread, size
         self.left: list[tuple[int, _Best | None]] = []  # what stood from then on
+        self.held: list[tuple[int, int | None, Depth]] = [(0, None, _NO_DEPTH)]  # from when (ns), until when, what
+        self.near: list[tuple[int, Depth]] = []  # opening, and what was near the mid from then on
         self.traded: set[int] = set()  # the 15 s candles of trades that were not late
         self.all_quiet_is_held = flat
         self.begun_ms = 0
@@ -276,10 +297,14 @@ class BookReference:
                 self.all_quiet_is_held = False
                 self._end(max(self._since_ns, self._last_ns))
                 self._leave(None)
+                self._depth(_NO_DEPTH._replace(at_ns=self._last_ns))
             else:
                 for one in value:
                     if isinstance(one, Quote):
                         self._quote(one)
+                    elif isinstance(one, Depth):
+                        self._reach(one.at_ns // MS)
+                        self._depth(one)
                     elif one[1] not in self._ids:
                         self._trade(one)
         self._end(2**63)
@@ -294,6 +319,7 @@ class BookReference:
             self._open_ms = self.begun_ms = bounds("15s", at_ns // MS)[0]
             self._since_ns = at_ns // MS * MS
             self.spans, self.imbalances = [], []
+            self.held = [(self._since_ns, None, self.held[-1][2])]
         self._reach(at_ns // MS)
         if number > self._newest_id:
             self._newest_id, self._last_ns = number, at_ns
@@ -323,6 +349,12 @@ class BookReference:
             self._end(quote.at_ns)
         self._leave(best)
 
+    def _depth(self, depth: Depth) -> None:
+        from_ns, _, before = self.held.pop()
+        at_ns = max(depth.at_ns, from_ns, (self._open_ms or 0) * MS)
+        self.held += [(from_ns, at_ns, before), (at_ns, None, depth)]
+        self.near.append((self._open_ms or 0, depth))
+
     def _end(self, at_ns: int) -> None:
         """What stands stands until then, or what comes stands from then on; but never from before what was before."""
         at_ns = max(at_ns, self._since_ns, (self._open_ms or 0) * MS)
@@ -347,7 +379,15 @@ class BookReference:
         imbalance = sum(e for at_ms, e in self.imbalances if open_ms <= at_ms < close_ms)
         last = [best for at_ms, best in self.left if at_ms < close_ms][-1:]
         best = last[0] if last else None
+        tops = [
+            (max(0, min(to_ns or 2**63, close_ms * MS) - max(from_ns, open_ms * MS)), _imbalance(*one[1:3]))
+            for from_ns, to_ns, one in self.held if min(one[1:3]) >= 0
+        ]  # fmt: skip
+        known = sum(stood for stood, _ in tops)
+        [near] = [one for at_ms, one in self.near if at_ms < close_ms][-1:] or [None]
         return {
+            "book_imbalance": float(sum(stood * part for stood, part in tops) / known) if known else None,
+            "depth_imbalance_10bps": float(_imbalance(*near[3:5])) if near and min(near[3:5]) >= 0 else None,
             "ofi": float(imbalance) if time else None,
             "quoted_spread_bps": float(sum(stood * spread for stood, spread in times) / time) if time else None,
             "effective_spread_bps": float(sum(spread * size for spread, size in paid) / volume) if volume else None,
@@ -356,8 +396,8 @@ class BookReference:
 
     def difference(self, row: dict[str, Any]) -> list[str]:
         """Where a row of a candle that has ended differs."""
-        got = {name: row[name] for name in (*BOOK, *NO_SOURCE)}
-        true = self.candle(row["open_time_ms"], row["close_time_ms"]) | dict.fromkeys(NO_SOURCE)
+        got = {name: row[name] for name in BOOK}
+        true = self.candle(row["open_time_ms"], row["close_time_ms"])
         open_ms, close_ms = row["open_time_ms"], row["close_time_ms"]
         was_held = close_ms > self.begun_ms and self.all_quiet_is_held
         if not was_held and not any(open_ms <= at_ms < close_ms for at_ms in self.traded) and {*got.values()} == {None}:

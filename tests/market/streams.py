@@ -1,8 +1,8 @@
 """What a venue may do to us, as hypothesis strategies, and a player that hands it to the engine and notes what it says.
 
-A *stream* is what arrives, in the order of arrival: runs of trades and quotes, steps of the venue's clock, outages.
-Trades are numbered by the venue; they come late, doubled, in another order, with holes that are filled later or never.
-Quotes are one-sided and crossed now and then, and their times are off.
+A *stream* is what arrives, in the order of arrival: runs of trades, quotes and depth, steps of the venue's clock,
+outages. Trades are numbered by the venue; they come late, doubled, in another order, with holes that are filled later
+or never. Quotes are one-sided and crossed now and then, and their times are off; what a book holds is not always known.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +13,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.market.reference import CLOSED, MS, REVISED, Quote, Trade, bounds
+from tests.market.reference import CLOSED, MS, REVISED, Depth, Quote, Trade, bounds
 from wick.market import trades as market_trades
 from wick.market.candles import PairCandles
 from wick.market.intervals import INTERVALS, by_name
 from wick.market.schema import CANDLE_FIELDS
-from wick.wire.messages import pack_quote, pack_trade
+from wick.wire.messages import pack_depth, pack_quote, pack_trade
 
 GRACE_MS = 2_000
 HISTORY = 1_600  # more candles of 15 s than any stream here has
@@ -36,7 +36,8 @@ BOUNDARIES = {
     "out of 29 February": _at(2024, 3, 1), "28 February 2100": _at(2100, 3, 1), "1970": 86_400_000,
 }  # fmt: skip
 
-Event = tuple[str, Any]  # ("trades", [trade or quote, ...]) | ("clock", ms) | ("outage", None)
+Of_Book = Quote | Depth
+Event = tuple[str, Any]  # ("trades", [trade, quote or depth, ...]) | ("clock", ms) | ("outage", None)
 
 
 @dataclass
@@ -58,9 +59,9 @@ class Stream:
 
     @property
     def quoted_ms(self) -> int:
-        """The latest time of a quote that came behind a trade."""
-        behind = dropwhile(lambda one: isinstance(one, Quote), self.records)
-        return max([one.at_ns // MS for one in behind if isinstance(one, Quote)], default=0)
+        """The latest time of a quote or depth that came behind a trade."""
+        behind = dropwhile(lambda one: isinstance(one, Of_Book), self.records)
+        return max([one.at_ns // MS for one in behind if isinstance(one, Of_Book)], default=0)
 
     @property
     def quoted_decimals(self) -> tuple[int, int]:
@@ -85,8 +86,8 @@ class Stream:
                 yield from ((clock, trade) for trade in trades_of(value))
 
 
-def trades_of(records: Iterable[Trade | Quote]) -> list[Trade]:
-    return [one for one in records if not isinstance(one, Quote)]
+def trades_of(records: Iterable[Trade | Of_Book]) -> list[Trade]:
+    return [one for one in records if not isinstance(one, Of_Book)]
 
 
 GAPS = {
@@ -162,6 +163,8 @@ def streams(
     delivered = [trade for *_, trade in arrivals]
     if quotes and draw(st.booleans()):
         arrivals = _with_quotes(draw(QUOTES), arrivals)
+    if quotes and draw(st.booleans()):
+        arrivals = _with_depth(draw(DEPTHS), arrivals)
     return Stream(_with_clock(draw, arrivals, draw(st.sampled_from(sorted(clocks))), jump_ms), delivered)
 
 
@@ -200,6 +203,27 @@ def _with_quotes(drawn: list[tuple[int, ...]], arrivals: list[Any]) -> list[Any]
     return made
 
 
+# Of each: before which arrival it comes (of a hundred), how its time is off, the four quantities, and their decimals.
+DEPTHS = st.lists(
+    st.tuples(
+        st.integers(0, 99), st.sampled_from([0, 0, 1, 250, -1, -20_000, 5_000, 31_000]),
+        *[st.one_of(st.sampled_from([-1, 0]), st.integers(0, 10**6), st.integers(0, 2**63 - 1))] * 4,
+        st.integers(0, 18),
+    ),
+    min_size=1, max_size=15,
+)  # fmt: skip
+
+
+def _with_depth(drawn: list[tuple[int, ...]], arrivals: list[Any]) -> list[Any]:
+    """The arrivals with what a book holds among them."""
+    made = list(arrivals)
+    for at, off_ms, *what in sorted(drawn, reverse=True):
+        place = at * (len(arrivals) + 1) // 100
+        at_ms = arrivals[min(place, len(arrivals) - 1)][0]
+        made.insert(place, (at_ms, 0, Depth(max(0, at_ms + off_ms) * MS, *what)))
+    return made
+
+
 def _with_clock(draw: Any, arrivals: list[tuple[int, int, Any]], style: str, jump_ms: int) -> list[Event]:
     events: list[Event] = []
     clock = arrivals[0][0] // 5_000 * 5_000
@@ -224,22 +248,26 @@ def _with_clock(draw: Any, arrivals: list[tuple[int, int, Any]], style: str, jum
 # ---------------------------------------------------------------------- playing
 
 
-Records = list[Trade | Quote]
+Records = list[Trade | Of_Book]
 
 
-def packed(records: Iterable[Trade | Quote]) -> bytes:
+def packed(records: Iterable[Trade | Of_Book]) -> bytes:
     return b"".join(
         pack_quote(market_trades.Quote("S", 7, *one[1:]), 5, one.at_ns) if isinstance(one, Quote)
+        else pack_depth(market_trades.BookDepth("S", 7, *one[1:]), 5, one.at_ns, 3) if isinstance(one, Depth)
         else pack_trade(market_trades.Trade("S", *one), one[0] + 5)
         for one in records
     )  # fmt: skip
 
 
 def by_tuples(pair: PairCandles, records: Records) -> None:
-    for is_quote, some in groupby(records, lambda one: isinstance(one, Quote)):
-        if is_quote:
+    for kind, some in groupby(records, type):
+        if kind is Quote:
             for quote in some:
                 pair.quote(*quote)
+        elif kind is Depth:
+            for depth in some:
+                pair.depth(*depth[:5])
         else:
             pair.trades(some)
 

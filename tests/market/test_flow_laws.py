@@ -14,6 +14,7 @@ from tests.market.reference import (
     MS,
     SUSPECT,
     BookReference,
+    Depth,
     Quote,
     Reference,
     bounds,
@@ -230,7 +231,7 @@ def busy(
 ):
     """`count` trades of a busy pair over a few minutes, in runs between steps of the clock, some mischievous.
 
-    `quoted`: so many quotes a trade come among them, most at the same prices.
+    `quoted`: so many quotes a trade come among them, most at the same prices, and half as many depths.
     """
     chance, about = random.Random(seed), random.Random(f"{seed} quotes")
     bid, ask = price, price + 1
@@ -257,6 +258,10 @@ def busy(
             off_ms = about.choice((0, 0, 0, 3, -2, 700, -9_000))
             quote = Quote((at_ms + off_ms) * MS, bid, sizes[0], ask, sizes[1], *decimals)
             arrivals.append((at_ms, quote))
+        if about.random() < quoted / 2:
+            sizes = [about.choice((-1, 1, 1, 1)) * about.randint(1, quantity) for _ in "baba"]
+            off_ms = about.choice((0, 0, 3, -2, 700))
+            arrivals.append((at_ms, Depth((at_ms + off_ms) * MS, *sizes, about.randint(0, 8))))
     arrivals.sort(key=lambda one: one[0])
     events = []
     clock = 0
@@ -318,6 +323,11 @@ CLAIMS = {
         isinstance(a, Quote) and isinstance(b, Quote) and a[1::2] == b[1::2] for a, b in pairwise(s.records)
     ),
     "a quote ahead of its trades": lambda s: s.quoted_ms > max(t[0] for t in s.delivered) // MS + 15_000,
+    "depth": lambda s: any(isinstance(one, Depth) and min(one) > 0 for one in s.records),
+    "depth that is not known": lambda s: any(isinstance(one, Depth) and -1 in one for one in s.records),
+    "depth ahead of its trades": lambda s: any(
+        isinstance(one, Depth) and one.at_ns > max(t[0] for t in s.delivered) + 15_000 * MS for one in s.records
+    ),
     "no market": lambda s: any(
         isinstance(one, Quote) and (not min(one[1:5]) or one.bid > one.ask) for one in s.records
     ),

@@ -1,5 +1,6 @@
 """Trade ids against a set that remembers everything."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,34 @@ def test_a_hole_is_missing_in_the_time_between_its_neighbours_only():
     ids.admit(5, 100, 200)
     assert ids.missing_within(150, 160) and ids.missing_within(0, 101) and ids.missing_within(200, 300)
     assert not ids.missing_within(0, 100) and not ids.missing_within(201, 300)
+
+
+def test_what_came_before_we_listened_is_missing_at_no_time():
+    ids = TradeIds()
+    ids.admit(5, 0, 100)
+    assert not ids.missing_within(-10, 10) and not ids.missing_within(0, 1_000)
+
+
+@pytest.mark.parametrize("leap", [2, 10**12])
+def test_of_ids_that_are_the_feeds_own_a_leap_is_one_gap_that_stays(leap):
+    ids = TradeIds(contiguous=False)
+    assert ids.admit(10**15, 0, 100) and ids.admit(10**15 + leap, 100, 200)
+    assert ids.missing == 1 and ids.missing_within(150, 160) and not ids.missing_within(201, 300)
+    assert not ids.is_open(10**15, 10**15 + leap), "nothing is waited for"
+    inside = 10**15 + 1
+    assert ids.admit(inside, 200, 150) and not ids.admit(inside, 200, 150), "a trade that comes counts once"
+    assert not ids.admit(10**15, 200, 100) and not ids.admit(10**15 + leap, 200, 200)
+    assert ids.missing == 1 and ids.missing_within(150, 160)
+    assert ids.duplicates == 3
+
+
+def test_trades_of_the_midst_of_holes_leave_no_more_than_are_remembered():
+    ids = TradeIds()
+    ids.admit(0, 0, 1)
+    ids.admit(10 * MAX_HOLES, 1, 2)
+    for number in range(1, 10 * MAX_HOLES, 2):
+        ids.admit(number, 0, 1)
+    assert len(ids._holes) <= MAX_HOLES
 
 
 def test_more_holes_than_are_remembered_give_up_the_oldest():

@@ -3,31 +3,17 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import closing
 
+import gevent
+import gevent.socket
 import pytest
 import trustme
 from websockets.sync.server import ServerConnection, serve
 
+from tests.net.servers import echo, server
+from wick.net import ws_client
 from wick.net.ws_client import Disconnected, WebSocketClient
-
-
-@contextmanager
-def server(handler: Callable[[ServerConnection], Any], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    with serve(handler, "127.0.0.1", 0, ssl=context, compression=None) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        port = listening.socket.getsockname()[1]
-        yield f"{'wss' if context else 'ws'}://localhost:{port}/stream"
-        listening.shutdown()
-        thread.join()
-
-
-def echo(connection: ServerConnection) -> None:
-    for message in connection:
-        connection.send(message)
 
 
 def receive_one(client: WebSocketClient) -> bytes:
@@ -125,14 +111,61 @@ def test_a_server_that_hangs_up_during_the_handshake_is_a_disconnection() -> Non
         thread.join()
 
 
-def test_an_answer_that_is_no_websocket_is_a_disconnection_that_says_what_came() -> None:
+@pytest.mark.parametrize(("after", "expected"), [([], None), (["7"], 7.0), (["soon"], None), (["7", "8"], None)])
+def test_an_answer_that_is_no_websocket_is_a_disconnection_that_says_what_came(
+    after: list[str], expected: object
+) -> None:
     def refuse(connection: ServerConnection, request: object) -> object:
-        return connection.respond(403, "no")
+        response = connection.respond(403, "no")
+        for value in after:
+            response.headers["Retry-After"] = value
+        return response
 
     with serve(echo, "127.0.0.1", 0, process_request=refuse) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
-        with pytest.raises(Disconnected, match="403"):
+        with pytest.raises(Disconnected, match="403") as caught:
             WebSocketClient(f"ws://127.0.0.1:{listening.socket.getsockname()[1]}/x")
+        assert (caught.value.status, caught.value.retry_after_s) == (403, expected)
         listening.shutdown()
         thread.join()
+
+
+def test_greenlets_may_send_at_once_and_no_message_is_mixed_with_another() -> None:
+    messages = [bytes([65 + n]) * 400_000 for n in range(8)]
+
+    def slow(connection: ServerConnection) -> None:
+        assert released.wait(5)
+        arrived.extend(connection.recv().encode() for _ in messages)
+        connection.recv()
+
+    arrived: list[bytes] = []
+    released = threading.Event()
+    with server(slow) as url:
+        client = WebSocketClient(url, connect=gevent.socket.create_connection)
+        sending = [gevent.spawn(client.send, message) for message in messages]
+        gevent.sleep(0)  # all have begun: what the kernel does not take, waits
+        released.set()
+        gevent.joinall(sending, timeout=5, raise_error=True)
+        while len(arrived) < len(messages):
+            gevent.sleep(0.001)
+        client.close()
+    assert arrived == messages
+
+
+def test_a_server_that_pings_and_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws_client, "MAX_LEAVING", 10)
+
+    def flood(connection: ServerConnection) -> None:
+        connection.socket.sendall(b"\x89\x02hi" * 20)
+        ended.wait(5)
+
+    ended = threading.Event()
+    with server(flood) as url:
+        client = WebSocketClient(url, connect=gevent.socket.create_connection)
+        client._sending = True  # another greenlet waits for the socket
+        with pytest.raises(Disconnected, match="does not read"):
+            while True:
+                client.receive(5)
+        client.abort()
+        ended.set()

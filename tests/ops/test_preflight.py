@@ -97,6 +97,21 @@ def test_symbols_are_those_that_trade_at_the_venue(venue: str) -> None:
         check("BTCUSD")
 
 
+def test_an_address_is_that_of_one_exchange() -> None:
+    preflight.check_feed(Settings({"feed.rest_url": "http://127.0.0.1:1"}))
+    preflight.check_feed(Settings({"feed.venues": ("binance", "coinbase")}))
+    for name in ("feed.ws_url", "feed.rest_url"):
+        with pytest.raises(SettingError, match=rf"{name} = 'x' is the address of one exchange, .* 2 \(binance"):
+            preflight.check_feed(Settings({name: "x", "feed.venues": ("binance", "coinbase")}))
+
+
+def test_every_venue_has_a_symbol() -> None:
+    settings = {"feed.venues": ("binance", "coinbase"), "feed.symbols": ("binance:BTCUSDT",)}
+    nobody = "http://127.0.0.1:9"
+    with pytest.raises(SettingError, match=r"feed.symbols: none is of coinbase"):
+        preflight.check_symbols(Settings(settings | {"feed.rest_url": nobody}))
+
+
 def test_a_venue_that_cannot_be_asked_is_no_reason_not_to_start(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = server.getsockname()[1]

@@ -160,6 +160,26 @@ def test_an_outage_reaches_the_pairs_of_its_shard_only_and_those_without_a_tick_
     assert told == ["BTC-USDT", "ETH-USDT"]
 
 
+# ---------------------------------------------------------------------- how long it takes
+
+
+def test_the_lag_of_each_shard_is_told_with_what_a_worker_says_of_itself(data_dir, monkeypatch):
+    venue = Venue()
+    for symbol in ("BTC-USDT", "ETH-USDT"):
+        venue.trade(symbol)
+    monkeypatch.setattr(aggregator, "now_ns", lambda: (venue.now_ms + 7) * MS)
+    with working(data_dir, ticklog__enabled=False) as (role, _):
+        role._receive(venue.flush())
+        monkeypatch.setattr(aggregator, "now_ns", lambda: (venue.now_ms + 30) * MS)
+        role._turn()
+        role._flush()
+        lag = role.gauges()["lag"]
+        assert lag == {
+            shard_of(VENUE, symbol): [0.0] * 6 + [7.0] * 3 + [23.0] * 3 for symbol in ("BTC-USDT", "ETH-USDT")
+        }
+        assert role.gauges()["lag"] == {}
+
+
 # ---------------------------------------------------------------------- what goes wrong
 
 

@@ -75,13 +75,13 @@ def take(client: ClientConnection, count: int) -> list[Any]:
     return [json.loads(client.recv(timeout=5))["data"] for _ in range(count)]
 
 
-def take_until(client: ClientConnection, done: Callable[[list[Any]], bool], more: int = 50) -> list[Any]:
+def take_until(client: ClientConnection, done: Callable[[list[Any]], Any], more: int = 50) -> list[Any]:
     """Data frames until `done` with them, and a few more; fails when that takes too long."""
     frames: list[Any] = []
     deadline = time.monotonic() + 10
     while not done(frames):
         assert time.monotonic() < deadline, "it did not arrive in time"
-        frames += take(client, 10)
+        frames += take(client, 1)
     return frames + take(client, more)
 
 

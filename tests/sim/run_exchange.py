@@ -13,6 +13,7 @@ import gevent
 from gevent.event import Event
 from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
 
+from wick.sim import wires
 from wick.sim.demo import Demo
 from wick.sim.recordings import Recordings
 from wick.sim.server import ExchangeServer
@@ -29,7 +30,8 @@ def main() -> None:
     if "certificate" in asked:
         tls = SSLContext(PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(asked["certificate"])
-    server = ExchangeServer(source, ssl_context=tls, **asked.get("options", {}))
+    wire = wires.load(asked.get("venue", "binance"))
+    server = ExchangeServer(source, wire=wire, ssl_context=tls, **asked.get("options", {}))
     stop = Event()
     gevent.signal_handler(signal.SIGTERM, stop.set)
     server.start()

@@ -5,9 +5,11 @@ from statistics import correlation
 
 import pytest
 
+from wick.sim import wires
 from wick.sim.book import DepthFeed, book
 from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
 from wick.sim.symbols import listings
+from wick.sim.view import MarketView
 
 START_MS = 1_732_000_000_000
 
@@ -42,10 +44,11 @@ def test_the_size_of_the_steps_changes_nothing(steps: list[int]):
 
 def test_reading_books_changes_no_event():
     market = Market(7, 30, 2000.0, START_MS)
-    feed, events = DepthFeed(market.pairs[0]), []
+    pair, events = market.pairs[0], []
+    feed = DepthFeed(pair)
     for now in range(START_MS + 100, START_MS + 3001, 100):
         events += market.advance(now)
-        feed.update()
+        feed.update(book(pair))
         feed.snapshot()
     assert events == run(7, [3000])
 
@@ -165,8 +168,10 @@ def test_a_book_kept_by_binances_rules_is_the_markets_own():
                 snapshot = feed.snapshot()
                 bids, asks, snapshot_id = dict(snapshot.bids), dict(snapshot.asks), snapshot.update_id
             market.advance(now := now + 30)
-            update = feed.update()
-            if update is None or snapshot_id is None or update.last_id <= snapshot_id:
+            if not feed.changed:
+                continue
+            update = feed.update(book(pair))
+            if snapshot_id is None or update.last_id <= snapshot_id:
                 continue
             assert update.first_id <= snapshot_id + 1
             for side, changes in ((bids, update.bids), (asks, update.asks)):
@@ -175,8 +180,22 @@ def test_a_book_kept_by_binances_rules_is_the_markets_own():
             snapshot_id = update.last_id
             own = book(pair)
             assert (bids, asks, snapshot_id) == (own.bids, own.asks, own.update_id)
+            assert update.book == feed.told == own._replace(number=update.number)
             assert max(bids) < min(asks)
         assert snapshot_id is not None, index
+
+
+def test_ids_of_a_book_never_come_again_whoever_leaves_and_joins():
+    wire, market = wires.load("binance"), Market(5, 3, 1000.0, START_MS)
+    view = MarketView(wire, market)
+    view.listen("BTCUSDT")
+    view.advance(START_MS + 100)
+    ((_, update),) = view.updates({0: wire.reset_shift})
+    view.leave("BTCUSDT")
+    assert view.snapshot("BTCUSDT").update_id == view.told("BTCUSDT").update_id == update.last_id
+    view.listen("BTCUSDT")
+    ((_, same),) = view.restated()
+    assert same.first_id == same.last_id == update.last_id + 1 and same.book.bids == update.book.bids
 
 
 def test_a_books_best_levels_are_the_last_quote():

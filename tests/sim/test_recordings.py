@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import urllib.error
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +12,25 @@ from typing import Any
 import pytest
 
 from tests.sim.exchange_process import ROOT, Exchange, StartExchange, wait_until
-from wick.sim.recordings import stream_of
+from tests.sim.wire_bench import START_MS, Bench
+from wick import exchanges
+from wick.market.trades import Topic
+from wick.sim import wires
+from wick.sim.routes import Topics, routes_of
 from wick.storage.recordings import find, merge
 
 REAL = ROOT.parent / "shared" / "data" / "binance-spot"
 NS = 1_000_000_000
 
 
+BASE_MS = 1_732_000_000_000
+
+
 def frame(symbol: str, number: int) -> bytes:
     # The blank is there on purpose: a frame that was parsed and written again would lose it.
     return (
         b'{"stream":"%b@trade","data":{"e":"trade", "E":%d,"s":"%b","t":%d,"p":"10.50000000","q":"0.25000000",'
-        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, number)
+        b'"T":%d,"m":true}}' % (symbol.lower().encode(), number, symbol.encode(), number, BASE_MS + number)
     )
 
 
@@ -49,28 +57,35 @@ def received(client: Any, count: int) -> list[bytes]:
 # ---- messages
 
 
+BTC_TRADE, BTC_DEPTH = (Topic("BTCUSDT", channel) for channel in ("trade", "depth"))
+ETH_TRADE, ETH_QUOTE, ETH_DEPTH = (Topic("ETHUSDT", channel) for channel in ("trade", "quote", "depth"))
+
+
 @pytest.mark.parametrize(
-    ("raw", "stream"),
+    ("raw", "topics"),
     [
-        (frame("BTCUSDT", 1), "btcusdt@trade"),
-        (b'{"stream":"btcusdt@depth@100ms","data":{garbage', "btcusdt@depth@100ms"),
-        (b'{"stream": "btcusdt@trade", "data": {}}', "btcusdt@trade"),
-        (b'{\t"stream" : "btcusdt@trade" , "data":{garbage', "btcusdt@trade"),
-        (b'{"data": {}, "stream": "btcusdt@trade"}', "btcusdt@trade"),
+        (frame("BTCUSDT", 1), (BTC_TRADE,)),
+        (b'{"stream":"btcusdt@depth@100ms","data":{garbage', (BTC_DEPTH,)),
+        (b'{"stream": "btcusdt@trade", "data": {}}', (BTC_TRADE,)),
+        (b'{"stream": "btcusdt@aggTrade", "data": {}}', (BTC_TRADE,)),
+        (b'{\t"stream" : "btcusdt@trade" , "data":{garbage', (BTC_TRADE,)),
+        (b'{"data": {}, "stream": "btcusdt@trade"}', (BTC_TRADE,)),
+        (b'{"stream":"btcusdt@kline_1m"', (Topic("BTCUSDT", "@kline_1m"),)),
         (b'{"stream": 5, "data": {}}', None),
-        (b'{"lastUpdateId": 7, garbage', ""),
-        (b'{"e":"trade","s":"ETHUSDT","t":1}', "ethusdt@trade"),
-        (b'{"e":"depthUpdate","s":"ETHUSDT"}', "ethusdt@depth@100ms"),
-        (b'{"u":1,"s":"ETHUSDT","b":"1.0","B":"1.0","a":"1.0","A":"1.0"}', "ethusdt@bookTicker"),
-        (b'{"result":null,"id":1}', ""),
+        (b'{"stream": [], "data": {}}', None),
+        (b'{"lastUpdateId": 7, garbage', ()),
+        (b'{"e":"trade","s":"ETHUSDT","t":1}', (ETH_TRADE,)),
+        (b'{"e":"depthUpdate","s":"ETHUSDT"}', (ETH_DEPTH,)),
+        (b'{"u":1,"s":"ETHUSDT","b":"1.0","B":"1.0","a":"1.0","A":"1.0"}', (ETH_QUOTE,)),
+        (b'{"result":null,"id":1}', ()),
         (b'{"e":"serverShutdown","E":1}', None),
         (b"garbage", None),
         (b"[]", None),
         (b'{"stream":"', None),
     ],
 )
-def test_the_stream_of_a_recorded_message(raw: bytes, stream: str | None):
-    assert stream_of(raw) == stream
+def test_the_streams_of_a_recorded_message(raw: bytes, topics: Topics):
+    assert routes_of(exchanges.load("binance")).topics(raw) == topics
 
 
 # ---- playing
@@ -211,6 +226,47 @@ def test_every_container_is_played_and_a_dump_is_not(tmp_path: Path, start_excha
         assert received(client, 9) == [raw for _, raw in lines]
     assert exchange.counters()["bad_lines"] == 1
     assert "2024-08-09.csv: a dump of trades has no frames to serve" in exchange.log()
+
+
+@pytest.mark.parametrize(
+    ("venue_id", "request_"),
+    [
+        ("kraken", {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USDT"]}}),
+        ("bybit", {"op": "subscribe", "args": ["publicTrade.BTCUSDT"]}),
+    ],
+)
+@pytest.mark.slow
+def test_a_capture_of_another_venue_goes_to_who_asked_for_it_in_its_own_words(
+    venue_id: str, request_: Any, tmp_path: Path, start_exchange: StartExchange
+):
+    venue = exchanges.load(venue_id)
+    bench = Bench(wires.load(venue_id), venue.ws_path)
+    lines = [*bench.session.greeting(bench.now_ms).frames]
+    for request in venue.subscribe([Topic(s, c) for c in ("trade", "depth") for s in ("BTC-USDT", "ETH-USDT")]):
+        lines += bench.subscribe(request.raw)
+    lines += bench.run(1000)
+    path = write(tmp_path / "x.gz", *((START_MS * 10**6 + number, raw) for number, raw in enumerate(lines)))
+    exchange = start_exchange(files=[str(path)], speed=None, venue=venue_id)
+    native = bench.view.names[0]
+    wanted = [raw for raw in lines if routes_of(venue).topics(raw) == (Topic(native, "trade"),)]
+    with exchange.connect(path=venue.ws_path) as client:
+        client.send(json.dumps(request_))
+        wait_until(lambda: exchange.counters().get("played") == 1)
+        got = [client.recv(timeout=5).encode() for _ in range(len(wanted) + 1)]
+        while set(wanted) - set(got):
+            got.append(client.recv(timeout=5).encode())
+    assert [raw for raw in got if raw in set(wanted)] == wanted
+    assert len(wanted) > 10
+    assert not any(native.encode() in raw and b"book" in raw for raw in got)
+    listed = exchange.get(venue.symbols_path)
+    assert len(venue.parse_symbols(json.dumps(listed).encode())) == 2
+
+
+def test_what_needs_a_market_cannot_happen_to_recordings(two_symbols: Exchange):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        two_symbols.fault("freeze", seconds=1)
+    with refused.value as error:
+        assert "recordings cannot have freeze" in json.load(error)["error"]["message"]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real recordings are not at {REAL}")

@@ -11,8 +11,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from tests.sim.exchange_process import Exchange, take, take_until, wait_until
+from wick.market.trades import Topic
 from wick.sim.faults import BY_NAME, CORRUPTIONS, FaultError, Faults, checked
 
+BTC, ETH = (Topic(symbol, "trade") for symbol in ("BTCUSDT", "ETHUSDT"))
 FRAME = b'{"e":"trade","E":1,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":1,"m":true,"M":true}'
 DECIMAL = re.compile(r"\d+\.\d{8}")
 
@@ -78,8 +80,8 @@ def test_a_wrong_request_over_http_is_a_400_and_changes_nothing(demo: Exchange):
             sock.sendall(head.encode() + body)
             assert sock.recv(4096).startswith(b"HTTP/1.1 400")
     state = demo.get("/_faults")
-    assert state["pending"] == {"gap": {}, "duplicate": 0, "corrupt": 0, "held": 0}
-    assert {entry["fault"] for entry in state["faults"]} == set(BY_NAME)
+    assert state["pending"] == {"held": 0}
+    assert {entry["fault"] for entry in state["faults"]} == set(BY_NAME) - {"wrong_checksum", "newest_first"}
 
 
 # ---- frames, pure
@@ -89,15 +91,15 @@ def test_a_wrong_request_over_http_is_a_400_and_changes_nothing(demo: Exchange):
 def test_no_corruption_leaves_a_sound_frame(kind: str):
     assert is_sound(FRAME)
     faults = switched("corrupt", frames=200, kind=kind)
-    mutants = {faults.filter(None, "btcusdt@trade", FRAME, 0)[0] for _ in range(200)}
+    mutants = {faults.filter(None, BTC, FRAME, 0)[0] for _ in range(200)}
     assert not any(is_sound(mutant) for mutant in mutants)
     assert len(mutants) > 1
-    assert faults.filter(None, "btcusdt@trade", FRAME, 0) == (FRAME,)  # the 201st
+    assert faults.filter(None, BTC, FRAME, 0) == (FRAME,)  # the 201st
 
 
 def test_mixed_corruption_takes_every_kind_in_turn():
     faults = switched("corrupt", frames=6)
-    text = b" ".join(faults.filter(None, "btcusdt@trade", FRAME, 0)[0] for _ in range(6))
+    text = b" ".join(faults.filter(None, BTC, FRAME, 0)[0] for _ in range(6))
     assert all(word in text for word in (b"NaN", b"-1.00000000", b"1e400", b"1.5e2"))
 
 
@@ -106,7 +108,7 @@ def test_reordering_shuffles_within_the_window_and_loses_nothing():
     frames = [b"%d" % number for number in range(200)]
     seen, sent_at = [], {}
     for now, frame in enumerate(frames):
-        assert faults.filter(None, "btcusdt@trade", frame, now) == ()
+        assert faults.filter(None, BTC, frame, now) == ()
         sent_at[frame] = now
         seen += [(now, held) for _, held in faults.release(now)]
     seen += [(300, held) for _, held in faults.release(300)]
@@ -115,40 +117,63 @@ def test_reordering_shuffles_within_the_window_and_loses_nothing():
     assert all(0 <= now - sent_at[frame] <= 50 for now, frame in seen if now < 300)
     again = switched("reorder", window_ms=50, seconds=1)
     for now, frame in enumerate(frames):
-        again.filter(None, "btcusdt@trade", frame, now)
+        again.filter(None, BTC, frame, now)
     repeated = switched("reorder", window_ms=50, seconds=1)
     for now, frame in enumerate(frames):
-        repeated.filter(None, "btcusdt@trade", frame, now)
+        repeated.filter(None, BTC, frame, now)
     assert again.release(300) == repeated.release(300)  # the same seed shuffles alike
+
+
+def test_where_no_client_could_see_it_nothing_is_shuffled():
+    faults = Faults(1, frozenset({"depth"}))
+    faults.switch("reorder", checked({"fault": "reorder", "seconds": 1})[1], 0)
+    assert faults.filter(None, BTC._replace(channel="depth"), b"x", 0) == (b"x",)
+    assert faults.filter(None, BTC, b"x", 0) == ()
 
 
 def test_nothing_overtakes_a_slow_frame_even_after_the_fault_has_ended():
     faults = switched("slow", delay_ms=100, seconds=0.05)
-    assert faults.filter(None, "a@trade", b"first", 40) == ()
-    assert faults.filter(None, "a@trade", b"second", 60) == ()  # the fault is over, the first still held
+    assert faults.filter(None, BTC, b"first", 40) == ()
+    assert faults.filter(None, BTC, b"second", 60) == ()  # the fault is over, the first still held
     assert faults.release(139) == []
     assert [frame for _, frame in faults.release(140)] == [b"first", b"second"]
-    assert faults.filter(None, "a@trade", b"third", 141) == (b"third",)
+    assert faults.filter(None, BTC, b"third", 141) == (b"third",)
 
 
 def test_clear_lets_held_frames_go_at_once_and_stops_the_rest():
     faults = switched("slow", delay_ms=60_000, seconds=60)
     for number in range(3):
-        faults.filter(None, "a@trade", b"%d" % number, 0)
+        faults.filter(None, BTC, b"%d" % number, 0)
     faults.switch("clear", {}, 5)
     assert [frame for _, frame in faults.release(5)] == [b"0", b"1", b"2"]
-    assert faults.filter(None, "a@trade", b"3", 5) == (b"3",)
+    assert faults.filter(None, BTC, b"3", 5) == (b"3",)
 
 
 def test_faults_of_frames_keep_to_their_streams():
-    faults = switched("duplicate", frames=5, streams="eth*@trade")
-    assert faults.filter(None, "btcusdt@trade", b"x", 0) == (b"x",)
-    assert faults.filter(None, "ethusdt@bookTicker", b"x", 0) == (b"x",)
-    assert faults.filter(None, "ethusdt@trade", b"x", 0) == (b"x", b"x")
-    gap = switched("gap", symbol="BTCUSDT", trades=1)
-    assert gap.filter(None, "btcusdt@bookTicker", b"x", 0) == (b"x",)
-    assert gap.filter(None, "btcusdt@trade", b"x", 0) == ()
-    assert gap.filter(None, "btcusdt@trade", b"x", 0) == (b"x",)
+    faults = switched("duplicate", frames=5, symbol="ETHUSDT", channel="trade")
+    assert faults.filter(None, BTC, b"x", 0) == (b"x",)
+    assert faults.filter(None, ETH._replace(channel="quote"), b"x", 0) == (b"x",)
+    assert faults.filter(None, ETH, b"x", 0) == (b"x", b"x")
+
+
+def test_a_fault_of_one_symbol_is_taken_there_as_often_as_asked():
+    faults = switched("gap", symbol="BTCUSDT", trades=2)
+    faults.switch("gap", checked({"fault": "gap", "symbol": "ETHUSDT", "trades": 1})[1], 0)
+    assert [bool(faults.take("gap", *BTC)) for _ in range(3)] == [True, True, False]
+    assert faults.take("gap", *ETH) and not faults.take("gap", *ETH)
+    assert faults.counters["gap"] == 3 and not faults.active
+
+
+def test_a_fault_that_lasts_ends_with_its_time():
+    faults = switched("refuse", seconds=2)
+    assert faults.take("refuse", now_ms=1999) and not faults.take("refuse", now_ms=2000)
+    assert not faults.active
+
+
+def test_an_oversized_frame_is_the_frame_and_blanks():
+    faults = switched("oversized", size=1000)
+    (frame,) = faults.filter(None, BTC, FRAME, 0)
+    assert len(frame) == 1000 and frame.strip() == FRAME and is_sound(frame)
 
 
 # ---- on the wire
@@ -199,6 +224,18 @@ def test_a_silent_connection_answers_no_ping_but_a_new_one_is_not_silent(demo: E
             assert other.ping().wait(timeout=5)
 
 
+def test_clearing_costs_nothing_and_ends_a_silence_at_once(demo: Exchange):
+    with demo.connect("btcusdt@trade") as client:
+        trades = take(client, 5)
+        for _ in range(10):
+            demo.fault("clear")
+            trades += take(client, 5)
+        assert set(steps_of(trades)) == {1}
+        demo.fault("silence", seconds=60)
+        demo.fault("clear")
+        assert take(client, 5)
+
+
 def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@trade") as client:
         before = take_until(client, lambda trades: any(trade["s"] == "BTCUSDT" for trade in trades), more=0)
@@ -214,7 +251,7 @@ def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
 def test_duplicate_sends_frames_twice(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
-        demo.fault("duplicate", frames=5, streams="*@trade")
+        demo.fault("duplicate", frames=5, channel="trade")
         trades = take_until(client, lambda trades: steps_of(trades).count(0) >= 5)
     assert steps_of(trades).count(0) == 5 and set(steps_of(trades)) == {0, 1}
 
@@ -250,7 +287,7 @@ def test_slow_delays_every_frame_and_keeps_the_order(demo: Exchange):
 def test_corrupt_frames_arrive_and_rest_has_the_sound_trades(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         frames = [client.recv(timeout=5) for _ in range(10)]
-        demo.fault("corrupt", frames=6, streams="*@trade")
+        demo.fault("corrupt", frames=6, channel="trade")
         while sum(not is_sound(frame) for frame in frames) < 6 or is_sound(frames[-1]) is False:
             frames.append(client.recv(timeout=5))
         frames += [client.recv(timeout=5) for _ in range(50)]

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from wick.market.trades import Quote, Trade
+from wick.market.trades import BookDepth, Quote, Trade
 from wick.stream.shard import CandleRules, Shard, live
-from wick.wire.messages import Closes, Diffs, pack_quote, pack_trade
+from wick.wire.messages import Closes, Diffs, pack_depth, pack_quote, pack_trade
 
 MS = 1_000_000
 START_MS = 1_723_161_592_000  # 2024-08-08 23:59:52 UTC: every interval but week and month rolls in 8 s
@@ -15,7 +15,7 @@ SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 
 
 class Step(NamedTuple):
-    """A trade or a quote of a pair, or a step of the venue's clock, some time after the step before."""
+    """A trade, a quote or the depth of a pair, or a step of the venue's clock, some time after the step before."""
 
     kind: str
     symbol: str
@@ -30,7 +30,7 @@ def steps(*, late: bool, most: int = 40) -> st.SearchStrategy[list[Step]]:
     return st.lists(
         st.builds(
             Step,
-            st.sampled_from(["trade", "trade", "trade", "quote", "clock", "flush", "join"]),
+            st.sampled_from(["trade", "trade", "trade", "quote", "depth", "clock", "flush", "join"]),
             st.sampled_from(SYMBOLS),
             st.one_of(st.integers(0, 900), st.integers(0, 20_000), st.just(8_000)),
             st.sampled_from([0, 0, 0, 500, 5_000, 40_000]) if late else st.just(0),
@@ -76,6 +76,9 @@ class Market:
         elif step.kind == "quote":
             quote = Quote(step.symbol, 1, step.price, step.quantity, step.price + 1, 5, step.decimals, 2)
             self.pair(step.symbol).ticks(records_of(quote, at_ms=self.now_ms - step.late_ms))
+        elif step.kind == "depth":
+            depth = BookDepth(step.symbol, 1, step.price, step.quantity, step.decimals - 1, 5, 2)
+            self.pair(step.symbol).ticks(pack_depth(depth, 0, (self.now_ms - step.late_ms) * MS, step.decimals))
         elif step.kind == "clock":
             self.shard.advance(VENUE, self.now_ms)
 

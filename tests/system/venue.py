@@ -20,7 +20,7 @@ import trustme
 import zmq
 
 from tests.browser.system import ROOT, free_port
-from wick.net import bus
+from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
 Message = list[bytes]
@@ -59,6 +59,7 @@ class VenueRun:
         self.batches: list[Message] = []
         self.books: dict[str, list[Any]] = {}
         self.stats: dict[str, Any] = {}
+        endpoints.run_dir(directory)
         self._stopping = threading.Event()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._reader = threading.Thread(target=self._read)

@@ -15,6 +15,7 @@ from wick.cli._report import Faults, StatusLine
 from wick.errors import WickError
 
 if TYPE_CHECKING:
+    from wick.market.trades import Topic
     from wick.ops.settings import Settings
     from wick.sim.recordings import Recordings
     from wick.sim.server import ExchangeServer
@@ -28,6 +29,7 @@ PORT_TAKEN = 3  # the exit status of every process of wick that cannot have its 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="raw captures, gzip or plain")
+    parser.add_argument("--venue", metavar="V", help="the exchange that they are of (default: exchange.venue, binance)")
     parser.add_argument("--speed", metavar="N|max", help="times the recorded pace (default: exchange.speed, 1)")
     parser.add_argument("--port", metavar="N", help="0 takes a free one (default: exchange.port)")
 
@@ -76,6 +78,8 @@ def _settings(args: argparse.Namespace) -> "Settings":
     given = []
     if args.speed is not None:
         given += ["--exchange-speed", args.speed]
+    if args.venue is not None:
+        given += ["--exchange-venue", args.venue]
     if args.port not in (None, "0"):
         given += ["--exchange-port", args.port]
     return settings.load(given)
@@ -97,16 +101,18 @@ def _captures(files: list[str]) -> list[Path]:
 
 
 def _server(source: "Recordings", port: int, settings: "Settings", sent: Counter[Any]) -> "ExchangeServer":
+    from wick.sim import wires
     from wick.sim.server import ExchangeServer
 
     class CountingServer(ExchangeServer):
         """The simulated exchange, which counts in `sent` what each client was sent."""
 
-        def publish(self, target: Any, stream: str, payload: bytes) -> None:
+        def publish(self, target: Any, topic: "Topic", payload: bytes) -> None:
             sent[target] += 1
-            super().publish(target, stream, payload)
+            super().publish(target, topic, payload)
 
-    return CountingServer(source, port, seed=settings["exchange.seed"])
+    wire = wires.load(settings["exchange.venue"])
+    return CountingServer(source, port, wire=wire, seed=settings["exchange.seed"])
 
 
 def _state(server: "ExchangeServer", source: "Recordings", sent: Counter[Any]) -> str:
@@ -117,7 +123,7 @@ def _state(server: "ExchangeServer", source: "Recordings", sent: Counter[Any]) -
         return f"{source.frames.total():,} frames, no client"
     parts = []
     for connection in server.connections:
-        total = sum(source.frames[stream] for stream in connection.streams)
+        total = sum(source.frames[topic] for topic in connection.topics)
         parts.append((min(sent[connection] / total, 1.0) if total else 1.0, sent[connection], total))
     share, done, total = min(parts)
     return f"{len(parts)} clients, the slowest at {share:.0%} ({done:,} of {total:,} frames)"

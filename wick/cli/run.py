@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
         os.chdir(ROOT)
         settings = settle(plan, os.environ)
         preflight.check_front(settings)
+        preflight.check_feed(settings)
         preflight.check_workers(settings, ROOT)
         preflight.check_socket_path(ROOT)
         with preflight.take_place(settings, ROOT):

@@ -1,7 +1,8 @@
 """Show the state of every process of a running wick: state, rate, age of its newest data.
 
-Each process says these things of itself once a second; one that says nothing is down. The exit status is 0 where all
-of them run, 1 otherwise.
+Each process says these things of itself once a second; one that says nothing is down. Behind them stands, for each
+worker, its slowest shard: how long its ticks of the last second took from the venue to publication. --lag shows all
+shards. The exit status is 0 where all processes run, 1 otherwise.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from wick.net import bus
 from wick.net.clock import now_ns
 from wick.ops.logs import escape
 from wick.ops.settings import Settings, load
+from wick.stream.lag import FIGURES, STAGES, Figures
 from wick.wire.codec import unpack
 
 HELP = "show the state, rate and age of data of every process"
@@ -24,10 +26,16 @@ HELP = "show the state, rate and age of data of every process"
 WAIT_S = 2.5  # processes publish once a second
 HEALTHY = ("running",)
 COLUMNS = ("PROCESS", "STATE", "RATE", "AGE", "UPTIME", "PID", "DETAILS")
+TROUBLE = (
+    "lost", "dropped", "refused", "bad_", "failed", "holes", "held_back", "unknown", "over_limit", "lags", "merged",
+    "gaps", "checksums", "crossed", "overflow", "stale", "too_late",
+)  # fmt: skip
+LAG_COLUMNS = ("WORKER", "SHARD", *[f"{stage.upper()} ms ({' / '.join(FIGURES)})" for stage in STAGES])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a process")
+    parser.add_argument("--lag", action="store_true", help="also how long ticks take, stage by stage, of every shard")
     parser.add_argument("--data-dir", metavar="DIR", help="core.data_dir of the wick to look at")
 
 
@@ -66,11 +74,19 @@ def run(args: argparse.Namespace) -> int:
         for name in names:
             print(json.dumps(heard.get(name, {"process": name, "state": "down"})))
     else:
-        rows = [COLUMNS, *(_line(name, heard.get(name)) for name in names)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _print_table([COLUMNS, *(_line(name, heard.get(name)) for name in names)])
+        lags = {name: lag for name in names if (lag := heard.get(name, {}).get("gauges", {}).get("lag"))}
+        for name, lag in lags.items():
+            print(escape(_slowest(name, lag)))
+        if args.lag:
+            _print_table([LAG_COLUMNS, *(_lag_line(name, *one) for name, lag in lags.items() for one in lag.items())])
     return 0 if all(heard.get(name, {}).get("state") in HEALTHY for name in names) else 1
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _line(name: str, stats: dict[str, Any] | None) -> tuple[str, ...]:
@@ -79,8 +95,8 @@ def _line(name: str, stats: dict[str, Any] | None) -> tuple[str, ...]:
     age_ms = stats["age_ms"]
     if age_ms is not None:
         age_ms += (now_ns() - stats["time_ns"]) // 1_000_000
-    details = {key: value for key, value in stats["gauges"].items() if value}
-    details |= {key: value for key, value in stats["counters"].items() if _is_trouble(key) and value}
+    details = flat({name: value for name, value in stats["gauges"].items() if name != "lag"})
+    details |= {key: value for key, value in stats["counters"].items() if _is_trouble(key)}
     return (
         name,
         escape(stats["state"]),
@@ -88,25 +104,45 @@ def _line(name: str, stats: dict[str, Any] | None) -> tuple[str, ...]:
         "-" if age_ms is None else f"{age_ms / 1000:.1f} s",
         _duration((stats["time_ns"] - stats["started_ns"]) // 10**9),
         str(stats["pid"]),
-        escape(" ".join(f"{key}={value}" for key, value in details.items())),
+        escape(" ".join(f"{key}={value}" for key, value in details.items() if value)),
     )
+
+
+def flat(gauges: dict[Any, Any], before: str = "") -> dict[str, Any]:
+    """What a process says of itself without levels: `connections.open`; a list is its values, with commas."""
+    found: dict[str, Any] = {}
+    for key, value in gauges.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return found
+
+
+# ---------------------------------------------------------------------- lag
+
+
+def _by_stage(figures: Figures) -> list[Figures]:
+    width = len(FIGURES)
+    return [figures[at : at + width] for at in range(0, width * len(STAGES), width)]
+
+
+def _slowest(name: str, lag: dict[int, Figures]) -> str:
+    """The shard that takes the longest, by what all but one of a hundred ticks take at each stage."""
+    p99 = FIGURES.index("p99")
+    worst = {shard: [one[p99] or 0 for one in _by_stage(figures)] for shard, figures in lag.items()}
+    shard, times = max(worst.items(), key=lambda one: sum(one[1]))
+    each = ", ".join(f"{stage} {time:.1f}" for stage, time in zip(STAGES, times, strict=True))
+    return f"{name}: the slowest shard is {shard}, {sum(times):.1f} ms from the venue to publication (p99: {each})"
+
+
+def _lag_line(name: str, shard: int, figures: Figures) -> tuple[str, ...]:
+    cells = (["-" if time is None else f"{time:.1f}" for time in one] for one in _by_stage(figures))
+    return (name, str(shard), *[" / ".join(cell) for cell in cells])
 
 
 def _is_trouble(counter: str) -> bool:
-    words = (
-        "lost",
-        "dropped",
-        "refused",
-        "bad_",
-        "failed",
-        "holes",
-        "held_back",
-        "unknown",
-        "over_limit",
-        "lags",
-        "merged",
-    )
-    return any(word in counter for word in words)
+    return any(word in counter for word in TROUBLE)
 
 
 def _duration(seconds: int) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from wick.errors import ParseError
 from wick.market.trades import DepthSnapshot, Event, Topic, Trade
 
+NOT_NOW = "not now"  # the reason of a ParseError: an answer that says in its text what others say with status 429
 CHANNELS = ("trade", "quote", "depth")  # the kinds of streams; a venue without `quote` has its best prices in `depth`
 
 
@@ -89,7 +90,7 @@ class Venue(Protocol):
         """The inverse of `symbol`; takes a native name as well."""
 
     def path(self, channel: str) -> str:
-        """Where the WebSocket has this channel, after `ws_url`: channels of different paths share no connection."""
+        """The path of the WebSocket's address where this channel is had."""
         return self.ws_path
 
     def subscribe(self, topics: Iterable[Topic], first_id: int = 1) -> list[Request]:
@@ -145,7 +146,7 @@ class Venue(Protocol):
         return ""
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
-        """The answer's trades of that hole, by rising id. ParseError."""
+        """The answer's trades of that hole, by rising id. ParseError; with the reason NOT_NOW where it is busy."""
         raise ParseError("not offered", self.id)
 
 

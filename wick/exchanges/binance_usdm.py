@@ -30,7 +30,7 @@ from wick.exchanges.binance import (
     skimmed,
     trade,
     unwrapped,
-)  # fmt: skip
+)
 from wick.market.trades import Event, Trade
 
 _NAME = re.compile(r"[^\W_]{2,40}(?:_[0-9]{6})?")  # a dated contract tells the day of its delivery: BTCUSDT_250328

@@ -16,7 +16,7 @@ from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
-from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, Topic, Trade
+from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, PastTrade, Topic, Trade
 
 TOPICS_A_REQUEST = 100
 MOST_TRADES = 1_000  # REST gives at a time
@@ -25,6 +25,13 @@ _NAME = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 _CHANNELS = {"trade": ("matches", "heartbeat"), "depth": ("level2_batch",)}
 _NAMED = {"matches": "trade", "level2_batch": "depth", "level2_50": "depth", "level2": "depth"}
 _UNKNOWN_PRODUCT = re.compile(r"([A-Z0-9]{1,20}-[A-Z0-9]{1,20}) is not a valid product")
+_CHANGE = rb'\["(?:buy|sell)",%b,%b\]' % (text.PLAIN, text.PLAIN)
+_CHANGES = re.compile(rb"\[(?:%b(?:,%b)*+)?+\]" % (_CHANGE, _CHANGE))
+# The frame that candles do not need, by its bytes (see `skim`): a part of what `parse` takes, never more.
+_UPDATE_FRAME = re.compile(
+    rb'\{"type":"l2update","product_id":"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}","changes":%b,'
+    rb'"time":"(2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z)"\}' % _CHANGES.pattern
+)
 _TAKER_BUY = {"sell": True, "buy": False}  # by the maker's side
 
 
@@ -53,20 +60,15 @@ def _snapshot(data: dict[str, Any], symbol: str) -> DepthUpdate:
 
 
 def _update(data: dict[str, Any], symbol: str) -> DepthUpdate:
-    changes = data.get("changes")
-    if type(changes) is not list:
-        raise ParseError("bad levels", "changes", changes)
+    changes: Any = data.get("changes")
     try:
-        bids = [[price, size] for side, price, size in changes if side == "buy"]
-        asks = [[price, size] for side, price, size in changes if side == "sell"]
-        if len(bids) + len(asks) != len(changes) or set(map(type, changes)) - {list}:
-            raise ParseError("bad levels", "changes", changes)
-    except (TypeError, ValueError):
+        if not _CHANGES.fullmatch(orjson.dumps(changes)):
+            raise TypeError
+    except TypeError:  # orjson's own, of a hostile nesting, is one too
         raise ParseError("bad levels", "changes", changes) from None
-    sides = {"bids": bids, "asks": asks}
-    return DepthUpdate(
-        symbol, text.rfc3339_ns(data.get("time"), "time"), 0, 0, text.levels(sides, "bids"), text.levels(sides, "asks")
-    )
+    bids = [[price, size] for side, price, size in changes if side == "buy"]
+    asks = [[price, size] for side, price, size in changes if side == "sell"]
+    return DepthUpdate(symbol, text.rfc3339_ns(data.get("time"), "time"), 0, 0, bids, asks)
 
 
 def _subscriptions(data: dict[str, Any]) -> Ack:
@@ -108,16 +110,8 @@ def _events(data: Any) -> list[Event]:
     if kind == "heartbeat":
         newest = text.whole(data, "last_trade_id")
         return [LastTrade(symbol, newest)] if newest else []
-    return [_trade(data, symbol)]
-
-
-# The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more.
-_PLAIN = rb'"[0-9]{1,10}+(?:\.[0-9]{1,11}+)?"'
-_CHANGE = rb'\["(?:buy|sell)",%b,%b\]' % (_PLAIN, _PLAIN)
-_UPDATE_FRAME = re.compile(
-    rb'\{"type":"l2update","product_id":"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}","changes":\[%b(?:,%b)*+\],'
-    rb'"time":"(20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z)"\}' % (_CHANGE, _CHANGE)
-)
+    trade = _trade(data, symbol)
+    return [PastTrade(*trade) if kind == "last_match" else trade]
 
 
 class Coinbase(Venue):

@@ -20,10 +20,10 @@ from typing import Any
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue
+from wick.exchanges import NOT_NOW, Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
-from wick.market.trades import Ack, DepthUpdate, Event, Levels, Topic, Trade
+from wick.market.trades import Ack, DepthUpdate, Event, Levels, PastTrade, Topic, Trade
 
 DEPTH = 1000  # of 10, 25, 100, 500, 1000 levels a side: enough for all within 10 bps of the mid
 SYMBOLS_A_REQUEST = 50  # our own: a frame stays below 2 kB, and its 1,000-level snapshots below 10 MB
@@ -35,6 +35,8 @@ REST_NAMES = {new: old for old, new in OLD_NAMES.items()}
 WIRE_CHANNELS = {"trade": "trade", "depth": "book"}
 CHANNELS = {wire: channel for channel, wire in WIRE_CHANNELS.items()}
 QUIET = ("heartbeat", "status")
+# Errors that say "later": https://docs.kraken.com/api/docs/guides/spot-errors
+BUSY = ("EAPI:Rate limit", "EGeneral:Too many requests", "EGeneral:Temporary lockout", "EService:")
 MAX_EXPONENT = 30
 _NAME = re.compile(r"[A-Za-z0-9.]{1,20}/[A-Za-z0-9.]{1,20}")  # some have small letters: TSLAx/USD
 _VALUE = re.compile(rb'":[ \t\r\n]*+([0-9][0-9.eE+-]*+)')
@@ -187,7 +189,7 @@ def _events(frame: Any) -> list[Event]:
             return [_book(one, kind == "snapshot") for one in data]
         trades = [_trade(one) for one in data]
         if kind == "snapshot":  # the last 50; the documentation does not tell their order
-            trades.sort(key=attrgetter("trade_id"))
+            return [PastTrade(*trade) for trade in sorted(trades, key=attrgetter("trade_id"))]
         return [*trades]
     method = frame.get("method")
     if channel in QUIET or method == "pong":
@@ -258,7 +260,8 @@ def _result(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ParseError("corrupt answer", "JSON", str(error)) from None
     if type(answer) is dict and answer.get("error"):
-        raise ParseError("refused", "error", answer["error"])
+        busy = any(sign in shown(answer["error"]) for sign in BUSY)
+        raise ParseError(NOT_NOW if busy else "refused", "error", answer["error"])
     if type(answer) is not dict or type(answer.get("result")) is not dict:
         raise ParseError("corrupt answer", "result", answer)
     result: dict[str, Any] = answer["result"]

@@ -1,5 +1,7 @@
 """What the best quotes of one pair say of its candles: order-flow imbalance, spreads, microprice. Pure.
 
+What the levels below them say is in `levels`, which goes along.
+
 A quote *counts* where both sides have a price and a quantity and the bid is not above the ask. It stands until the next
 one comes, whatever that is; so one that does not count, and an outage, leave no quote standing. Its order among the
 trades is that of the records, as they reach the engine: the feed sends of a pair the newest quote of each flush, behind
@@ -26,15 +28,17 @@ from typing import Final
 from wick.market import flow
 from wick.market.flow import Part
 from wick.market.intervals import INTERVALS
+from wick.market.levels import BITS, Levels
 from wick.market.state import Stateful
 
-BITS: Final = 104
 _BPS = 20_000 / 2**BITS  # a part of M = bid + ask, twice the mid, in 2^-BITS, as 1/10,000 of the mid; exact
 
 Flows = list[int]  # sums over all trades so far: size, signed size, signed turnover
 Numbers = list[float]  # what a candle has of the book: `NAMES`, NaN where it is not known
 
-NAMES: Final = ("ofi", "quoted_spread_bps", "effective_spread_bps", "microprice_dev_bps")
+NAMES: Final = (
+    "ofi", "book_imbalance", "quoted_spread_bps", "effective_spread_bps", "microprice_dev_bps", "depth_imbalance_10bps",
+)  # fmt: skip
 UNKNOWN: Final = (nan,) * len(NAMES)
 
 _NONE = -1  # the spread while no quote stands
@@ -51,7 +55,7 @@ def flows_of(part: Part) -> Flows:
 class Book(Stateful):
     """The best quote of one pair, and the totals. Prices and quantities are in the pair's decimals, times in ns."""
 
-    STATE = ("best", "_spread", "_since_ns", "_flows", "_totals", "_openings", "_unit")
+    STATE = ("best", "_spread", "_since_ns", "_flows", "_totals", "_openings", "_unit", "levels")
 
     def __init__(self) -> None:
         self.best = [0, 0, 0, 0]  # bid, its quantity, ask, its quantity, of the newest quote, whether it counts or not
@@ -62,6 +66,7 @@ class Book(Stateful):
         # The totals at the opening of each live candle. Those that opened together share one list: none is changed.
         self._openings = [[0] * 5 for _ in INTERVALS]
         self._unit = 1  # lots in one unit of the base asset
+        self.levels = Levels()
 
     # ------------------------------------------------------------------ in
 
@@ -102,9 +107,10 @@ class Book(Stateful):
         self._since_ns, self._flows = max(self._since_ns, at_ns), flows
 
     def lose(self, at_ns: int, flows: Flows) -> None:
-        """Quotes may have been missed from this moment on: none stands until the next one comes."""
+        """Quotes and levels may have been missed from this moment on: none stand until the next come."""
         self.settle(at_ns, flows)
         self._spread = _NONE
+        self.levels.lose(at_ns)
 
     def skip(self, part: Part) -> None:
         """Trades that came too late for the live candles are in the flows from now on: they do not count."""
@@ -113,10 +119,17 @@ class Book(Stateful):
     def begin(self, at_ns: int) -> None:
         """The first candles open: what stands counts from here on."""
         self._since_ns = at_ns
+        self.levels.begin(at_ns)
+
+    def reach(self, at_ns: int, flows: Flows) -> None:
+        """The shortest candle ends, or opens, at this moment."""
+        self.settle(at_ns, flows)
+        self.levels.settle(at_ns)
 
     def open(self, index: int, open_ns: int) -> None:
-        """The interval's next candle opens, at a time up to which there are no more quotes; `settle` then."""
+        """The interval's next candle opens, at a time up to which nothing more comes; `reach` it then."""
         self._openings[index] = self._at(open_ns, self._flows)
+        self.levels.open(index, open_ns)
 
     # ------------------------------------------------------------------ out
 
@@ -124,18 +137,22 @@ class Book(Stateful):
         """The numbers of the interval's live candle, as it would end at this time, with these trades."""
         ofi, spread, time, paid, size = self._at(at_ns, flows or self._flows)
         ofi0, spread0, time0, paid0, size0 = self._openings[index]
+        top, near = self.levels.candle(index, at_ns)
         return [
             (ofi - ofi0) / self._unit if time != time0 else nan,
+            top,
             (spread - spread0) / (time - time0) * _BPS if time != time0 else nan,
             (paid - paid0) * self._unit / (size - size0) * _BPS if size != size0 else nan,
             self._microprice_dev() if self._spread >= 0 else nan,
+            near,
         ]
 
     def quiet(self) -> Numbers:
         """Those of a candle in which nothing came at all."""
+        top, near = self.levels.quiet()
         if self._spread < 0:
-            return [*UNKNOWN]
-        return [0.0, self._spread * _BPS, nan, self._microprice_dev()]
+            return [nan, top, nan, nan, nan, near]
+        return [0.0, top, self._spread * _BPS, nan, self._microprice_dev(), near]
 
     def _microprice_dev(self) -> float:
         bid, bid_quantity, ask, ask_quantity = self.best

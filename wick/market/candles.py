@@ -39,7 +39,7 @@ from wick.market.lockstep import NEVER, Lockstep
 from wick.market.numbers import POW10
 from wick.market.schema import HEAD, HEAD_FIELDS, LIVE_FIELDS, UNKNOWN, Row, rescale
 from wick.market.state import Stateful
-from wick.market.trades import QUOTE, RECORD_STRUCT
+from wick.market.trades import DEPTH, QUOTE, RECORD_STRUCT
 
 MS = 1_000_000  # nanoseconds
 COLUMNS_FROM = 64  # trades at a time from which columns are cheaper than the loop (scripts/bench/ticks.py)
@@ -67,6 +67,7 @@ class PairCandles(Stateful):
     period a candle at the previous close, `omit` leaves it out. `since_ms`: candles that opened before it are
     flagged partial. `large_notional`: (mantissa, decimals) in the quote asset, from which a trade counts as large.
     `intervals`: those whose candles are held and published. `lockstep`: the pairs that close together with this one.
+    `contiguous`: whether the venue numbers its trades without holes (see `ids`).
 
     Feed it with `take` (packed records) or `trades`, then `advance` the clock; take rows with `drain_closed`.
     """
@@ -75,7 +76,9 @@ class PairCandles(Stateful):
         "head", "ids", "history", "book", "_cascade", "moved", "_counters", "_segment", "_before", "_last_ns",
         "_from_ns", "_to_ns", "_large_from", "_unseen",
     )  # fmt: skip
-    GIVEN = ("venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll")
+    GIVEN = (
+        "venue", "symbol", "intervals", "lockstep", "since_ms", "large_notional", "before_roll", "_late", "_late_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class PairCandles(Stateful):
         since_ms: int = 0,
         large_notional: tuple[int, int] = DEFAULT_LARGE,
         lockstep: "Lockstep | None" = None,
+        contiguous: bool = True,
     ) -> None:
         self.venue, self.symbol, self.intervals = venue, symbol, tuple(intervals)
         self.lockstep = lockstep or Lockstep(grace_ms, history)
@@ -96,7 +100,7 @@ class PairCandles(Stateful):
         self.since_ms, self.large_notional = since_ms, large_notional
         self.before_roll: Callable[[], object] | None = None  # called while the live candles are still complete
         self.head: list[int] = [0] * len(HEAD)
-        self.ids = TradeIds()
+        self.ids = TradeIds(contiguous)
         self.history = History(self.lockstep, self.ids, since_ms, intervals)
         self.book = Book()
         self._cascade = Cascade(self.ids, self.history, self.book, empty == "flat", since_ms)
@@ -108,6 +112,8 @@ class PairCandles(Stateful):
         self._large_from = 0
         self.moved = True  # whether live candles may have changed in more than their totals
         self._unseen = False  # an outage that the next boundary has to take into account
+        self._late: list[Part] = []  # trades that wait for `_place_late`: none between two calls
+        self._late_ms = 0  # the opening of the 15 s in which they are
         self._adopt(0, 0)
 
     # ------------------------------------------------------------------ in
@@ -120,21 +126,26 @@ class PairCandles(Stateful):
         )
 
     def take(self, buffer: Any) -> None:
-        """Take packed RECORDs of this pair: trades, and quotes among them."""
+        """Take packed RECORDs of this pair: trades, and quotes and depth among them."""
         if len(buffer) < COLUMNS_FROM * RECORD_STRUCT.size:
             self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
         else:
             self._columns(buffer)
 
     def _one_by_one(self, records: Iterator[tuple[Any, ...]]) -> None:
-        quote = self._loop(records)
-        while quote:
-            self.quote(*quote)
-            quote = self._loop(records) if length_hint(records) else None
+        stopped = self._loop(records)
+        while stopped:
+            kind, at_ns, a, b, c, d, price_decimals, quantity_decimals = stopped
+            if kind == QUOTE:
+                self.quote(at_ns, a, c, b, d, price_decimals, quantity_decimals)
+            else:
+                self.depth(at_ns, a, b, c, d)
+            stopped = self._loop(records) if length_hint(records) else None
 
-    def _loop(self, records: Iterable[tuple[Any, ...]]) -> tuple[int, int, int, int, int, int, int] | None:
-        """Record by record, up to a quote that brings new prices; that one, where there is one."""
-        ids, next_id, resized, quote = self.ids, self.ids.next, self.book.resized, None
+    def _loop(self, records: Iterable[tuple[Any, ...]]) -> tuple[int, int, int, int, int, int, int, int] | None:
+        """Record by record, up to a quote that brings new prices, or what ends the candle and is no trade; that one,
+        where there is one: its kind, time, a, b, c, d, decimals."""
+        ids, next_id, resized, stopped = self.ids, self.ids.next, self.book.resized, None
         first_id = next_id
         from_ns, to_ns, last_ns = self._from_ns, self._to_ns, self._last_ns
         price_decimals, quantity_decimals = self.head[PRICE_DECIMALS], self.head[QUANTITY_DECIMALS]
@@ -160,7 +171,13 @@ class PairCandles(Stateful):
                         and resized(price, size, count, d)
                     ):
                         continue
-                    quote = (event_ns, price, count, size, d, p, q)
+                    stopped = (kind, event_ns, price, size, count, d, p, q)
+                    break
+                if kind == DEPTH:
+                    if event_ns < to_ns:
+                        self.book.levels.take(event_ns, price, size, count, d)
+                        continue
+                    stopped = (kind, event_ns, price, size, count, d, p, q)
                     break
                 # Not the next of this candle: everything is put back, for whoever knows what to do.
                 if from_ns < to_ns:
@@ -225,29 +242,40 @@ class PairCandles(Stateful):
                 first, last, first_price, high, low, close, signed, volume, quote_volume, trades, bought,
                 bought_for, delta_max, delta_min, largest, large, large_buy, rv, kyle, squares,
             ]  # fmt: skip
+        if self._late:
+            self._place_late()
         self._counters["trades"] += taken
         if self.history.blind_ns is not None and ids.next > first_id:
             self.history.see_again()
-        return quote
+        return stopped
 
     def _columns(self, buffer: Any) -> None:
         """Runs of trades that are alike in columns, the odd ones between them by the loop."""
         table = flow.columns(buffer)
         ours = self.head[PRICE_DECIMALS] | self.head[QUANTITY_DECIMALS] << 8
         quotes: list[Quoted] = []
-        if int(_either(table[7] ^ ours)) & _NOT_BUY:
-            if not self._make_alike(table):
-                self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
+        depths: list[list[int]] = []
+        odd = int(_either(table[7] ^ ours)) & _NOT_BUY
+        if odd & _KIND:
+            if int(_most(table[0])) >= self._cascade.closes[0] * MS:
+                self._around_boundaries(memoryview(buffer), table[0])
                 return
+            is_depth = table[7] & _KIND == _DEPTH
+            if is_depth.any():
+                depths, table = table.compress(is_depth, 1).T.tolist(), table.compress(~is_depth, 1)
+                odd = int(_either(table[7] ^ ours)) & _NOT_BUY
+        if odd & ~_KIND and not self._make_alike(table):
+            self._one_by_one(RECORD_STRUCT.iter_unpack(buffer))
+            return
+        for at_ns, _, *held_now, _, _ in depths:
+            self.book.levels.take(at_ns, *held_now)
+        if odd & _KIND:
             is_quote = table[7] & _KIND != 0
-            if is_quote.any():
-                quotes = self._quotes(table, is_quote)
-                table = table[:, ~is_quote]
+            quotes = self._quotes(table, is_quote)
+            table = table.compress(~is_quote, 1)
         at, n, quoted = 0, table.shape[1], 0
         while True:
             while quoted < len(quotes) and quotes[quoted][0] == at:
-                if quotes[quoted][1] >= self._cascade.closes[0] * MS and self.ids.next >= 0:
-                    self._roll(quotes[quoted][1] // MS)
                 self._quote(quotes[quoted], self._flows())
                 quoted += 1
             if at == n:
@@ -255,19 +283,31 @@ class PairCandles(Stateful):
             run = self._regular(table, at)
             inside = quoted
             while inside < len(quotes) and quotes[inside][0] < at + run:
-                if quotes[inside][1] >= self._to_ns:
-                    run = quotes[inside][0] - at  # that quote ends the candle
-                    break
                 inside += 1
             if run >= COLUMNS_FROM // 2 and self._extend(table[:, at : at + run], quotes[quoted:inside], at):
                 at, quoted = at + run, inside
                 continue
-            end = min(n, at + max(run + 1, COLUMNS_FROM // 2), *[place for place, *_ in quotes[quoted : quoted + 1]])
+            few = max(run + 1, COLUMNS_FROM // 2)
+            if not run and table[1, at] < self.ids.next:  # what comes late goes together
+                few = max(few, int((table[1, at:] < self.ids.next).argmin()) or n - at)
+            end = min(n, at + few, *[place for place, *_ in quotes[quoted : quoted + 1]])
             self._loop(
                 (ns, number, p, q, count, 0, 0, tail & 0xFF, tail >> 8 & 0xFF, 0, tail >> 24 & 1, 0)
                 for ns, number, p, q, count, _, _, tail in table[:, at:end].T.tolist()
             )
             at = end
+
+    def _around_boundaries(self, buffer: memoryview, times: flow.Column) -> None:
+        """Records among which the candle ends, and not all of which are trades: those before the one that ends it, the
+        next few one by one, and so on. In columns it is no longer known what came before a boundary and what behind."""
+        at, n, size = 0, len(times), RECORD_STRUCT.size
+        while at < n:
+            ends = times[at:] >= self._cascade.closes[0] * MS
+            first = at + int(ends.argmax()) if ends.any() else n
+            if at < first:
+                self.take(buffer[at * size : first * size])
+            at = min(n, first + COLUMNS_FROM // 2)
+            self._one_by_one(RECORD_STRUCT.iter_unpack(buffer[first * size : at * size]))
 
     def _make_alike(self, table: flow.Column) -> bool:
         """Restate all records of the table in the pair's decimals. False where 64 bits cannot hold them all, or where
@@ -300,12 +340,10 @@ class PairCandles(Stateful):
         rows = is_quote.nonzero()[0]
         places = rows - _COUNTING.upto(len(rows))
         times, _, bids, asks, bid_quantities, ask_quantities = table[:6, rows]
-        newest, first = len(rows) - 1, _COUNTING.upto(len(rows))
-        if _most(times) < self._cascade.closes[0] * MS:
-            counts = (bid_quantities > 0) & (ask_quantities > 0)
-            new = (bids[1:] != bids[:-1]) | (asks[1:] != asks[:-1]) | ~(counts[1:] & counts[:-1])
-            first = np.concatenate([[0], new.nonzero()[0] + 1])
-        last = np.append(first[1:] - 1, newest)
+        counts = (bid_quantities > 0) & (ask_quantities > 0)
+        new = (bids[1:] != bids[:-1]) | (asks[1:] != asks[:-1]) | ~(counts[1:] & counts[:-1])
+        first = np.concatenate([[0], new.nonzero()[0] + 1])
+        last = np.append(first[1:] - 1, len(rows) - 1)
         return list(
             zip(
                 *[column[first].tolist() for column in (places, times, bids, bid_quantities, asks, ask_quantities)],
@@ -325,7 +363,7 @@ class PairCandles(Stateful):
     def _extend(self, table: flow.Column, quotes: list[Quoted], at: int) -> bool:
         """Put a run of next trades to the segment; false where its numbers are too large for columns.
 
-        `quotes`: those in its midst, none of which ends the candle; their places are counted from `at` before the run.
+        `quotes`: those in its midst; their places are counted from `at` before the run.
         """
         part = flow.of_columns(table, self._large_from)
         if part is None:
@@ -364,6 +402,12 @@ class PairCandles(Stateful):
             self._roll(at_ns // MS)
         if not self.book.resized(bid, ask, bid_quantity, ask_quantity):
             self.book.take(at_ns, bid, bid_quantity, ask, ask_quantity, self._flows())
+
+    def depth(self, at_ns: int, bid_top: int, ask_top: int, bid_near: int, ask_near: int) -> None:
+        """Take what the book holds, as of that time (see `levels`)."""
+        if at_ns >= self._cascade.closes[0] * MS and self.ids.next >= 0:
+            self._roll(at_ns // MS)
+        self.book.levels.take(at_ns, bid_top, ask_top, bid_near, ask_near)
 
     def _quote(self, quoted: Quoted, flows: Flows) -> None:
         """Take quotes at the same prices, none of which ends the candle. `flows`: of the trades before them."""
@@ -508,8 +552,10 @@ class PairCandles(Stateful):
         size: int, quantity_decimals: int, buy: int, count: int,
     ) -> int:  # fmt: skip
         """Any trade; 1 where it counts, 0 where it came before."""
-        ids, is_next = self.ids, trade_id == self.ids.next
+        ids, is_next, late = self.ids, trade_id == self.ids.next, self._late
         newest = trade_id >= ids.next
+        if late and not (trade_id == late[-1][flow.LAST_ID] + 1 and self._late_ms == _first_open_ms(event_ns)):
+            self._place_late()
         if not is_next:
             if not ids.admit(trade_id, self._last_ns, event_ns):
                 return 0
@@ -529,7 +575,8 @@ class PairCandles(Stateful):
         self.moved = True
         open_ns = cascade.opens[0] * MS
         if not newest or event_ns < open_ns:
-            self._place(event_ns, part)
+            self._late.append(part)
+            self._late_ms = _first_open_ms(event_ns)
         elif not self._segment:
             self._segment, self._from_ns, self._to_ns = part, open_ns, cascade.closes[0] * MS
         elif is_next:
@@ -544,14 +591,17 @@ class PairCandles(Stateful):
         """A part leaves the segment: the running totals take it in."""
         self._before = [total + more for total, more in zip(self._before, part[flow.SUMS], strict=True)]
 
-    def _place(self, event_ns: int, part: Part) -> None:
-        """Put a trade that is not the newest, or older than the shortest live candle, into every candle of its time."""
-        event_ms, cascade = event_ns // MS, self._cascade
-        self._counters["late"] += 1
+    def _place_late(self) -> None:
+        """Put trades that are not the newest, or older than the shortest live candle, into every candle of their time.
+
+        They follow each other within 15 s: so a page of old trades costs little more than one of them."""
+        count, part, event_ms, cascade = len(self._late), flow.whole(self._late), self._late_ms, self._cascade
+        self._late, self._late_ms = [], 0
+        self._counters["late"] += count
         if event_ms < cascade.opens[0]:
             revised, lost = cascade.place(event_ms, part)
-            self._counters["revised"] += revised
-            self._counters["too_late"] += lost
+            self._counters["revised"] += count * revised
+            self._counters["too_late"] += count * lost
             self._shift(part)
             self.book.skip(part)
         else:
@@ -566,7 +616,7 @@ class PairCandles(Stateful):
                 self._shift(was)
             inside = self._segment[flow.SUMS]
             self._before = [total - some for total, some in zip(self._before, inside, strict=True)]
-        self.history.shift_cvd(event_ms, part[flow.FIRST_SIGNED])
+        self.history.shift_cvd(event_ms, flow.delta(part))
 
     # ------------------------------------------------------------------ boundaries
 
@@ -581,14 +631,14 @@ class PairCandles(Stateful):
             self.before_roll()
         segment, delta, book, flows = self._segment, self._delta(), self.book, self._flows()
         if self._cascade.closes[0]:
-            book.settle(self._cascade.closes[0] * MS, flows)
+            book.reach(self._cascade.closes[0] * MS, flows)
         else:
             book.begin(now_ms * MS)
         if segment:
             self._shift(segment)
             self.head[LAST_PRICE] = segment[flow.CLOSE]
         self._cascade.roll(now_ms, segment, self._before, delta, self.head[LAST_PRICE], not self._unseen)
-        book.settle(self._cascade.opens[0] * MS, flows)
+        book.reach(self._cascade.opens[0] * MS, flows)
         self._segment, self._from_ns, self._to_ns = [], 0, 0
         self._unseen, self.moved = False, True
 
@@ -620,6 +670,8 @@ class PairCandles(Stateful):
         self._large_from = max(1, mantissa * 10**power if power >= 0 else -(-mantissa // 10**-power))
 
     def _restate(self, more_price: int, more_size: int) -> None:
+        if self._late:
+            self._place_late()
         head = self.head
         rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
@@ -631,6 +683,11 @@ class PairCandles(Stateful):
         self._cascade.restate(more_price, more_size)
         self.moved = True
         self.history.restate(more_price, more_size, (head[PRICE_DECIMALS], head[QUANTITY_DECIMALS]))
+
+
+def _first_open_ms(event_ns: int) -> int:
+    """When the shortest candle opens that holds this time."""
+    return INTERVALS[0].open_ms(event_ns // MS)
 
 
 class _Counting:
@@ -650,5 +707,5 @@ _least, _most, _all, _either = np.minimum.reduce, np.maximum.reduce, np.logical_
 _POW10 = np.array([10**n for n in range(19)])
 _BUY = 1 << 24  # in the small fields of a record, read as one integer
 _NOT_BUY = ~_BUY
-_KIND = 0xFF << 16
+_KIND, _DEPTH = 0xFF << 16, DEPTH << 16
 _NOTHING = (0,) * flow.WIDTH

@@ -51,7 +51,7 @@ class Cascade(Stateful):
         part = flow.whole(chain) if chain else held.flat(price)
         flags = held.partial(open_ms, self.since_ms) | (0 if chain else EMPTY)
         is_daily = index >= FIRST_DAILY
-        cvd = 2 * part[flow.BUY_VOLUME] - part[flow.VOLUME] if is_daily else delta - self.day_delta
+        cvd = flow.delta(part) if is_daily else delta - self.day_delta
         anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
         return [open_ms, self.closes[index], 0, flags, cvd, anchor_ms, *numbers, *part]
 
@@ -73,13 +73,13 @@ class Cascade(Stateful):
             self.live[index][:] = (open_ms, opened, high, low, *self.openings[index], flags)
 
     def place(self, event_ms: int, part: Part) -> tuple[bool, bool]:
-        """Put a trade that is older than the shortest live candle where it belongs.
+        """Put trades of some 15 s, older than the shortest live candle, where they belong.
 
-        Whether that corrects a candle that is closed, and whether it comes too late for one.
+        Whether that corrects a candle that is closed, and whether they come too late for one.
         """
         sums, is_open = part[flow.SUMS], self.ids.is_open
         if event_ms // DAY < self.day:
-            self.day_delta += part[flow.FIRST_SIGNED]
+            self.day_delta += flow.delta(part)
         revised = lost = False
         for index, open_ms in enumerate(self.opens):
             piece = _PIECES[index]

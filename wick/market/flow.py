@@ -102,6 +102,11 @@ def merge(a: Part, b: Part) -> Part:
     ]  # fmt: skip
 
 
+def delta(part: Part) -> int:
+    """Taker buy volume less taker sell volume."""
+    return 2 * part[BUY_VOLUME] - part[VOLUME]
+
+
 # The bare ufuncs: half of what the methods cost on a few hundred numbers.
 _most, _least, _sum, _running = np.maximum.reduce, np.minimum.reduce, np.add.reduce, np.add.accumulate
 

@@ -43,10 +43,9 @@ _EXACT: Final = [
     0, PART + flow.D_MAX, PART + flow.D_MIN, CVD, ANCHOR_MS, PART + flow.MAX_SIZE, PART + flow.LARGE, 0,
 ]  # fmt: skip
 _DECIMALS = slice(FLAGS + 1, FLAGS + 3)
-_BOOK = [FORMED_FIELDS.index(name) - EXACT for name in book.NAMES]  # among the REAL fields
 _DELTA, _LARGE_DELTA = FORMED_FIELDS.index("delta"), FORMED_FIELDS.index("large_trade_delta")
 
-assert len(_EXACT) == EXACT
+assert len(_EXACT) == EXACT and FORMED_FIELDS[-len(book.NAMES) :] == book.NAMES
 
 
 class Held(Stateful):
@@ -207,8 +206,7 @@ class Held(Stateful):
         real[:, 2] = volume / np.maximum(count, 1) / sizes
         real[:, 3] = np.sqrt((part[flow.RV] * _LIMB_UNIT + held[:, _RV_LOW]) / flow.RV_UNIT)
         real[:, 4] = part[flow.KYLE] / np.where(squares > 0, squares, 1.0) * (sizes / prices)
-        real[:, 5:] = nan
-        real[:, _BOOK] = held[:, BOOK:PART].view(np.float64)
+        real[:, 5:] = held[:, BOOK:PART].view(np.float64)
         return exact, real
 
 
@@ -220,7 +218,6 @@ def published(values: Values, price_decimals: int, quantity_decimals: int) -> Ro
     delta, prices, sizes = 2 * buy - volume, float(_TENS[price_decimals]), float(_TENS[quantity_decimals])
     squares, variance = _two_limbs(part[flow.SQUARES]), _two_limbs(part[flow.RV])
     some = float(max(volume, 1))
-    ofi, quoted_spread, effective_spread, microprice_dev = [None if number != number else number for number in numbers]
     return [
         open_ms, close_ms, revision, flags, price_decimals, quantity_decimals, *part[flow.OPEN : flow.CLOSE + 1],
         *part[flow.SUMS], part[flow.FIRST_ID], part[flow.LAST_ID], delta, part[flow.D_MAX], part[flow.D_MIN],
@@ -228,7 +225,7 @@ def published(values: Values, price_decimals: int, quantity_decimals: int) -> Ro
         float(part[flow.QUOTE_VOLUME]) / some / prices if volume else None, float(delta) / some,
         float(volume) / float(max(count, 1)) / sizes, sqrt(variance / flow.RV_UNIT),
         float(part[flow.KYLE]) / (squares if squares > 0 else 1.0) * (sizes / prices),
-        ofi, None, quoted_spread, effective_spread, microprice_dev, None,
+        *[None if number != number else number for number in numbers],
     ]  # fmt: skip
 
 

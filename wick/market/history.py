@@ -97,7 +97,7 @@ class History(Stateful):
             self._apart[index, values[OPEN_MS]] = chain
 
     def place(self, index: int, event_ms: int, part: Part) -> int:
-        """Add to a pending or closed candle. REVISED where it was closed, 0 where it is not held any more, else 1."""
+        """Add trades to a pending or closed candle. REVISED where it was closed, 0 where it is held no more, else 1."""
         interval = INTERVALS[index]
         open_ms = interval.open_ms(event_ms)
         at = self.held.find(self.number, index, open_ms)
@@ -106,7 +106,7 @@ class History(Stateful):
                 return 0
             flags = partial(open_ms, self.since_ms)
             anchor_ms = cvd_anchor_ms(index, open_ms, self.since_ms)
-            cvd = part[flow.FIRST_SIGNED] if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
+            cvd = flow.delta(part) if index >= FIRST_DAILY else self._cvd_before(index, open_ms)
             close_ms = interval.close_ms(open_ms)
             self.hold(index, [open_ms, close_ms, 0, flags, cvd, anchor_ms, *book.UNKNOWN, *part], [part])
             self._inserted.append([index, open_ms])
@@ -120,7 +120,7 @@ class History(Stateful):
             self._apart[index, open_ms] = chain
         values[PART:] = flow.whole(chain)
         if index >= FIRST_DAILY:
-            values[CVD] += part[flow.FIRST_SIGNED]
+            values[CVD] += flow.delta(part)
         fresh = values[FLAGS] & EMPTY
         values[FLAGS] &= ~EMPTY
         self.held.write(at, values)

@@ -1,7 +1,11 @@
-"""Which trade ids of one pair have been seen, where a venue numbers its trades without holes. Pure.
+"""Which trade ids of one pair have been seen. Pure.
 
 An id counts once. Ids that were skipped are remembered as holes, with the time in which they must have been traded;
 only a hole lets an older id in. So trades may come twice, out of order and late, and none is taken twice or lost.
+
+Where a venue does not number its trades without holes, ids are the feed's own count, which leaps where it may have
+missed some. How far it leaps says nothing, and no trade that comes later can say that nothing is missing any more: a
+leap is one gap, for good.
 """
 
 from bisect import bisect_right
@@ -17,11 +21,15 @@ _first = itemgetter(0)
 
 
 class TradeIds(Stateful):
-    """`next` is the id that follows the highest seen, -1 before the first; `missing` counts the ids in holes."""
+    """`next` is the id that follows the highest seen, -1 before the first; `missing` counts the ids in holes, or the
+    gaps where ids are not `contiguous` at the venue."""
 
-    __slots__ = STATE = ("_first_ns", "_holes", "duplicates", "missing", "next")
+    STATE = ("_first_ns", "_holes", "duplicates", "missing", "next")
+    GIVEN = ("contiguous",)
+    __slots__ = STATE + GIVEN
 
-    def __init__(self) -> None:
+    def __init__(self, contiguous: bool = True) -> None:
+        self.contiguous = contiguous
         self.next = -1
         self.missing = self.duplicates = 0
         self._first_ns = 0  # time of the oldest trade
@@ -43,9 +51,8 @@ class TradeIds(Stateful):
         if trade_id >= self.next:
             if trade_id > self.next:
                 self._holes.append((self.next, trade_id - 1, newest_ns, event_ns))
-                self.missing += trade_id - self.next
-                if len(self._holes) > MAX_HOLES:
-                    del self._holes[1]
+                self.missing += trade_id - self.next if self.contiguous else 1
+                self._bound()
             self.next = trade_id + 1
             return True
         index = bisect_right(self._holes, trade_id, key=_first) - 1
@@ -54,6 +61,10 @@ class TradeIds(Stateful):
             self.duplicates += 1
             return False
         parts = [(first, trade_id - 1, from_ns, to_ns), (trade_id + 1, last, from_ns, to_ns)]
+        if not self.contiguous:
+            self._holes[index : index + 1] = parts  # empty or not: the gap stays
+            self._bound()
+            return True
         self._holes[index : index + 1] = [part for part in parts if part[0] <= part[1] or part[0] == 0]
         if to_ns >= 0:
             self.missing -= 1
@@ -63,10 +74,17 @@ class TradeIds(Stateful):
                 self._holes[index + 1] = (trade_id + 1, last, event_ns, self._first_ns)
             self.missing += last - trade_id
             self._first_ns = event_ns
+        self._bound()
         return True
+
+    def _bound(self) -> None:
+        if len(self._holes) > MAX_HOLES:
+            del self._holes[1]
 
     def is_open(self, after: int, before: int) -> bool:
         """Whether an id between these two may still come."""
+        if not self.contiguous:
+            return False
         index = bisect_right(self._holes, before - 1, key=_first) - 1
         return index >= 0 and self._holes[index][1] > after
 
@@ -74,7 +92,7 @@ class TradeIds(Stateful):
         """Whether ids are missing that were traded, at some time, in `[from_ns, to_ns)`."""
         # Newest first: holes stand in the order of ids, which is that of time.
         for _, _, after_ns, before_ns in reversed(self._holes):
-            if before_ns < from_ns:
+            if before_ns < max(from_ns, 0):  # 0: the first has no time, and a week of 1970 begins in 1969
                 return False
             if after_ns < to_ns:
                 return True

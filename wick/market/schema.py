@@ -42,7 +42,7 @@ _FLAGS: Final = {
     Flag.CLOSED: "final",
     Flag.EMPTY: "no trade, flat at the previous close",
     Flag.PARTIAL: "opened before we listened, its start is missing",
-    Flag.SUSPECT: "trade ids that fall inside it are missing",
+    Flag.SUSPECT: "trades that fall inside it are missing, or may be",
     Flag.REVISED: "corrected after it closed",
 }
 
@@ -132,8 +132,7 @@ METRICS: Final = (
 # A candle's row: what is closed, published, stored and shown.
 CANDLE: Final = (*FORMED, *METRICS)
 
-_TRADES, _QUOTES = "trades", "best quotes"
-_LEVELS = "order book; no venue gives it yet"
+_TRADES, _QUOTES, _LEVELS = "trades", "best quotes", "order book"
 
 # What the fields of FORMED mean that are among the 64 metrics or go with one (number 0). None: not known here (a reader
 # that derives a row from diffs), or there is none (vwap without a volume). 0/0 is 0.
@@ -199,8 +198,8 @@ BOOK: Final = (
         "before", 1, f"{_QUOTES}; Cont, Kukanov, Stoikov 2014",
     ),
     Field(
-        31, "book_imbalance", "1", "time-weighted (Qb - Qa) / (Qb + Qa) of the quantities of the best 5 levels", 1,
-        _LEVELS,
+        31, "book_imbalance", "1",
+        "time-weighted (Qb - Qa) / (Qb + Qa) of the quantities of the best 5 levels, bids and asks", 1, _LEVELS,
     ),
     Field(
         32, "quoted_spread_bps", "bps", "time-weighted (a - b) / mid * 1e4, mid = (a + b) / 2", 1, _QUOTES
@@ -215,7 +214,8 @@ BOOK: Final = (
         "(weighted mid - mid) / mid * 1e4 at the close, weighted mid = (b A + a B) / (A + B)", 1, _QUOTES,
     ),
     Field(
-        35, "depth_imbalance_10bps", "1", "(Db - Da) / (Db + Da) of the quantities within 10 bps of mid", 1, _LEVELS
+        35, "depth_imbalance_10bps", "1",
+        "(Db - Da) / (Db + Da) at the close, of the quantities of bids and asks within 10 bps of mid", 1, _LEVELS,
     ),
 )  # fmt: skip
 FLOW_FIELDS: Final = tuple(field.name for field in (*FLOW, *BOOK))  # they may be null
@@ -285,21 +285,26 @@ pattern says nothing of a stream's first candles, as many as `after` tells.
 """.rstrip().splitlines()
 
 _BOOK_TEXT = """
-Of the best bid and ask. A quote counts where both sides have a price and a quantity and the bid is not above the ask,
-and it stands until the next one comes; behind one that does not count, and behind an outage, none stands. All that is
-said of quotes is of those that reach the engine: of a pair the newest of each flush of the feed (`feed.batch_ms`),
-behind the trades of the flush; so the mid that a trade is held against is that of the flush before. They are taken in
-the order of the records, and timed by the venue's clock at the moment of receipt.
+Of the best bid and ask, and of the levels below them. A quote counts where both sides have a price and a quantity and
+the bid is not above the ask, and it stands until the next one comes; behind one that does not count, and behind an
+outage, none stands. All that is said of quotes is of those that reach the engine: of a pair the newest of each flush of
+the feed (`feed.batch_ms`), behind the trades of the flush; so the mid that a trade is held against is that of the flush
+before. They are taken in the order of the records, and timed by the venue's clock at the moment of receipt.
 
 - Times: the quote that stands at a boundary counts up to it in one candle and from it on in the next. Only time in
   which a quote stood has weight. In a pair's first candles quotes count from its first trade on.
 - `ofi` is of neighbours that both count, in the candle in which the second of them came. A quiet candle has 0.
 - `effective_spread_bps` is of trades that came while a quote stood. A trade that came late, when the 15 s candle of its
   time had ended, is in none of any interval; a revision leaves all of these fields as they were.
-- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no trade
-  came while one stood (`effective_spread_bps`), or none stood at the end (`microprice_dev_bps`); all of them in a
-  candle that a late trade made where none was. `book_imbalance` and `depth_imbalance_10bps` are null: no venue module
-  gives the engine the levels below the best yet. `wick candles` reads no quotes: there all of these are null.
+- Levels: behind the trades of a flush the feed tells of a book what bids and asks have in their five best levels, and
+  within 10 bps of the mid. `book_imbalance` is weighted by the time in which the first was known;
+  `depth_imbalance_10bps` is what stood of the second when the candle ended, and is not known where the book that the
+  venue gives is cut off nearer than that. Behind news that a book is not whole, and behind an outage, nothing stands.
+  0/0 is 0: nothing on either side.
+- Null is what is not known: in a candle in which no quote stood for any time (`ofi`, `quoted_spread_bps`), no levels
+  were known at any time (`book_imbalance`), no trade came while a quote stood (`effective_spread_bps`), or nothing
+  stood at the end (`microprice_dev_bps`, `depth_imbalance_10bps`); all of them in a candle that a late trade made where
+  none was. `wick candles` reads neither quotes nor books: there all of these are null.
 """.rstrip().splitlines()
 
 

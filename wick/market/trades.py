@@ -24,6 +24,13 @@ class Trade(NamedTuple):
     matches: int = 1
 
 
+class PastTrade(Trade):
+    """A trade that a venue tells again when a stream begins, hours old where little is traded: it may have come before,
+    and its time says nothing of what time it is."""
+
+    __slots__ = ()
+
+
 class Quote(NamedTuple):
     """Best bid and ask. All four numbers share the decimals of their kind; Binance gives no time for it."""
 

@@ -8,26 +8,36 @@ Blocking calls on an ordinary socket, so that it serves under gevent (patched) a
 
 import socket
 import ssl
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from wick.errors import WickError
+from wick.net.dial import ProxyError, dial
+from wick.net.limits import retry_after_s
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a depth snapshot of 5,000 levels is about 0.4 MB
+MAX_LEAVING = 1024  # frames, of a server that does not read
 READ_BYTES = 256 * 1024
 WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82  # the first byte of a frame that is a whole message
 
 
 class Disconnected(WickError):
-    """The connection could not be made, or is over; the text says how."""
+    """The connection could not be made, or is over; the text says how.
+
+    `status`: HTTP's, where the handshake was answered with one; `retry_after_s`: where that told so.
+    """
+
+    status: int | None = None
+    retry_after_s: float | None = None
 
 
 class Inbox:
@@ -118,21 +128,35 @@ def _measure(data: bytes, at: int) -> tuple[int, bool]:
     return 2 + length + int.from_bytes(head[2 : 2 + length], "big"), plain
 
 
-class WebSocketClient:
-    """One connection. `receive` gives whole messages; every failure is a Disconnected."""
+def _refusal(url: str, why: Exception | None) -> Disconnected:
+    error = Disconnected(f"{url}: refused the handshake: {why or 'closed during the handshake'}")
+    if isinstance(why, InvalidStatus):
+        error.status = why.response.status_code
+        try:
+            error.retry_after_s = retry_after_s(why.response.headers.get("Retry-After"))
+        except LookupError:  # several of them
+            pass
+    return error
 
-    def __init__(self, url: str, context: ssl.SSLContext | None = None, subprotocols: Sequence[str] = ()) -> None:
-        parts = urlsplit(url)
-        secure = parts.scheme == "wss"
-        port = parts.port or (443 if secure else 80)
+
+class WebSocketClient:
+    """One connection. `receive` gives whole messages; every failure is a Disconnected.
+
+    One greenlet may receive while others send. `context` checks the certificate (see `dial.client_context`);
+    `connect` is `socket.create_connection`, or gevent's where nothing is patched.
+    """
+
+    def __init__(
+        self, url: str, context: ssl.SSLContext | None = None, subprotocols: Sequence[str] = (),
+        connect: Callable[..., Any] = socket.create_connection,
+    ) -> None:  # fmt: skip
         self.url = url
+        self._leaving: deque[bytes] = deque()
+        self._sending = False
         try:
             wanted = [Subprotocol(name) for name in subprotocols] or None
             self._protocol = ClientProtocol(parse_uri(url), subprotocols=wanted, max_size=MAX_MESSAGE_BYTES)
-            self._socket = socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S)
-            if secure:
-                context = context or ssl.create_default_context()
-                self._socket = context.wrap_socket(self._socket, server_hostname=parts.hostname)
+            self._socket = dial(url, context, CONNECT_TIMEOUT_S, connect)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._protocol.send_request(self._protocol.connect())
             self._flush()
@@ -141,9 +165,8 @@ class WebSocketClient:
             self._flush()
             # A close frame that came together with the answer is for `receive` to tell.
             if self._protocol.state is not State.OPEN and self._protocol.close_rcvd is None:
-                why = self._protocol.handshake_exc or "closed during the handshake"
-                raise Disconnected(f"{url}: refused the handshake: {why}")
-        except (OSError, WebSocketException, ValueError) as error:
+                raise _refusal(url, self._protocol.handshake_exc)
+        except (OSError, WebSocketException, ProxyError, ValueError) as error:
             self.abort()
             raise Disconnected(f"{url}: {error or type(error).__name__}") from error
         except Disconnected:
@@ -220,6 +243,14 @@ class WebSocketClient:
         return messages
 
     def _flush(self) -> None:
-        for data in self._protocol.data_to_send():
-            if data:
-                self._socket.sendall(data)
+        self._leaving += filter(None, self._protocol.data_to_send())
+        if self._sending:  # another greenlet waits for the socket: it sends this after its own
+            if len(self._leaving) > MAX_LEAVING:
+                raise OSError("the server asks and does not read the answers")
+            return
+        self._sending = True
+        try:
+            while self._leaving:
+                self._socket.sendall(self._leaving.popleft())
+        finally:
+            self._sending = False

@@ -5,6 +5,7 @@ import difflib
 import errno
 import os
 import socket
+import ssl
 import time
 import urllib.request
 from pathlib import Path
@@ -13,13 +14,14 @@ from urllib.parse import quote
 
 from wick import exchanges
 from wick.errors import ParseError, SettingError, WickError
+from wick.ops import symbols
 from wick.ops.process import AlreadyRunningError, hold_lock
-from wick.ops.settings import BY_NAME, Settings, check_front
+from wick.ops.settings import BY_NAME, Settings, check_feed, check_front
 from wick.ops.supervise import Supervisor
 
 __all__ = [
-    "InUseError", "answers", "check_front", "check_ports", "check_socket_path", "check_symbols",
-    "check_workers", "page_address", "take_place",
+    "InUseError", "answers", "check_feed", "check_front", "check_ports", "check_socket_path",
+    "check_symbols", "check_workers", "page_address", "take_place",
 ]  # fmt: skip
 
 MAX_SOCKET_PATH = 107  # sun_path of a Unix socket is 108 bytes with its final zero
@@ -113,29 +115,36 @@ def _bind_error(host: str, port: int) -> OSError | None:
 
 
 def check_symbols(settings: Settings) -> str:
-    """SettingError for a symbol that the venue does not list.
+    """SettingError for a symbol that its venue does not list.
 
     A venue that cannot be asked proves nothing: then the reason is returned, and the feed will find out.
     """
-    venue = exchanges.load(settings["feed.venue"])
-    url = (settings["feed.rest_url"] or venue.rest_url) + venue.symbols_path
-    try:
-        listed = venue.parse_symbols(_get(url))
-    except (OSError, ParseError) as error:
-        reason = getattr(error, "reason", "") or error
-        return f"cannot check the symbols with {url}: {reason}; starting anyway"
-    for symbol in settings["feed.symbols"]:
-        if symbol != "*" and symbol not in listed:
-            near = " or ".join(difflib.get_close_matches(symbol, listed, n=3))
-            hint = f"; did you mean {near}?" if near else ""
-            raise SettingError(f"feed.symbols: {venue.id} does not list {symbol!r}{hint}")
-    return ""
+    doubts = []
+    for venue_id, wanted in symbols.wanted(settings).items():
+        venue = exchanges.load(venue_id)
+        if not wanted.every and not wanted.symbols:
+            raise SettingError(f"feed.symbols: none is of {venue_id}; name some, or leave it out of feed.venues")
+        url = (settings["feed.rest_url"] or venue.rest_url).rstrip("/") + venue.symbols_path
+        try:
+            listed = {one.symbol: one.native for one in venue.parse_symbols(_get(url, settings["feed.ca_file"]))}
+        except (OSError, ParseError) as error:
+            reason = getattr(error, "reason", "") or error
+            doubts.append(f"cannot check the symbols with {url}: {reason}; starting anyway")
+            continue
+        for symbol in wanted.symbols:
+            if symbol not in listed:
+                name = venue.native(symbol)
+                near = " or ".join(difflib.get_close_matches(name, listed.values(), n=3))
+                hint = f"; did you mean {near}?" if near else ""
+                raise SettingError(f"feed.symbols: {venue_id} does not list {name!r}{hint}")
+    return "\n".join(doubts)
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, ca_file: str) -> bytes:
     deadline = time.monotonic() + EXCHANGE_PATIENCE_S
+    context = ssl.create_default_context(cafile=ca_file or None) if url.startswith("https:") else None
     body = b""
-    with urllib.request.urlopen(url, timeout=EXCHANGE_PATIENCE_S) as answer:
+    with urllib.request.urlopen(url, timeout=EXCHANGE_PATIENCE_S, context=context) as answer:
         while chunk := answer.read1():
             body += chunk
             if time.monotonic() > deadline:

@@ -187,6 +187,17 @@ def check_front(settings: Settings) -> None:
         )
 
 
+def check_feed(settings: Settings) -> None:
+    """An address is that of one exchange."""
+    venues = settings["feed.venues"]
+    for name in ("feed.ws_url", "feed.rest_url"):
+        if settings[name] and len(venues) != 1:
+            raise SettingError(
+                f"{name} = {settings[name]!r} is the address of one exchange, but feed.venues names {len(venues)} "
+                f"({', '.join(venues)}): valid is blank, or one venue in feed.venues"
+            )
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -211,6 +222,8 @@ def role_settings(role: str, argv: Sequence[str]) -> tuple[Settings, int]:
         _check_place(role, settings, index, place.get("--of"))
         if role == "front":
             check_front(settings)
+        if role == "feed":
+            check_feed(settings)
     except SettingError as error:
         exit_wrong(role, error)
     return settings, index

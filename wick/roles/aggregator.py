@@ -28,6 +28,7 @@ from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.storage import ticklog
 from wick.storage.sqlite import SqliteStore
+from wick.stream.lag import Lags
 from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
 from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, records
@@ -58,6 +59,7 @@ class Aggregator(Role):
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
         self.router = bus.router(self.data_dir, index)
         self.lag_ms = 0
+        self.lags = Lags()
         self.watches: dict[bytes, tuple[int, list[list[Any]]]] = {}  # by front: until when (ns), and what it watches
         self._live_ns = 0
         self._waiting = 0  # ticks in inboxes
@@ -91,7 +93,8 @@ class Aggregator(Role):
         for state in pairs:
             for name, value in state.candles.counters.items():
                 sums[name] = sums.get(name, 0) + value
-        return {"pairs": len(pairs), "lag_ms": self.lag_ms, "waiting": self._waiting, **sums}
+        lag = {"lag_ms": self.lag_ms, "lag": self.lags.told()}
+        return {"pairs": len(pairs), **lag, "waiting": self._waiting, **sums}
 
     def _breathe(self, after_ns: int = BREATH_NS) -> None:
         """Let the hub's other greenlets run, where this one has run for a while.
@@ -123,6 +126,7 @@ class Aggregator(Role):
         self.stats.state = "running"
         self.stats.newest_ns = now_ns()
         self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
+        self.lags.sample(header, frames[1], self.stats.newest_ns)
         for part, some in header.pieces(frames[1]):
             stream = self._stream(part[0], header.venue)
             seq = part[1]
@@ -133,6 +137,8 @@ class Aggregator(Role):
             if seq > expected:
                 self._mend(stream, header.epoch, expected, seq)
             self._take(stream, header, part, some)
+            if some:
+                self.lags.took(part[0], self.stats.newest_ns)
 
     def _stream(self, shard: int, venue: str) -> Stream:
         stream = self.streams.get((shard, venue))
@@ -282,6 +288,7 @@ class Aggregator(Role):
         for shard in self.shards.values():
             if not shard.is_quiet:
                 self._send(shard.flush_diffs(now_ns()))
+                self.lags.published(shard.number, now_ns())
                 self._breathe()
         closing = [shard for shard in self.shards.values() if not shard.is_quiet]
         for _ in enrich(self.processor, closing):
@@ -292,6 +299,7 @@ class Aggregator(Role):
 
     def _publish(self, shard: Shard) -> None:
         self._send(shard.flush(now_ns()))
+        self.lags.published(shard.number, now_ns())
 
     def _send(self, messages: list[list[bytes]]) -> None:
         for message in messages:
@@ -326,12 +334,13 @@ class Aggregator(Role):
 
 
 def _rules(settings: Settings, venue: str) -> CandleRules:
-    empty = settings["aggregator.empty"]
+    empty, own = settings["aggregator.empty"], exchanges.load(venue)
     return CandleRules(
         settings["aggregator.grace_ms"],
         settings["aggregator.history"],
-        exchanges.load(venue).empty if empty == "venue" else empty,
+        own.empty if empty == "venue" else empty,
         parse_decimal(settings["aggregator.large_notional"]),
+        own.contiguous_ids,
     )
 
 

@@ -17,9 +17,9 @@ from wick.exchanges import Hole, Instrument, Refused
 from wick.market.clock import VenueClock
 from wick.market.trades import Ack, DepthUpdate, LastTrade, Quote, Shutdown, Topic, Trade
 from wick.net.clock import now_ns, steady_ns
+from wick.net.dial import client_context
 from wick.net.fetch import get
 from wick.net.limits import Bucket
-from wick.net.ws_client import client_context
 from wick.ops.settings import Settings
 from wick.roles.connection import Connection, Connections, Hooks, Patience
 from wick.stream.books import Books

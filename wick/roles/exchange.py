@@ -1,16 +1,19 @@
-"""The exchange role: Binance simulated on loopback, from the demo market or from recordings. Wiring only."""
+"""The exchange role: a venue simulated on loopback, from the demo market or from recordings. Wiring only."""
 
 import errno
 import gc
 import logging
 import signal
+from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 from wick.errors import SettingError
 from wick.ops.logs import setup
 from wick.ops.settings import Settings, exit_wrong, role_settings
+from wick.sim import wires
 from wick.sim.demo import Demo
 from wick.sim.recordings import Recordings
 from wick.sim.server import ExchangeServer, Source
@@ -24,10 +27,13 @@ def main(argv: list[str]) -> int:
     settings, index = role_settings("exchange", argv)
     setup(f"exchange-{index}", settings["core.log_level"])
     try:
-        source = _source(settings)
+        source, tls = _source(settings), _tls(settings)
     except SettingError as error:
         exit_wrong("exchange", error)
-    server = ExchangeServer(source, settings["exchange.port"], seed=settings["exchange.seed"])
+    wire = wires.load(settings["exchange.venue"])
+    server = ExchangeServer(
+        source, settings["exchange.port"], wire=wire, seed=settings["exchange.seed"], ssl_context=tls
+    )
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
@@ -40,7 +46,8 @@ def main(argv: list[str]) -> int:
         return 3
     gc.collect()
     gc.freeze()  # the symbols live as long as the process: nothing to look through again and again
-    log.info("listening url=ws://%s:%d symbols=%d", server.host, server.port, len(source.symbols()))
+    scheme, symbols = "wss" if tls else "ws", len(source.view.symbols())
+    log.info("listening url=%s://%s:%d symbols=%d venue=%s", scheme, server.host, server.port, symbols, wire.id)
     server.failed.rawlink(lambda _: stop.set())
     stop.wait()
     failed = server.failed.ready()
@@ -55,6 +62,20 @@ def _source(settings: Settings) -> Source:
         speed = settings["exchange.speed"]
         return Recordings(files_of(files), None if speed == "max" else float(speed))
     return Demo(settings["exchange.seed"], settings["exchange.symbols"], settings["exchange.rate"])
+
+
+def _tls(settings: Settings) -> Any:
+    """The context of exchange.certificate; None without one."""
+    file = settings["exchange.certificate"]
+    if not file:
+        return None
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(file)
+    except OSError as error:  # SSLError is one
+        valid = "valid is a PEM file with a certificate and its key"
+        raise SettingError(f"exchange.certificate = {file!r} cannot be used: {error}; {valid}") from error
+    return context
 
 
 if __name__ == "__main__":

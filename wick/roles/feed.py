@@ -1,66 +1,68 @@
-"""The feed: one venue's WebSocket to packed ticks, logged, then pushed to the workers: a flush is a message a worker.
+"""The feed: what venues send, as packed ticks: logged, then pushed to the workers, a message a venue, worker and flush.
 
-A trade is never dropped silently. When a worker's queue is full the feed stops reading (TCP holds the venue back);
+A trade is never dropped silently. When a worker's queue is full the feed stops reading (TCP holds the venues back);
 when that takes too long it goes on without that worker, which will find the batches in the tick log.
 """
 
 import gc
 import logging
-import random
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 import zmq
 from gevent.event import Event
+from gevent.hub import signal as gevent_signal
 
 from wick import exchanges
-from wick.errors import ParseError
-from wick.exchanges import Refused
-from wick.market.trades import Ack, DepthUpdate, Shutdown
+from wick.errors import SettingError, WickError
 from wick.net import bus
 from wick.net.clock import now_ns
-from wick.net.fetch import FetchError, get
-from wick.net.reader import give_way
-from wick.net.ws_client import Disconnected, WebSocketClient
-from wick.ops.settings import Settings
+from wick.ops import symbols
+from wick.ops.setting import as_text
+from wick.ops.settings import BY_NAME, Settings, load, split_options
 from wick.roles.base import Role, run_role
+from wick.roles.venue_feed import House, VenueFeed
+from wick.storage.capture import Capture
 from wick.storage.ticklog import TickLog
 from wick.stream.shards import shard_of
-from wick.stream.ticks import Portion, Ticks
-from wick.wire.messages import TickHeader, depth_frames, ticks_topic
+from wick.stream.ticks import Portion
+from wick.wire.messages import TickHeader, book_frames, ticks_topic
 
 MS = 1_000_000
-BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.5, 30.0  # full jitter: the wait is random in [0, min(most, first * 2^n))
-REQUESTS_A_SECOND = 4  # Binance cuts a connection that sends more than 5
 BUFFER_BYTES = 32 * 1024 * 1024  # unsent ticks at which the feed stops reading
-LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
-LISTED_TRIES = 3
 GARBAGE_OBJECTS = 100_000  # that outlive their making, before the collector looks at them
 
 log = logging.getLogger("wick")
 
 
 class Feed(Role):
-    """One venue (`feed.venue`)."""
+    """All venues of `feed.venues`."""
 
     name = "feed"
     main_counter = "trades"
     pub_kind = zmq.XPUB  # the mirror is for taps, and works while there is one
+    read_settings: Callable[[], Settings] = staticmethod(load)  # as they are now: on SIGHUP
 
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
-        self.venue = exchanges.load(settings["feed.venue"])
-        self.ws_url = (settings["feed.ws_url"] or self.venue.ws_url).rstrip("/") + self.venue.ws_path
-        self.rest_url = (settings["feed.rest_url"] or self.venue.rest_url).rstrip("/")
-        self.ticks = Ticks(self.venue.id, ())
+        wanted = symbols.wanted(settings)
         self.epoch = now_ns()
         self.flushed_ns = 0
         self.listeners = bus.Listeners(self.pub)
-        self.ticks_tapped = self.depth_tapped = False
-        self.room = Event()
-        self.connected = False
+        self.ticks_tapped = self.books_tapped = False
+        self._room = Event()
+        self.captures: dict[str, Capture] = {}
+        self.venues: dict[str, VenueFeed] = {}
+        for venue_id in settings["feed.venues"]:
+            try:
+                self.venues[venue_id] = VenueFeed(exchanges.load(venue_id), settings, self._house(venue_id))
+            except WickError as error:  # of the certificates
+                raise SettingError(f"feed.ca_file = {settings['feed.ca_file']!r} is wrong: {error}") from None
+            self.venues[venue_id].want(wanted[venue_id])
         workers: int = settings["aggregator.workers"]
         self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]
         self.stalled: set[int] = set()
@@ -71,7 +73,15 @@ class Feed(Role):
                 settings["ticklog.segment_mb"] * 1_000_000,
                 settings["ticklog.budget_mb"] * 1_000_000,
             )
-        self._logged = (0, 0)  # (second, parse errors named in it)
+
+    def _house(self, venue_id: str) -> House:
+        several = len(self.settings["feed.venues"]) > 1
+        if directory := self.settings["feed.record"]:
+            self.captures[venue_id] = Capture(directory, venue_id, self.epoch)
+        return House(
+            self.spawn, partial(self._count, f"{venue_id}.") if several else self.stats.add, self._wait_for_room,
+            self._heard, self._show_book, self.captures.get(venue_id),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ life
 
@@ -79,12 +89,42 @@ class Feed(Role):
         # What a read leaves behind has no cycles: to look for some every 700 objects costs a tenth of the throughput.
         gc.freeze()
         gc.set_threshold(GARBAGE_OBJECTS)
-        self.spawn(self._listen_forever)
+        gevent_signal(signal.SIGHUP, self._read_again)
+        self.stats.state = "connecting"
+        for venue in self.venues.values():
+            venue.start()
+        self.spawn(self._need_symbols)
         self.spawn(self._flush_forever)
 
+    def _need_symbols(self) -> None:
+        for venue in self.venues.values():
+            venue.chosen.wait()
+        if not any(len(venue.ticks) for venue in self.venues.values()):
+            names = ", ".join(self.venues)
+            log.critical("there is no symbol to read: set feed.symbols to symbols that %s lists", names)
+            self.stop(2)
+
+    def _read_again(self) -> None:
+        """SIGHUP: other symbols. What makes no sense is said, and changes nothing."""
+        try:
+            settings = self.read_settings()
+            wanted = symbols.wanted(settings)
+        except SettingError as error:
+            log.error("the symbols stay as they are: %s", error)
+            return
+        if set(wanted) != set(self.venues):
+            log.warning("feed.venues has changed: that needs a new start of the feed")
+        for venue_id, venue in self.venues.items():
+            if venue_id in wanted:
+                venue.want(wanted[venue_id])
+
     def drain(self) -> None:
-        self.connected = False
-        self._flush()
+        for venue in self.venues.values():
+            venue.connections.close()
+            venue.tell_books(tapped=False)
+        self._flush(at_end=True)
+        for capture in self.captures.values():
+            capture.close()
         if self.log_file is not None:
             self.log_file.close()
         for socket in self.pushes:
@@ -92,149 +132,37 @@ class Feed(Role):
 
     def gauges(self) -> dict[str, Any]:
         failed = self.log_file.failed if self.log_file is not None else 0
-        return {
-            "symbols": len(self.ticks),
-            "buffered_bytes": self.ticks.unsent_bytes,
-            "stalled_workers": len(self.stalled),
-            "ticklog_failed": failed,
-        }
+        own = {"buffered_bytes": self._unsent_bytes, "stalled_workers": len(self.stalled), "ticklog_failed": failed}
+        several = len(self.venues) > 1
+        if several:
+            own["symbols"] = sum(len(venue.ticks) for venue in self.venues.values())
+        for venue_id, venue in self.venues.items():
+            told = venue.gauges()
+            if capture := self.captures.get(venue_id):
+                told |= {"recorded": capture.messages, "not_recorded": capture.lost}
+            prefix = f"{venue_id}." if several else ""
+            own |= {prefix + name: value for name, value in told.items()}
+            self.stats.counters |= {prefix + name: value for name, value in venue.counters().items()}
+        return own
 
-    # ------------------------------------------------------------------ in
+    # ------------------------------------------------------------------ in: what venues call
 
-    def _choose_symbols(self) -> list[str]:
-        """The configured symbols that the venue lists; `*` is all of them. Keeps asking where it has to know."""
-        wanted = self.settings["feed.symbols"]
-        tries = 0
-        listed: list[str] | None = None
-        while listed is None and ("*" in wanted or tries < LISTED_TRIES):
-            tries += 1
-            try:
-                listed = self.venue.parse_symbols(get(self.rest_url + self.venue.symbols_path))
-            except (FetchError, ParseError) as error:
-                log.warning("cannot ask which symbols trade: %s", error)
-                gevent.sleep(_backoff_s(tries))
-        if "*" in wanted and listed is not None:
-            names = listed
-        else:
-            names = [self.venue.native(name) for name in wanted]
-            known = set(listed if listed is not None else names)
-            for name in sorted(set(names) - known):
-                self.stats.add("unknown_symbols")
-                log.error("feed.symbols = %r: %s does not list it, it is left out", name, self.venue.id)
-            names = [name for name in names if name in known]
-        most = self.venue.max_streams // len(self.settings["feed.channels"])
-        if len(names) > most:
-            log.error("%d symbols are more than one connection carries: the first %d are read", len(names), most)
-            self.stats.add("symbols_over_limit", len(names) - most)
-            names = names[:most]
-        return list(dict.fromkeys(self.venue.symbol(name) for name in names))
+    def _count(self, prefix: str, name: str, amount: int = 1) -> None:
+        self.stats.add(name, amount)
+        self.stats.add(prefix + name, amount)
 
-    def _listen_forever(self) -> None:
-        self.stats.state = "connecting"
-        symbols = self._choose_symbols()
-        if not symbols:
-            log.critical("there is no symbol to read: set feed.symbols to symbols that %s lists", self.venue.id)
-            self.stop(2)
-            return
-        self.ticks = Ticks(self.venue.id, symbols)
-        failures = 0
-        while True:
-            try:
-                self.stats.state = "connecting"
-                client = WebSocketClient(self.ws_url)
-            except Disconnected as error:
-                log.warning("cannot connect: %s", error)
-            else:
-                log.info("connected url=%s symbols=%d", self.ws_url, len(symbols))
-                self.stats.add("connections")
-                try:
-                    failures = self._listen(client, symbols, failures)
-                except Disconnected as error:
-                    log.warning("disconnected: %s", error)
-                finally:
-                    client.close()
-                    self.connected = False
-                    self.ticks.outage()
-            failures += 1
-            wait_s = _backoff_s(failures)
-            log.info("connecting again in %.2f s", wait_s)
-            gevent.sleep(wait_s)
+    def _heard(self, recv_ns: int) -> None:
+        self.stats.newest_ns = recv_ns
 
-    def _listen(self, client: WebSocketClient, symbols: list[str], failures: int) -> int:
-        """Read one connection until it ends; -1 where data came (the next backoff starts anew), else `failures`."""
-        asking = self.spawn(self._subscribe, client, symbols)
-        silence_s = self.settings["feed.silence_s"]
-        batch_ns = self.settings["feed.batch_ms"] * MS
-        before = 0  # messages of this connection
-        try:
-            while True:
-                try:
-                    messages = client.receive(silence_s)
-                except Disconnected as error:
-                    log.warning("disconnected: %s", error)
-                    return -1 if self.connected else failures
-                recv_ns = now_ns()
-                if self._take(messages, recv_ns, before):
-                    return -1
-                before += len(messages)
-                while self.ticks.unsent_bytes > BUFFER_BYTES:
-                    self.stats.add("held_back")
-                    self.room.clear()
-                    self.room.wait(1.0)
-                if recv_ns - self.flushed_ns > batch_ns:
-                    give_way()  # in a flood the socket is never empty
-        finally:
-            asking.kill()
+    @property
+    def _unsent_bytes(self) -> int:
+        return sum(venue.ticks.unsent_bytes for venue in self.venues.values())
 
-    def _subscribe(self, client: WebSocketClient, symbols: list[str]) -> None:
-        for request in self.venue.subscribe(symbols, self.settings["feed.channels"]):
-            try:
-                client.send(request)
-            except Disconnected:
-                return  # the reader sees it too
-            gevent.sleep(1 / REQUESTS_A_SECOND)
-
-    def _take(self, messages: list[bytes], recv_ns: int, before: int) -> bool:
-        """Take what has arrived, after `before` messages; true where the venue asks us to connect again."""
-        ticks = self.ticks
-        trades, quotes, depths, over = ticks.trades, ticks.quotes, 0, False
-        for other in ticks.take(self.venue.take(messages), recv_ns):
-            if isinstance(other, Refused):
-                self._refuse(other.error, f"frame {before + other.place + 1} of this connection")
-            elif isinstance(other, ParseError):
-                self._refuse(other, "an event")
-            elif isinstance(other, DepthUpdate):
-                depths += 1
-                if self.depth_tapped:
-                    self.pub.send_multipart(depth_frames(self.venue.id, shard_of(self.venue.id, other.symbol), other))
-            elif isinstance(other, Ack):
-                if other.error is not None:
-                    self.stats.add("refused_requests")
-                    log.error("%s refused request %s: %s", self.venue.id, other.request_id, other.error)
-            elif isinstance(other, Shutdown):
-                log.warning("%s is about to close the connection", self.venue.id)
-                over = True
-        trades, quotes = ticks.trades - trades, ticks.quotes - quotes
-        for name, count in (
-            ("messages", len(messages)), ("trades", trades), ("quotes", quotes), ("depth_updates", depths)
-        ):  # fmt: skip
-            if count:
-                self.stats.add(name, count)
-        if trades or quotes or depths:
-            self.stats.newest_ns = recv_ns
-            if not self.connected:
-                self.connected = True
-                self.stats.state = "running"
-        return over
-
-    def _refuse(self, error: ParseError, what: str) -> None:
-        self.stats.add("refused")
-        self.stats.add("refused: " + error.reason)
-        second = now_ns() // 10**9
-        count = self._logged[1] + 1 if self._logged[0] == second else 1
-        self._logged = (second, count)
-        if count <= LOGGED_A_SECOND:
-            log.warning("%s is left out: %s", what, error)
+    def _wait_for_room(self) -> None:
+        while self._unsent_bytes > BUFFER_BYTES:
+            self.stats.add("held_back")
+            self._room.clear()
+            self._room.wait(1.0)
 
     # ------------------------------------------------------------------ out
 
@@ -244,25 +172,38 @@ class Feed(Role):
             gevent.sleep(every_s)
             self._flush()
 
-    def _flush(self) -> None:
-        """One message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
+    def _flush(self, at_end: bool = False) -> None:
+        """For each venue one message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
         if self.listeners.update():
-            self.ticks_tapped, self.depth_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"depth.")
-        self.flushed_ns = now = now_ns()
+            self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
+        self.flushed_ns = now_ns()
+        connected = False
+        for venue in self.venues.values():
+            connected = connected or venue.is_connected
+            self._flush_venue(venue, listening=venue.is_connected and not at_end)
+        if not at_end:
+            self.stats.state = "running" if connected else "connecting"
+            for venue in self.venues.values():
+                venue.tell_books(self.books_tapped)
+        for capture in self.captures.values():
+            capture.flush(self.flushed_ns)
+        self._room.set()
+
+    def _flush_venue(self, venue: VenueFeed, listening: bool) -> None:
+        now, ticks = now_ns(), venue.ticks
         # While nobody listens, the venue's time is not known to have brought nothing.
-        clock_ns = self.ticks.clock.at(now) if self.connected else 0
+        clock_ns = ticks.clock.at(now) if listening else 0
         clock_due_ns = now - self.settings["feed.clock_ms"] * MS if clock_ns else 0
-        portions = self.ticks.portions(len(self.pushes), now, clock_due_ns)
+        portions = ticks.portions(len(self.pushes), now, clock_due_ns)
         if not portions:
             return
-        header = TickHeader(self.epoch, self.venue.id, now, clock_ns, [])
+        header = TickHeader(self.epoch, venue.venue.id, now, clock_ns, [])
         if self.log_file is not None:
             whole = header._replace(parts=[part for portion in portions for part in portion.parts])
             self.log_file.append(whole.pack(), [portion.records for portion in portions], now)
         for portion in portions:
             self._send(header._replace(parts=portion.parts), portion)
         self.stats.add("batches", len(portions))
-        self.room.set()
 
     def _send(self, header: TickHeader, portion: Portion) -> None:
         if self.ticks_tapped:
@@ -270,6 +211,9 @@ class Feed(Role):
                 alone = header._replace(parts=[part])
                 self.pub.send_multipart([ticks_topic(header.venue, part[0]), alone.pack(), bytes(records)])
         self._push(portion.worker, [header.pack(), portion.records])
+
+    def _show_book(self, venue_id: str, symbol: str, top: tuple[int, int, Any, Any]) -> None:
+        self.pub.send_multipart(book_frames(venue_id, shard_of(venue_id, symbol), symbol, *top))
 
     def _push(self, worker: int, frames: list[bytes]) -> None:
         socket = self.pushes[worker]
@@ -287,9 +231,12 @@ class Feed(Role):
         self.stalled.discard(worker)
 
 
-def _backoff_s(failures: int) -> float:
-    return random.uniform(0, min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(failures, 10)))
-
-
 def main(argv: Sequence[str]) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that it could change
+    Feed.read_settings = staticmethod(partial(_settings_of, argv))
     return run_role(Feed, argv)
+
+
+def _settings_of(argv: Sequence[str]) -> Settings:
+    options, _ = split_options(argv)
+    return load([f"{BY_NAME[name].option}={as_text(value)}" for name, value in options.items()])

@@ -12,9 +12,9 @@ from wick import exchanges
 from wick.errors import ParseError, SettingError, WickError
 from wick.market.trades import Ack, DepthUpdate, Quote, Shutdown, Topic, Trade
 from wick.net.clock import now_ns
+from wick.net.dial import client_context
 from wick.net.fetch import get
 from wick.net.limits import Bucket
-from wick.net.ws_client import client_context
 from wick.ops.settings import Settings
 from wick.roles.connection import Connection, Connections, Hooks, Patience
 from wick.storage.capture import Capture

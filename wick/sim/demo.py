@@ -1,141 +1,195 @@
-"""The demo source: the market's events as frames, for those who subscribed, in real time."""
+"""The demo source: the market's events as the venue's frames, for those who subscribed, in real time."""
 
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from wick.sim import wire
-from wick.sim.book import DepthFeed, book
+from wick.market.trades import Topic
+from wick.sim import book
+from wick.sim.book import DepthUpdate
 from wick.sim.connection import Connection, text_frame
-from wick.sim.market import Market, TradeEvent
-from wick.sim.symbols import UNITS
+from wick.sim.history import History
+from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
+from wick.sim.view import HISTORY, MarketView
+from wick.sim.wires import Subscription
 
 if TYPE_CHECKING:
     from wick.sim.server import ExchangeServer
 
-DEPTH_MS = 100
+START_MS = 100  # the market begins at a whole multiple
+RESTATE_MS = 500  # while the market is frozen: who joins now can synchronise his book, and nobody takes it for silence
 MAX_BEHIND_MS = 5000  # a process that slept for longer goes on from now instead of making up for it
 
 
-class Topic:
-    """One stream of the market and its subscribers."""
+class Stream:
+    """One stream in one form, and its subscribers."""
 
-    __slots__ = ("clients", "name")
+    __slots__ = ("clients",)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.clients: dict[Connection, None] = {}
 
     def deliver(self, payload: bytes) -> None:
-        """To every subscriber; encoded once for those of raw and once for those of combined streams."""
-        raw = combined = b""
+        """To every subscriber; encoded once."""
+        frame = text_frame(payload)
         for client in self.clients:
-            if client.combined:
-                combined = combined or text_frame(wire.wrapped(self.name, payload))
-                client.send_frame(combined)
-            else:
-                raw = raw or text_frame(payload)
-                client.send_frame(raw)
+            client.send_frame(frame)
+
+
+Streams = dict[Hashable, Stream]  # of one topic, by form
 
 
 class Demo:
     """The demo market behind the server's interface (see `server.Source`)."""
 
-    def __init__(self, seed: int = 1, count: int = 300, rate: float = 400.0) -> None:
-        self._arguments = (seed, count, rate)
+    def __init__(self, seed: int = 1, count: int = 300, rate: float = 400.0, history: int = HISTORY) -> None:
+        self._arguments, self._history = (seed, count, rate), history
 
     def start(self, server: "ExchangeServer") -> None:
-        self._server = server
-        self.market = market = Market(*self._arguments, start_ms=server.now_ms() // DEPTH_MS * DEPTH_MS)
-        self._next_depth_ms = market.time_ms + DEPTH_MS
-        names = [listing.symbol for listing in market.listings]
-        self._names = [name.encode() for name in names]
-        self._index = {name: index for index, name in enumerate(names)}
-        self._trades = [Topic(f"{name.lower()}@trade") for name in names]
-        self._quotes = [Topic(f"{name.lower()}@bookTicker") for name in names]
-        self._depths = [Topic(f"{name.lower()}@depth@100ms") for name in names]
-        self._topics = {topic.name: topic for topic in (*self._trades, *self._quotes, *self._depths)}
-        self._depth_index = {topic.name: index for index, topic in enumerate(self._depths)}
-        self._feeds: dict[int, DepthFeed] = {}  # of the symbols whose depth someone reads
-        self._infos = {
-            listing.symbol: wire.symbol_info(
-                listing.symbol, listing.base, listing.quote, wire.decimal(listing.tick).decode(),
-                wire.decimal(listing.lot).decode(),
-            )
-            for listing in market.listings
-        }  # fmt: skip
+        self._server, self._wire, self._faults = server, server.wire, server.faults
+        market = Market(*self._arguments, start_ms=server.now_ms() // START_MS * START_MS)
+        self.view = MarketView(server.wire, market, self._history)
+        self._next_depth_ms = market.time_ms + server.wire.depth_ms
+        self._frozen_until_ms = self._next_restate_ms = 0
+        self._resets: dict[int, int] = {}  # fault sequence_reset: by index, how far the ids of its book are to jump
+        names = self.view.names
+        self._symbols = list(self.view.symbols().values())
+        self._topics = {channel: [Topic(name, channel) for name in names] for channel in ("trade", "quote", "depth")}
+        self._streams: dict[str, list[Streams]] = {channel: [{} for _ in names] for channel in self._topics}
 
     def pulse(self, now_ms: int) -> None:
-        if now_ms - self.market.time_ms > MAX_BEHIND_MS:
-            self._server.counters["skipped_ms"] += now_ms - self.market.time_ms
-            self._server.log.warning("the process slept: skipped %d ms", now_ms - self.market.time_ms)
-            self.market.skip_to(now_ms)
+        market = self.view.market
+        if now_ms - market.time_ms > MAX_BEHIND_MS:
+            self._server.counters["skipped_ms"] += now_ms - market.time_ms
+            self._server.log.warning("the process slept: skipped %d ms", now_ms - market.time_ms)
+            market.skip_to(now_ms)
+        if now_ms < self._frozen_until_ms:
+            market.skip_to(now_ms)
+            if now_ms >= self._next_restate_ms:
+                self._next_restate_ms = now_ms + RESTATE_MS
+                self._emit_updates(self.view.restated(), now_ms)
         while now_ms >= self._next_depth_ms:
             self._emit(self._next_depth_ms)
             self._emit_depth(self._next_depth_ms)
-            self._next_depth_ms = max(self._next_depth_ms, self.market.time_ms) + DEPTH_MS
+            self._next_depth_ms = max(self._next_depth_ms, market.time_ms) + self._wire.depth_ms
         self._emit(now_ms)
 
     def _emit(self, until_ms: int) -> None:
-        publish = self._server.publish
-        for event in self.market.advance(until_ms):
+        events = self.view.advance(until_ms)
+        if self._wire.batches:
+            for pair, run in groupby(events, lambda event: event.pair):
+                self._emit_batch(pair, list(run))
+            return
+        trades, quotes = self._streams["trade"], self._streams["quote"]
+        for event in events:
             if isinstance(event, TradeEvent):
-                topic = self._trades[event.pair]
-                if topic.clients:
-                    payload = wire.trade(self._names[event.pair], event, event.time_ms + 1)
-                    publish(topic, topic.name, payload)
-            else:
-                topic = self._quotes[event.pair]
-                if topic.clients:
-                    publish(topic, topic.name, wire.book_ticker(self._names[event.pair], event))
+                if streams := trades[event.pair]:
+                    self._emit_trades(streams, event.pair, [event])
+            elif streams := quotes[event.pair]:
+                self._emit_quote(streams, event)
+
+    def _emit_batch(self, pair: int, events: Sequence[Event]) -> None:
+        """What happened to one symbol at one time: all its trades, then its last quote."""
+        if streams := self._streams["trade"][pair]:
+            trades = [event for event in events if isinstance(event, TradeEvent)]
+            self._emit_trades(streams, pair, trades)
+        if streams := self._streams["quote"][pair]:
+            for event in reversed(events):
+                if isinstance(event, QuoteEvent):
+                    self._emit_quote(streams, event)
+                    break
+
+    def _emit_trades(self, streams: Streams, pair: int, trades: Sequence[TradeEvent]) -> None:
+        topic = self._topics["trade"][pair]
+        if self._faults.active:
+            trades = [trade for trade in trades if not self._faults.take("gap", topic.symbol, "trade")]
+        if trades:
+            now_ms = self._server.now_ms()
+            for form, stream in streams.items():
+                for payload in self._wire.trades(self._symbols[pair], form, trades, now_ms):
+                    self._server.publish(stream, topic, payload)
+
+    def _emit_quote(self, streams: Streams, quote: QuoteEvent) -> None:
+        now_ms = self._server.now_ms()
+        for form, stream in streams.items():
+            for payload in self._wire.quote(self._symbols[quote.pair], form, quote, now_ms):
+                self._server.publish(stream, self._topics["quote"][quote.pair], payload)
 
     def _emit_depth(self, now_ms: int) -> None:
-        for index, feed in self._feeds.items():
-            update = feed.update()
-            if update is not None:
-                topic = self._depths[index]
-                self._server.publish(topic, topic.name, wire.depth_update(self._names[index], update, now_ms))
+        updates = self.view.updates(self._resets)
+        for index, _ in updates:
+            self._resets.pop(index, None)
+        self._emit_updates(updates, now_ms)
+
+    def _emit_updates(self, updates: Iterable[tuple[int, DepthUpdate]], now_ms: int) -> None:
+        told_ms = now_ms + self.view.skew_ms
+        for index, update in updates:
+            topic, symbol = self._topics["depth"][index], self._symbols[index]
+            if self._faults.active:
+                if self._faults.take("depth_gap", topic.symbol, "depth"):
+                    continue
+                update = self._faulty(update, topic, index)
+            for form, stream in self._streams["depth"][index].items():
+                for payload in self._wire.depth(symbol, form, update, told_ms):
+                    self._server.publish(stream, topic, payload)
+
+    def _faulty(self, update: DepthUpdate, topic: Topic, index: int) -> DepthUpdate:
+        if self._faults.take("crossed", topic.symbol, "depth"):
+            update = book.crossed(update, self._symbols[index].tick, self._symbols[index].lot)
+        if self._faults.take("wrong_checksum", topic.symbol, "depth"):
+            update = update._replace(wrong_checksum=True)
+        return update
+
+    # ---- faults of the market
+
+    def fault(self, name: str, params: Mapping[str, Any]) -> None:
+        match name:
+            case "freeze":
+                self._frozen_until_ms = self._server.market_ms() + int(params["seconds"] * 1000)
+            case "clock_skew":
+                self.view.skew_ms = params["skew_ms"]
+            case "sequence_reset":
+                wanted = self.view.feeds if params["symbol"] == "*" else [self.view.index[params["symbol"]]]
+                self._resets |= dict.fromkeys(wanted, self._wire.reset_shift)
+                self._server.counters["sequence_reset"] += len(wanted)
+            case "clear":
+                self._frozen_until_ms, self.view.skew_ms, self._resets = 0, 0, {}
 
     # ---- subscriptions
 
     def joined(self, connection: Connection) -> None:
         pass
 
-    def subscribe(self, connection: Connection, streams: list[str]) -> None:
-        """Streams that the exchange does not have are accepted and stay silent, as at Binance."""
-        for name in streams:
-            if (topic := self._topics.get(name)) is not None:
-                topic.clients[connection] = None
-            if (index := self._depth_index.get(name)) is not None and index not in self._feeds:
-                self._feeds[index] = DepthFeed(self.market.pairs[index])
+    def subscribe(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
+        for symbol, channel, form in subscriptions:
+            index = self.view.index.get(symbol)
+            if index is None or channel not in self._streams:
+                continue
+            if channel == "depth":
+                self.view.listen(symbol)
+            # First what the stream begins with: what comes next follows it.
+            self.view.newest_first = channel == "trade" and bool(self._faults.take("newest_first", symbol, channel))
+            topic, now_ms = self._topics[channel][index], self._server.now_ms()
+            for payload in self._wire.opening(self._symbols[index], channel, form, self.view, now_ms):
+                self._server.publish(connection, topic, payload)
+            self.view.newest_first = False
+            self._streams[channel][index].setdefault(form, Stream()).clients[connection] = None
 
-    def unsubscribe(self, connection: Connection, streams: list[str]) -> None:
-        for name in streams:
-            if (topic := self._topics.get(name)) is not None:
-                topic.clients.pop(connection, None)
-            if (index := self._depth_index.get(name)) is not None and not self._depths[index].clients:
-                self._feeds.pop(index, None)
+    def unsubscribe(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
+        for symbol, channel, form in subscriptions:
+            index = self.view.index.get(symbol)
+            if index is None or channel not in self._streams:
+                continue
+            streams = self._streams[channel][index]
+            if (stream := streams.get(form)) is not None:
+                stream.clients.pop(connection, None)
+                if not stream.clients:
+                    del streams[form]
+            if channel == "depth" and not streams:
+                self.view.leave(symbol)
 
     def left(self, connection: Connection) -> None:
-        self.unsubscribe(connection, list(connection.streams))
+        self.unsubscribe(connection, list(connection.subscriptions))
 
-    # ---- REST
-
-    def symbols(self) -> dict[str, dict[str, Any]]:
-        return self._infos
-
-    def depth(self, symbol: str, limit: int) -> bytes:
-        index = self._index[symbol]
-        feed = self._feeds.get(index)
-        return wire.depth_body(feed.snapshot() if feed else book(self.market.pairs[index]), limit)
-
-    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[dict[str, Any]]:
-        history = self.market.pairs[self._index[symbol]].history
-        found = history.latest(limit) if from_id is None else history.since(from_id, limit)
-        return [_trade_body(trade) for trade in found]
-
-
-def _trade_body(trade: TradeEvent) -> dict[str, Any]:
-    quote_quantity = trade.price * trade.quantity // UNITS
-    return wire.trade_body(
-        trade.trade_id, wire.decimal(trade.price).decode(), wire.decimal(trade.quantity).decode(),
-        wire.decimal(quote_quantity).decode(), trade.time_ms, trade.buyer_is_maker,
-    )  # fmt: skip
+    def history(self, symbol: str) -> History:
+        return self.view.histories[self.view.index[symbol]]

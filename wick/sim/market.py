@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wick.sim.history import History
 from wick.sim.symbols import Listing, listings
 
 TICK_MS = 10
@@ -30,7 +29,6 @@ DAILY_VOLATILITY = 0.03
 # Back to the first price, in about a day: a demo that runs for weeks stays in sight of it.
 PULL_PER_TICK = 1e-7
 TRADE_DOLLARS, LEVEL_DOLLARS = 150.0, 4000.0
-HISTORY = 150_000  # trades that are kept over all symbols, by their share
 
 # Ids begin where a start at this time begins, and faster than any symbol of the demo trades: an exchange that
 # is started again goes on with higher ids, like the real one, and is not taken for one that repeats old
@@ -69,7 +67,6 @@ class Pair:
         "ask_lots",
         "bid",
         "bid_lots",
-        "history",
         "level_lots",
         "listing",
         "next_trade_id",
@@ -92,7 +89,6 @@ class Pair:
         seconds = max(0, start_ms - _IDS_SINCE_MS) // 1000
         self.next_trade_id = 1 + int(seconds * (1 + _TRADE_IDS_PER_S * share))
         self.update_id = 1 + int(seconds * (10 + _UPDATE_IDS_PER_S * share))
-        self.history = History(max(500, min(20_000, int(HISTORY * share))))
 
     def quote(self, index: int, time_ms: int) -> QuoteEvent:
         tick, lot = self.listing.tick, self.listing.lot
@@ -120,7 +116,7 @@ class Market:
         ]
         self._mean = shares * rate * TICK_MS / 1000  # trades a tick
         self._born_alone = self._mean * (1 - OWN - CROWD)
-        self._shares = shares
+        self.shares = shares
         self._own = self._mean * OWN
         self._crowd = float(self._mean.sum()) * CROWD
         self._own_decay = math.exp(-TICK_MS / 1000 / OWN_DECAY_S)
@@ -146,7 +142,7 @@ class Market:
         self._time_ms = max(self._time_ms, now_ms)
 
     def _tick(self, events: list[Event]) -> None:
-        expected = self._born_alone + self._own + self._shares * self._crowd
+        expected = self._born_alone + self._own + self.shares * self._crowd
         trades = self._rng.poisson(expected)
         quotes = self._rng.poisson(expected * QUOTES_PER_TRADE)
         self._own = self._own * self._own_decay + trades * (OWN * (1 - self._own_decay))
@@ -199,7 +195,6 @@ class Market:
         tick, lot = pair.listing.tick, pair.listing.lot
         trade = TradeEvent(index, time_ms, pair.next_trade_id, price * tick, lots * lot, not taker_buys)
         pair.next_trade_id += 1
-        pair.history.add(trade.trade_id, trade)
         return trade
 
     def _break_through(self, index: int, pair: Pair, upwards: bool) -> None:

@@ -1,26 +1,28 @@
-"""The recordings source: raw captures, played to every connection from their start.
+"""The recordings source: raw captures of any venue, played to every connection from their start.
 
 Frames go out as they were recorded, byte for byte. A connection gets those of its streams, and those that
 name no stream at all (garbage and notices were received by everybody). Nothing is dropped: who reads slowly
 is waited for.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
 from gevent import GreenletExit, sleep, spawn
 
+from wick import exchanges
 from wick.errors import ParseError
-from wick.exchanges import binance
-from wick.sim import wire
+from wick.market.trades import Topic
+from wick.sim.book import Book
 from wick.sim.connection import Connection
+from wick.sim.faults import FaultError
 from wick.sim.history import History
+from wick.sim.market import QuoteEvent, TradeEvent
+from wick.sim.routes import DECIMALS, Steps, Topics, routes_of
+from wick.sim.wires import Subscription, Symbol
 from wick.storage.recordings import Batch, Fault, Recording, find, merge
 
 if TYPE_CHECKING:
@@ -30,53 +32,10 @@ QUIET_S = 0.25  # subscriptions are taken to be complete when none came for so l
 HISTORY = 200_000  # trades that REST still has, over all symbols
 YIELD_EVERY = 200  # lines, so that other greenlets get their turn
 MAX_HELD = 10_000  # frames that faults may hold back
-STEP_SAMPLES = 2000  # numbers a symbol from which its price and quantity steps are taken
+STEP_SAMPLES = 2000  # frames a symbol from which its price and quantity steps are taken
 MAX_COMPLAINTS = 20  # that are logged one by one
-
-
-def _json(pattern: bytes) -> re.Pattern[bytes]:
-    """A pattern of JSON: a blank in it stands for any number of them, as a recorder may have written the message."""
-    return re.compile(pattern.replace(b" ", rb"[ \t]*"))
-
-
-_ENVELOPE = _json(rb'{ "stream" : "([^"]+)"')
-_SNAPSHOT = _json(rb'{ "lastUpdateId" : ([0-9]*)')
-_UPDATE_ID = _json(rb'"u" : (\d+)')
-_TRADE_ID = _json(rb'"t" : (\d+)')
-_STEPS = _json(rb'"p" : "([0-9.]{1,40})" , "q" : "([0-9.]{1,40})"|"b" : "([0-9.]{1,40})" , "B" : "([0-9.]{1,40})"')
-
-
-def stream_of(raw: bytes) -> str | None:
-    """The stream of a recorded message; "" for an answer that belongs to no stream; None if it names none."""
-    if envelope := _ENVELOPE.match(raw):
-        return _known(envelope[1])
-    if _SNAPSHOT.match(raw):
-        return ""
-    try:
-        message = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(message, dict):
-        return None
-    if "result" in message or "lastUpdateId" in message:
-        return ""
-    if "stream" in message:
-        return message["stream"] if wire.is_stream(message["stream"]) else None
-    symbol, kind = message.get("s"), message.get("e")
-    if not isinstance(symbol, str):
-        return None
-    if kind is None and "B" in message and "A" in message:
-        return f"{symbol.lower()}@bookTicker"
-    if kind == "depthUpdate":
-        return f"{symbol.lower()}@depth@100ms"
-    return f"{symbol.lower()}@{kind}" if kind in ("trade", "aggTrade") else None
-
-
-@lru_cache(10_000)
-def _known(name: bytes) -> str | None:
-    """A stream's name as text; None if there can be no such stream."""
-    text = name.decode("latin-1")
-    return text if wire.is_stream(text) else None
+NO_STREAM = Topic("", "other")
+NOBODYS = Topic("", "answer")
 
 
 class Snapshot(NamedTuple):
@@ -85,6 +44,7 @@ class Snapshot(NamedTuple):
     recv_ns: int
     raw: bytes
     where: str
+    update_id: int
 
 
 class Line(NamedTuple):
@@ -111,57 +71,76 @@ def _lines(captures: list[Recording], fault: Fault) -> Iterator[Line]:
             yield Line(batch.times_ns[index], raw, batch, index)
 
 
+def _counted(topics: Topics) -> Sequence[Topic]:
+    """What a frame counts as in `frames`."""
+    return [NO_STREAM] if topics is None else topics or [NOBODYS]
+
+
 def _untold(where: str, error: ParseError) -> None:
     """The first pass told it."""
 
 
 class Recordings:
-    """Recordings behind the server's interface (`server.Source`). `speed` None: as fast as clients read."""
+    """Recordings behind the server's interface (`server.Source`), and what REST tells of them (`wires.View`).
+
+    `speed` None: as fast as clients read.
+    """
 
     def __init__(self, paths: list[Path], speed: float | None = 1.0) -> None:
         self.paths, self.speed = paths, speed
-        self.frames: Counter[str] = Counter()  # by stream; "" counts what is sent to nobody
+        self.frames: Counter[Topic] = Counter()
         self.bad = 0  # lines and files that cannot be read
-        self._infos: dict[str, dict[str, Any]] = {}
+        self._symbols: dict[str, Symbol] = {}
         self._depth: dict[str, Snapshot] = {}  # the one that the furthest player has passed, or the first
         self._captures: list[Recording] = []
         self._snapshots: dict[str, str] = {}  # where REST snapshots stand -> their symbol
         self._histories: dict[str, History] = {}
         self._players: dict[Connection, Any] = {}
 
+    @property
+    def view(self) -> "Recordings":
+        return self
+
     # ---- the first pass: which symbols, which snapshots, what is damaged
 
     def start(self, server: "ExchangeServer") -> None:
         self._server = server
+        self._venue = exchanges.load(server.wire.id)
+        self._routes = routes = routes_of(self._venue)
         self._captures = list(self._playable())
-        updates: dict[Recording, dict[str, bytes]] = {}  # the latest frame with an update id, by file and symbol
+        updates: dict[Recording, dict[str, int]] = {}  # the latest update id, by file and symbol
         orphans: dict[Recording, list[Snapshot]] = {}  # snapshots before the first such frame of their file
-        samples: dict[str, list[tuple[bytes, bytes]]] = {}
+        samples: dict[str, list[Steps]] = {}
         for line in _lines(self._captures, self._complain):
             raw = line.raw
-            stream = stream_of(raw)
-            if stream == "" and _SNAPSHOT.match(raw):
-                snapshot = Snapshot(line.recv_ns, raw, line.where)
+            topics = routes.topics(raw)
+            if topics == () and (snapshot_id := routes.snapshot_id(raw)) is not None:
+                snapshot = Snapshot(line.recv_ns, raw, line.where, snapshot_id)
                 if line.recording in updates:
                     self._give_snapshot(snapshot, updates[line.recording])
                 else:
                     orphans.setdefault(line.recording, []).append(snapshot)
                 continue
-            self.frames[stream if stream is not None else "(no stream)"] += 1
-            if not stream:
-                continue
-            symbol = stream.partition("@")[0].upper()
-            found = samples.setdefault(symbol, [])
-            if len(found) < STEP_SAMPLES and (match := _STEPS.search(raw)):
-                price, quantity, bid, bid_quantity = match.groups()
-                found.append((price or bid, quantity or bid_quantity))
-            if _UPDATE_ID.search(raw):
-                updates.setdefault(line.recording, {})[symbol] = raw
-                for orphan in orphans.pop(line.recording, ()):
-                    self._give_snapshot(orphan, updates[line.recording])
-        for symbol, found in sorted(samples.items()):
-            self._infos[symbol] = _info(symbol, found)
+            self.frames.update(_counted(topics))
+            for symbol in {topic.symbol for topic in topics or ()}:
+                found = samples.setdefault(symbol, [])
+                if len(found) < STEP_SAMPLES and (steps := routes.steps(raw)) is not None:
+                    found.append(steps)
+                if (update_id := routes.update_id(raw)) is not None:
+                    updates.setdefault(line.recording, {})[symbol] = update_id
+                    for orphan in orphans.pop(line.recording, ()):
+                        self._give_snapshot(orphan, updates[line.recording])
+        for name, found in sorted(samples.items()):
+            self._symbols[name] = self._symbol(name, found)
         self._log_scan(server, sum(map(len, orphans.values())))
+
+    def _symbol(self, native: str, samples: list[Steps]) -> Symbol:
+        """Its steps are the smallest that the samples show."""
+        base, _, quote = self._venue.symbol(native).partition("-")
+        price = max((steps.price for steps in samples), default=DECIMALS)
+        quantity = max((steps.quantity for steps in samples), default=DECIMALS)
+        tick, lot = (10 ** max(0, DECIMALS - decimals) for decimals in (price, quantity))
+        return Symbol(native, base, quote, tick, lot)
 
     def _playable(self) -> Iterator[Recording]:
         for recording in find(self.paths, self._complain):
@@ -170,14 +149,12 @@ class Recordings:
             else:
                 self._complain(recording.name, ParseError(f"a dump of {recording.kind} has no frames to serve"))
 
-    def _give_snapshot(self, snapshot: Snapshot, updates: dict[str, bytes]) -> None:
+    def _give_snapshot(self, snapshot: Snapshot, updates: dict[str, int]) -> None:
         """A REST snapshot does not name its symbol: it is the one whose update ids are nearest."""
-        number = _SNAPSHOT.match(snapshot.raw)[1]  # type: ignore[index]
-        if not number:
+        if snapshot.update_id < 0:
             self._complain(snapshot.where, ParseError("a depth snapshot without lastUpdateId"))
             return
-        here = int(number)
-        symbol = min(updates, key=lambda name: abs(int(_UPDATE_ID.search(updates[name])[1]) - here))  # type: ignore[index]
+        symbol = min(updates, key=lambda name: abs(updates[name] - snapshot.update_id))
         self._snapshots[snapshot.where] = symbol
         self._depth.setdefault(symbol, snapshot)
 
@@ -192,7 +169,7 @@ class Recordings:
         server.counters["bad_lines"] = self.bad
         server.log.info(
             "recordings files=%d frames=%d symbols=%d snapshots=%d snapshots_without_symbol=%d bad=%d",
-            len(self.paths), self.frames.total(), len(self._infos), len(self._snapshots), orphans, self.bad,
+            len(self.paths), self.frames.total(), len(self._symbols), len(self._snapshots), orphans, self.bad,
         )  # fmt: skip
 
     # ---- playing
@@ -203,19 +180,23 @@ class Recordings:
     def left(self, connection: Connection) -> None:
         self._players.pop(connection).kill(block=False)
 
-    def subscribe(self, connection: Connection, streams: list[str]) -> None:
-        pass  # the player looks at the connection's streams frame by frame
+    def subscribe(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
+        pass  # the player looks at the connection's topics frame by frame
 
-    def unsubscribe(self, connection: Connection, streams: list[str]) -> None:
+    def unsubscribe(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
         pass
 
     def pulse(self, now_ms: int) -> None:
         pass
 
+    def fault(self, name: str, params: Mapping[str, Any]) -> None:
+        if name != "clear":
+            raise FaultError("fault", f"recordings cannot have {name}", "a fault of frames or of connections")
+
     def _play(self, connection: Connection) -> None:
         server = self._server
         try:
-            while not connection.streams or server.monotonic() - connection.subscribed_at < QUIET_S:
+            while not connection.topics or server.monotonic() - connection.subscribed_at < QUIET_S:
                 sleep(0.02)
             started = server.monotonic()
             sent: Counter[str] = Counter()
@@ -225,16 +206,19 @@ class Recordings:
                     first_ns = line.recv_ns
                 if count % YIELD_EVERY == 0:
                     sleep(0)
-                stream = stream_of(line.raw)
-                if stream == "" and (symbol := self._snapshots.get(line.where)):
-                    self._depth[symbol] = max(self._depth[symbol], Snapshot(line.recv_ns, line.raw, line.where))
-                if stream == "" or (stream is not None and stream not in connection.streams):
+                topics = self._routes.topics(line.raw)
+                if topics == ():
+                    self._pass_snapshot(line)
+                    continue
+                topic = self._wanted(connection, topics)
+                if topic is None:
                     continue
                 self._wait(connection, (line.recv_ns - first_ns) / 1e9, started)
-                if stream is not None and stream.endswith("@trade"):
-                    self._remember_trade(stream, line.raw)
-                server.publish(connection, stream or "", line.raw)
-                sent[(stream or "(no stream)").partition("@")[2] or "other"] += 1
+                if topic.channel == "trade":
+                    self._remember_trades(topic.symbol, line.raw)
+                if not self._left_out(topic):
+                    server.publish(connection, topic, line.raw)
+                    sent[topic.channel] += 1
             while server.faults.held or connection.queued:
                 sleep(0.01)
             server.counters["played"] += 1
@@ -247,6 +231,22 @@ class Recordings:
             server.log.exception("the player has failed")
             connection.cut()
 
+    def _wanted(self, connection: Connection, topics: Topics) -> Topic | None:
+        """As what the connection gets this frame; None: not at all."""
+        if topics is None:
+            return NO_STREAM
+        return next((topic for topic in topics if topic in connection.topics), None)
+
+    def _left_out(self, topic: Topic) -> bool:
+        name = {"trade": "gap", "depth": "depth_gap"}.get(topic.channel)
+        return name is not None and self._server.faults.take(name, *topic) is not None
+
+    def _pass_snapshot(self, line: Line) -> None:
+        if symbol := self._snapshots.get(line.where):
+            update_id = self._routes.snapshot_id(line.raw) or 0
+            passed = Snapshot(line.recv_ns, line.raw, line.where, update_id)
+            self._depth[symbol] = max(self._depth[symbol], passed)
+
     def _wait(self, connection: Connection, after_s: float, started: float) -> None:
         """Until the frame's time has come and the client has room for it."""
         if self.speed is not None:
@@ -257,50 +257,52 @@ class Recordings:
         while self._server.faults.held > MAX_HELD:
             sleep(0.01)
 
-    def _remember_trade(self, stream: str, raw: bytes) -> None:
-        symbol = stream.partition("@")[0].upper()
-        history = self._histories.get(symbol)
-        if history is None:
-            history = self._histories[symbol] = History(max(1000, HISTORY // max(1, len(self._infos))))
-        if match := _TRADE_ID.search(raw):
-            history.add(int(match[1]), raw)
+    def _remember_trades(self, symbol: str, raw: bytes) -> None:
+        for trade in self._routes.trades(raw):
+            self._history(symbol).add(trade)
 
-    # ---- REST
+    def _history(self, symbol: str) -> History:
+        if symbol not in self._histories:
+            self._histories[symbol] = History(max(1000, HISTORY // max(1, len(self._symbols))))
+        return self._histories[symbol]
 
-    def symbols(self) -> dict[str, dict[str, Any]]:
-        return self._infos
+    # ---- what REST tells (wires.View)
 
-    def depth(self, symbol: str, limit: int) -> bytes:
-        if symbol not in self._depth:
-            raise wire.RestError(-1000, f"The recordings have no depth snapshot of {symbol}.", status=404)
-        snapshot = orjson.loads(self._depth[symbol].raw)
-        return orjson.dumps({**snapshot, "bids": snapshot["bids"][:limit], "asks": snapshot["asks"][:limit]})
+    def history(self, symbol: str) -> History:
+        return self._history(symbol)
 
-    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[dict[str, Any]]:
-        history = self._histories.get(symbol)
-        if history is None:
-            return []
-        found = history.latest(limit) if from_id is None else history.since(from_id, limit)
-        return [body for raw in found if (body := _trade_body(raw)) is not None]
+    def symbols(self) -> dict[str, Symbol]:
+        return self._symbols
 
+    def trades(self, symbol: str, limit: int) -> Sequence[TradeEvent]:
+        return self._history(symbol).latest(limit)
 
-def _trade_body(raw: bytes) -> dict[str, Any] | None:
-    """A recorded trade as REST gives it; None if it is damaged."""
-    try:
-        message = orjson.loads(raw)
-        trade = message.get("data", message)
-        quote_quantity = f"{Decimal(trade['p']) * Decimal(trade['q']):.8f}"
-        return wire.trade_body(trade["t"], trade["p"], trade["q"], quote_quantity, trade["T"], trade["m"])
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError, InvalidOperation):
+    def trades_from(self, symbol: str, first_id: int, limit: int) -> Sequence[TradeEvent]:
+        return self._history(symbol).since(first_id, limit)
+
+    def trades_between(self, symbol: str, first_id: int, last_id: int, limit: int) -> Sequence[TradeEvent]:
+        return self._history(symbol).between(first_id, last_id, limit)
+
+    def trades_since(self, symbol: str, time_ms: int, limit: int) -> Sequence[TradeEvent]:
+        return self._history(symbol).later(time_ms, limit)
+
+    def quote(self, symbol: str) -> QuoteEvent | None:
         return None
 
+    def told(self, symbol: str) -> Book | None:
+        return None
 
-def _info(symbol: str, samples: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    base, _, quote = binance.normalise(symbol).partition("-")
-    return wire.symbol_info(symbol, base, quote, _step(price for price, _ in samples), _step(q for _, q in samples))
+    def snapshot(self, symbol: str) -> Book | None:
+        """As it was recorded."""
+        if symbol not in self._depth:
+            return None
+        try:
+            snapshot = self._venue.parse_snapshot(self._depth[symbol].raw)
+        except ParseError:
+            return None  # damaged
+        bids, asks = ({_units(level[0]): _units(level[1]) for level in side} for side in (snapshot.bids, snapshot.asks))
+        return Book(snapshot.last_update_id, bids, asks)
 
 
-def _step(numbers: Any) -> str:
-    """The smallest step that the samples show, as exchangeInfo writes it."""
-    decimals = max((len(text.partition(b".")[2].rstrip(b"0")) for text in numbers), default=8)
-    return f"{Decimal(1).scaleb(-decimals):.8f}"
+def _units(text: str) -> int:
+    return int(Decimal(text).scaleb(DECIMALS))

@@ -5,6 +5,7 @@ have about five significant digits and never more than eight decimals, one lot i
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 # Binance writes every price and quantity with eight decimals; inside the simulator they are integers of 1e-8.
@@ -91,6 +92,7 @@ def listings(count: int) -> tuple[Listing, ...]:
     return tuple(everything[:count])
 
 
+@cache
 def _all_listings() -> list[Listing]:
     bases = [(name, float(price)) for name, price in (item.split(":") for item in _BASES.split())]
     pairs = [(base, "USDT", dollars) for base, dollars in bases[:_USDT_PAIRS_FIRST]]

@@ -11,7 +11,7 @@ from zlib import crc32
 from wick.errors import StoreError, WireError
 from wick.wire import codec
 
-VERSION = 2
+VERSION = 3
 _HEAD = Struct("<II")  # version, crc
 
 

@@ -38,6 +38,7 @@ class CandleRules:
     history: int = 16
     empty: str = "flat"
     large_notional: tuple[int, int] = DEFAULT_LARGE
+    contiguous: bool = True  # whether the venue numbers its trades without holes
 
 
 class PairState(Stateful):
@@ -115,7 +116,7 @@ class Shard(Stateful):
             self.columns[venue] = []
         candles = PairCandles(
             venue, symbol, empty=rules.empty, since_ms=since_ms, large_notional=rules.large_notional,
-            lockstep=self.locksteps[venue],
+            lockstep=self.locksteps[venue], contiguous=rules.contiguous,
         )  # fmt: skip
         self.columns[venue].append(self.processor.column(venue, symbol))
         state = self.pairs[venue, symbol] = PairState(self, len(self.pairs), candles)
@@ -230,8 +231,8 @@ class Shard(Stateful):
         content = saved.unpack(data)
         try:
             number, epoch, made_by, pairs, (depth, metrics), state = content
-            for venue, (grace_ms, history, empty, large) in made_by.items():
-                _same(venue, CandleRules(grace_ms, history, empty, tuple(large)), rules.get(venue))
+            for venue, (grace_ms, history, empty, large, contiguous) in made_by.items():
+                _same(venue, CandleRules(grace_ms, history, empty, tuple(large), contiguous), rules.get(venue))
             shard = cls(number, epoch, rules, processor, keep_bytes)
             if depth != shard.processor.depth:
                 raise StoreError(f"a saved shard keeps metrics {depth} candles back, not {shard.processor.depth}")

@@ -1,0 +1,235 @@
+"""One venue of a feed in the test's own process: what it does about books, and about what goes quiet."""
+
+import logging
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from wick import exchanges
+from wick.market.trades import BookDepth, Topic
+from wick.ops.settings import Settings
+from wick.roles import venue_feed
+from wick.roles.venue_feed import LATE_NS, House, VenueFeed
+from wick.stream.ticks import Ticks
+
+SECOND = 10**9
+NOW = 1_723_161_600 * SECOND
+BTC, ETH = "BTC-USD", "ETH-USD"
+
+
+class Lines:
+    """Stands where the connections are."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Topic] = []
+        self.asked_again: list[Topic] = []
+        self.down = False
+
+    def add(self, topics: list[Topic]) -> None:
+        self.wanted += topics
+
+    def drop(self, topics: list[Topic]) -> None:
+        self.wanted = [one for one in self.wanted if one not in topics]
+
+    def again(self, topics: list[Topic]) -> None:
+        self.asked_again += topics
+
+    def carries(self, topic: Topic) -> bool:
+        return not self.down and topic in self.wanted
+
+
+class Link:
+    """Stands where a connection is."""
+
+    def __init__(self, lines: Lines, number: int) -> None:
+        self.lines, self.number = lines, number
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        return tuple(self.lines.wanted)
+
+
+class Desk:
+    """Coinbase with two symbols, and the clock in the test's hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        self.now_ns = NOW
+        self.slow_ns = 0  # what every look at the clock takes
+        self.counts: dict[str, int] = {}
+        self.shown: list[tuple[str, Any]] = []
+        monkeypatch.setattr(venue_feed, "client_context", lambda _: None)  # to read certificates takes long
+        monkeypatch.setattr(venue_feed, "now_ns", lambda: self.now_ns)
+        monkeypatch.setattr(venue_feed, "steady_ns", self._steady)
+        house = House(
+            spawn=lambda *_: None, count=self._count, room=lambda: None, heard=lambda _: None,
+            show=lambda venue, symbol, top: self.shown.append((symbol, top)), recorder=None,
+        )  # fmt: skip
+        given = {name.replace("__", "."): value for name, value in settings.items()}
+        self.feed = VenueFeed(exchanges.load("coinbase"), Settings(given), house)
+        self.lines = self.feed.connections = Lines()  # type: ignore[assignment]
+        self.link = Link(self.lines, 1)
+        self.feed._read_these([BTC, ETH])
+
+    def _count(self, name: str, amount: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def _steady(self) -> int:
+        self.now_ns += self.slow_ns
+        return self.now_ns
+
+    def hear(self, *messages: dict[str, Any], number: int = 1) -> bool:
+        raws = [orjson.dumps({"time": "2024-08-09T00:00:00.000000Z"} | one) for one in messages]
+        return self.feed._take(Link(self.lines, number), raws, self.now_ns)[0]  # type: ignore[arg-type]
+
+    def book(self, symbol: str, bid: str = "10.00", ask: str = "11.00") -> dict[str, Any]:
+        return {"type": "snapshot", "product_id": symbol, "bids": [[bid, "2"]], "asks": [[ask, "3"]]}
+
+    def change(self, symbol: str, side: str, price: str, size: str = "1") -> dict[str, Any]:
+        return {"type": "l2update", "product_id": symbol, "changes": [[side, price, size]]}
+
+    def trade(self, symbol: str, number: int) -> dict[str, Any]:
+        return {
+            "type": "match", "trade_id": number, "side": "sell", "size": "1.5", "price": "10.50", "product_id": symbol
+        }  # fmt: skip
+
+    def resynced(self, seconds: float = 0.0) -> list[Topic]:
+        """What is subscribed to anew, so much later."""
+        self.now_ns += round(seconds * SECOND)
+        self.lines.asked_again.clear()
+        self.feed._resync()
+        return list(self.lines.asked_again)
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    yield Desk(monkeypatch)
+
+
+def test_a_book_that_breaks_is_asked_for_alone_and_less_and_less_often(desk: Desk) -> None:
+    desk.hear(desk.book(BTC), desk.book(ETH))
+    assert desk.resynced() == []
+    asked = []
+    for second in range(40):
+        desk.hear(desk.book(BTC), desk.change(BTC, "buy", "12.00"))
+        if desk.resynced(1):
+            assert desk.lines.asked_again == [Topic(BTC, "depth")]
+            asked.append(second)
+    assert [after - before for before, after in pairwise(asked)] == [1, 2, 4, 8, 16]
+    assert desk.counts["resyncs: crossed"] == len(asked)
+    assert desk.feed.books.is_live(ETH)
+
+
+def test_a_book_whose_snapshot_does_not_come_is_asked_for_again(desk: Desk) -> None:
+    desk.hear(desk.change(BTC, "buy", "10.00"))
+    for later_ns in (0, LATE_NS - 1):
+        desk.feed._notice_late(NOW + later_ns)
+        assert desk.resynced() == []
+    desk.feed._notice_late(NOW + LATE_NS)
+    assert desk.resynced() == [Topic(BTC, "depth")]
+    desk.hear(desk.book(BTC))
+    desk.feed._notice_late(NOW + 9 * LATE_NS)
+    assert desk.resynced(100) == []
+
+
+def test_a_lost_book_waits_for_the_next_connection_and_what_is_lost_is_an_outage(desk: Desk) -> None:
+    desk.hear(desk.book(BTC), desk.trade(BTC, 7))
+    desk.feed.ticks.portions(1, NOW, 0)
+    desk.feed._closed(1, tuple(desk.lines.wanted))
+    assert desk.resynced() == [] and not desk.feed.is_connected
+    assert desk.hear(desk.trade(BTC, 8), number=2)
+    [portion] = desk.feed.ticks.portions(1, NOW, 0)
+    assert [part[2] for part in portion.parts] == [True] and desk.feed.is_connected
+
+
+def test_a_connection_that_only_had_books_is_no_outage_of_trades(desk: Desk) -> None:
+    desk.hear(desk.trade(BTC, 7))
+    desk.feed.ticks.portions(1, NOW, 0)
+    desk.feed._closed(1, (Topic(BTC, "depth"), Topic(BTC, "quote")))
+    desk.hear(desk.trade(BTC, 8))
+    [portion] = desk.feed.ticks.portions(1, NOW, 0)
+    assert [part[2] for part in portion.parts] == [False]
+
+
+def test_what_books_take_too_long_for_waits_and_is_conflated(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    symbols = [f"C{n:02d}-USD" for n in range(40)]
+    desk.feed._read_these(symbols)
+    told: list[BookDepth] = []
+    monkeypatch.setattr(Ticks, "book", lambda _, depth, quote, recv_ns: told.append(depth))
+    desk.hear(*[desk.book(symbol) for symbol in symbols])
+    desk.slow_ns = venue_feed.BOOKS_NS
+    for _ in range(3):
+        desk.feed.tell_books(tapped=False)
+        busy = told[0].symbol
+        desk.hear(*[desk.change(busy, "buy", price) for price in ("10.50", "10.60")])
+    assert desk.counts["books_put_off"] > 0
+    order = [one.symbol for one in told]
+    assert sorted(order[:40]) == symbols, "who waits longest is next"
+    assert order[40:] == [busy], "and what changed twice meanwhile is told once"
+
+
+def test_who_taps_is_shown_the_best_levels(desk: Desk) -> None:
+    desk.hear(desk.book(BTC))
+    desk.feed.tell_books(tapped=True)
+    [(symbol, (_, _, bids, asks))] = desk.shown
+    assert (symbol, bids, asks) == (BTC, [["10", "2"]], [["11", "3"]])
+    desk.feed.tell_books(tapped=True)
+    assert len(desk.shown) == 1
+
+
+def test_a_quiet_symbol_is_subscribed_to_anew_while_its_connection_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, feed__stale_s=10.0)
+    asked = []
+    for second in range(0, 200, 2):
+        now = desk.now_ns = NOW + second * SECOND
+        desk.hear(desk.trade(ETH, second))
+        desk.feed.ticks.portions(1, now, 0)
+        desk.lines.asked_again.clear()
+        desk.feed._renew_stale(now)
+        if desk.lines.asked_again:
+            assert {topic.symbol for topic in desk.lines.asked_again} == {BTC}
+            asked.append(second)
+    assert asked == [10, 20, 40, 80, 160] and desk.feed.stale == 1
+    desk.lines.down = True
+    desk.lines.asked_again.clear()
+    desk.feed._renew_stale(NOW + 10_000 * SECOND)
+    assert desk.feed.stale == 2 and not desk.lines.asked_again
+
+
+def test_frames_of_a_symbol_that_has_just_been_removed_are_no_news(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.hear(desk.book(BTC), desk.trade(BTC, 1))
+    desk.feed._read_these([ETH])
+    assert {topic.symbol for topic in desk.lines.wanted} == {ETH}
+    with caplog.at_level(logging.WARNING):
+        desk.hear(desk.change(BTC, "buy", "10.00"), desk.trade(BTC, 2), desk.book(BTC))
+    assert desk.counts["unwanted"] == 1 and "refused" not in desk.counts and not caplog.records
+    assert desk.feed.books.states() == {"live": 0, "syncing": 1, "broken": 0}
+
+
+def test_broken_frames_are_counted_all_and_named_a_few_a_second(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        desk.feed._take(desk.link, [b"{"] * 100, NOW)  # type: ignore[arg-type]
+    assert desk.counts["refused"] == 100 and len(caplog.records) == venue_feed.LOGGED_A_SECOND
+    assert "frame 1 of connection 1 is left out" in caplog.text
+
+
+def test_everything_is_recorded_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    desk = Desk(monkeypatch)
+    written: list[Any] = []
+
+    class Recorder:
+        def write(self, number: int, recv_ns: int, messages: list[bytes]) -> None:
+            written.append((number, recv_ns, messages))
+
+        def end(self, number: int) -> None:
+            written.append(number)
+
+    object.__setattr__(desk.feed.house, "recorder", Recorder())
+    desk.feed._take(desk.link, [b"{", b"[]"], NOW)  # type: ignore[arg-type]
+    desk.feed._closed(1, ())
+    assert written == [(1, NOW, [b"{", b"[]"]), 1]

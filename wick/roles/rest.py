@@ -1,0 +1,46 @@
+"""A venue's REST: asked within its limits, and left alone for as long as it wants."""
+
+import random
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from wick.exchanges import Venue
+from wick.net.fetch import FetchError, get
+from wick.net.limits import Bucket
+
+TOO_MANY = (418, 429)  # Binance: 418 is the ban of who did not heed 429
+OURS = 0.8  # of what the venue allows our address: who else asks from there is not to be turned away for us
+PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0  # where it does not say for how long
+
+
+class Rest:
+    """All that a feed asks of one venue goes through here, one after the other where the limit is near."""
+
+    def __init__(self, venue: Venue, url: str, context: ssl.SSLContext | None, count: Callable[..., Any]) -> None:
+        self.url = url.rstrip("/")
+        most, window_s = venue.limits.rest
+        self._bucket = Bucket(max(1, int(most * OURS)), window_s)
+        self._context, self._count = context, count
+        self._limited = 0  # times in a row that we were turned away
+
+    def get(self, path: str, weight: int) -> bytes:
+        """The answer's body; FetchError. Waits for as long as the venue's limits want it."""
+        self._bucket.wait(weight)
+        self._count("rest_requests")
+        try:
+            body = get(self.url + path, self._context)
+        except FetchError as error:
+            self._count("rest_failed")
+            if error.status in TOO_MANY:
+                self.turned_away(error.retry_after_s)
+            raise
+        self._limited = 0
+        return body
+
+    def turned_away(self, seconds: float | None = None) -> None:
+        """The venue wants to be left alone, for so long if it says so."""
+        self._count("rest_turned_away")
+        own_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2 ** min(self._limited, 10)) * random.uniform(0.5, 1)
+        self._limited += 1
+        self._bucket.pause(own_s if seconds is None else seconds)
