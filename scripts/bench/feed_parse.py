@@ -42,7 +42,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from wick.exchanges import Venue, load
+from wick.exchanges import Venue, kraken, load
 from wick.exchanges._text import DECIMALS
 from wick.market.trades import Quote, Trade
 from wick.net.ws_client import Inbox
@@ -195,6 +195,7 @@ def sockets_reads(messages: list[bytes]) -> list[bytes]:
 
 def timed(run: Contender, given: list[bytes], venue: Venue, before: Sequence[bytes]) -> float:
     DECIMALS.clear()
+    kraken._DECIMALS.clear()
     venue.take(before)
     began = time.process_time()
     run(given)
