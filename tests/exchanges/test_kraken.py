@@ -189,7 +189,7 @@ HEAD = TRADE[: -len(ROW) - 2]
 @pytest.mark.parametrize(
     "frames",
     [[TRADE + b"\n" + TRADE], [TRADE + b"\n", TRADE], [TRADE[:-2], TRADE], [HEAD, ROW + b"]}"], [HEAD + b"]}", TRADE],
-     [HEAD + ROW + ROW + b"]}"], [HEAD + ROW + b",]}"], [HEAD + b"," + ROW + b"]}"], [HEAD + ROW + b",\n" + ROW + b"]}"],
+     [HEAD + ROW + ROW + b"]}"], [HEAD + ROW + b",]}"], [HEAD + b"," + ROW + b"]}"], [HEAD + ROW + b",\n" + TRADE],
      [HEAD + ROW + b" ]}", TRADE], [TRADE + b"x"], [TRADE[:-1]], [TRADE, TRADE[:-2] + b"," + ROW, TRADE],
      [HEAD + ROW + b"]}\n" + HEAD + ROW, TRADE], [TRADE.replace(b"40.0", b"0.0"), TRADE],
      [TRADE.replace(b"2023-09-25", b"2023-02-30"), TRADE], [TRADE.replace(b"0.5117", b"9" * 12 + b"." + b"9" * 18)]],
