@@ -3,9 +3,9 @@
 
     PYTHON_WITH_CRYPTOFEED _cryptofeed.py GARBAGE_OBJECTS    told on stdin what to do, a JSON line each; answers so
 
-{"exchange", "file"}: parse the file's frames, a line each; the answer: {"seconds", "trades"}, of the processor. The most direct call that
-there is: the exchange's message_handler, awaited for each frame, with a callback that counts. No sockets; the symbols
-are set beforehand. Its own json is used (yapic), its trades are those of its compiled types.
+{"exchange", "file"}: parse the file's frames, a line each; the answer: {"seconds", "trades"}, seconds of the processor.
+The most direct call that there is: the exchange's message_handler, awaited for each frame, with a callback that counts.
+No sockets; the symbols are set beforehand. Its own json is used (yapic), its trades are those of its compiled types.
 """
 
 import asyncio
