@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 SYMBOLS = 300
@@ -40,20 +41,22 @@ def walk(count: int, seed: int = 1) -> Iterator[Made]:
         yield Made(at, ids[at], price, size, rng.random() < 0.5, FIRST_US + number // 300 * 1000)
 
 
-def grouped(count: int, each: int) -> Iterator[list[Made]]:
+@cache
+def grouped(count: int, each: int) -> list[list[Made]]:
     """So many trades, in messages of `each` trades of one pair."""
     waiting: dict[int, list[Made]] = {}
-    left = count // each
-    for made in walk(count * 100):
+    groups: list[list[Made]] = []
+    for made in walk(count * 2):
         some = waiting.setdefault(made.pair, [])
         some.append(made)
         if len(some) == each:
-            yield waiting.pop(made.pair)
-            left -= 1
-            if not left:
-                return
+            groups.append(waiting.pop(made.pair))
+            if len(groups) == count // each:
+                break
+    return groups
 
 
+@lru_cache(4096)
 def _rfc3339(at_us: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at_us // 10**6))}.{at_us % 10**6:06}Z"
 

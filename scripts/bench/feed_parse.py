@@ -17,9 +17,9 @@ nothing), and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's pars
     export WICK_BENCH_CRYPTOFEED=/tmp/cryptofeed/bin/python
 
 cryptofeed's Coinbase speaks another wire than wick's, its Kraken an older one (without trade ids): it gets the same
-trades so written. A last table: cutting messages out of WebSocket frames. The contenders take turns, the best of the
-rounds counts. What wick remembers of decimals comes from the messages before the measured ones. Prints tables, and
-appends a JSON line to scripts/bench/results.jsonl.
+trades so written. A last table: cutting messages out of WebSocket frames. The contenders take turns, processor time,
+the best of the rounds counts. What wick remembers of decimals comes from the messages before the measured ones. Prints
+tables, and appends a JSON line to scripts/bench/results.jsonl.
 """
 
 import gc
@@ -42,7 +42,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from wick.exchanges import Venue, load
+from wick.exchanges import Venue, kraken, load
 from wick.exchanges._text import DECIMALS
 from wick.market.trades import Quote, Trade
 from wick.net.ws_client import Inbox
@@ -76,7 +76,7 @@ def reads(messages: list[bytes], each: int) -> list[list[bytes]]:
 
 def feed_way(venue: Venue, symbols: list[str], each: int = 1) -> Contender:
     def run(messages: list[bytes]) -> int:
-        ticks = Ticks(venue.id, symbols)
+        ticks = Ticks(venue.id, symbols, venue.contiguous_ids)
         some = reads(messages, each)
         for number, read in enumerate(some, 1):
             recv_ns = time.time_ns()
@@ -195,16 +195,17 @@ def sockets_reads(messages: list[bytes]) -> list[bytes]:
 
 def timed(run: Contender, given: list[bytes], venue: Venue, before: Sequence[bytes]) -> float:
     DECIMALS.clear()
+    kraken._DECIMALS.clear()
     venue.take(before)
-    began = time.perf_counter()
+    began = time.process_time()
     run(given)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def best_of(
     rounds: int, contenders: dict[str, Contender], given: list[bytes], venue: Venue, before: Sequence[bytes] = ()
 ) -> dict[str, float]:
-    """Seconds, the best of each contender's rounds."""
+    """Processor seconds, the best of each contender's rounds."""
     best = dict.fromkeys(contenders, float("inf"))
     for _ in range(rounds):
         for name, run in contenders.items():

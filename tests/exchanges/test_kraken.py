@@ -182,6 +182,30 @@ def test_a_book_that_makes_no_sense_is_refused(changes):
     refused(change(BOOK, **changes))
 
 
+ROW = TRADE[len(b'{"channel":"trade","type":"update","data":[') : -2]
+HEAD = TRADE[: -len(ROW) - 2]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [[TRADE + b"\n" + TRADE], [TRADE + b"\n", TRADE], [TRADE[:-2], TRADE], [HEAD, ROW + b"]}"], [HEAD + b"]}", TRADE],
+     [HEAD + ROW + ROW + b"]}"], [HEAD + ROW + b",]}"], [HEAD + b"," + ROW + b"]}"], [HEAD + ROW + b",\n" + TRADE],
+     [HEAD + ROW + b" ]}", TRADE], [TRADE + b"x"], [TRADE[:-1]], [TRADE, TRADE[:-2] + b"," + ROW, TRADE],
+     [HEAD + ROW + b"]}\n" + HEAD + ROW, TRADE], [TRADE.replace(b"40.0", b"0.0"), TRADE],
+     [TRADE.replace(b"2023-09-25", b"2023-02-30"), TRADE], [TRADE.replace(b"0.5117", b"9" * 12 + b"." + b"9" * 18)]],
+)  # fmt: skip
+def test_trades_by_their_bytes_are_what_their_json_is(frames):
+    assert shown(VENUE.take(frames)) == shown(alone(VENUE, frames))
+    assert shown(VENUE.take([TRADE, BOOK, *frames, TRADE])) == shown(alone(VENUE, [TRADE, BOOK, *frames, TRADE]))
+
+
+def test_many_trades_are_taken_with_and_without_books_between_them():
+    many = [TRADE.replace(b"4665906", b"%d" % number) for number in range(300)]
+    assert [trade.trade_id for trade in VENUE.take(many)] == [*range(300)]
+    many[100:200] = [BOOK, b"{"] * 50
+    assert shown(VENUE.take(many)) == shown(alone(VENUE, many))
+
+
 def test_one_bad_trade_refuses_its_message_and_no_other():
     bad = TWO.replace(b'"side":"buy"', b'"side":"?"', 1)
     assert [type(one) for one in VENUE.take([TRADE, bad, TWO])] == [Trade, Refused, Trade, Trade]

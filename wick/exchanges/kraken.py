@@ -13,8 +13,8 @@ quantities can be old, and it has no id. The book tells the best prices, and its
 import json
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from operator import attrgetter
+from itertools import chain, groupby
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import orjson
@@ -200,47 +200,72 @@ def _events(frame: Any) -> list[Event]:
 
 
 def _read(values: list[Any], start: int, taken: list[Event | Refused]) -> None:
-    """Append the events of each decoded message. Flawless trades are recognised here, the rest by `_events`."""
-    add, decimals, names, seconds, new = taken.append, DECIMALS, _NAMES, SECONDS, tuple.__new__
+    """Append the events of each decoded message."""
     for place, frame in enumerate(values, start):
-        before = len(taken)
-        try:
-            if frame["channel"] == "trade" and frame["type"] == "update" and type(frame["data"]) is list:
-                for data in frame["data"]:
-                    price, price_decimals = decimals[data["price"]]
-                    quantity, quantity_decimals = decimals[data["qty"]]
-                    side, number, time = data["side"], data["trade_id"], data["timestamp"]
-                    fraction = time[20:26]
-                    if not (
-                        price
-                        and quantity
-                        and (side == "buy" or side == "sell")
-                        and len(time) == 27
-                        and time[19] == "."
-                        and time[26] == "Z"
-                        and fraction.isdigit()
-                        and number.isdigit()
-                        and len(number) < 19
-                        and (fraction + number).isascii()
-                    ):
-                        raise ValueError
-                    add(new(Trade, (
-                        names[data["symbol"]], seconds[time[:19]] + int(fraction) * 1000, int(number), price,
-                        price_decimals, quantity, quantity_decimals, side == "buy", 1,
-                    )))  # fmt: skip
-                continue
-        except (KeyError, AttributeError, TypeError, ValueError, ParseError):
-            pass
-        del taken[before:]
         try:
             taken += _events(frame)
         except ParseError as error:
-            add(Refused(place, error))
+            taken.append(Refused(place, error))
+
+
+# Flawless trades by their bytes, without JSON: twice as fast, and their numbers are texts from the start. What does not
+# look so in every byte is left to `_events`; what does is there the same.
+_HEAD, _TAIL = b'{"channel":"trade","type":"update","data":[', b"]}"
+_JOINT = _TAIL + b"\n" + _HEAD
+_PLAIN = rb"[0-9]{1,12}+(?:\.[0-9]{1,18}+)?+"
+_ROW = re.compile(
+    rb'\{"symbol":"([A-Za-z0-9.]{1,20}+/[A-Za-z0-9.]{1,20}+)","side":"(buy|sell)","price":(%b),"qty":(%b),'
+    rb'"ord_type":"[a-z-]++","trade_id":([0-9]{1,18}+),"timestamp":"([0-9T:-]{19})\.([0-9]{6})Z"\}' % (_PLAIN, _PLAIN)
+)
+
+
+class _OfBytes(dict[bytes, Any]):
+    """A memory of texts, asked with bytes."""
+
+    def __init__(self, texts: dict[str, Any]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def __missing__(self, raw: bytes) -> Any:
+        found = self._texts[raw.decode()]
+        if len(self) >= 65_536:
+            self.clear()
+        self[raw] = found
+        return found
+
+
+_DECIMALS, _SYMBOLS, _SECONDS = _OfBytes(DECIMALS), _OfBytes(_NAMES), _OfBytes(SECONDS)
+
+
+def _rows(frames: Sequence[bytes]) -> list[Event | Refused] | None:
+    """The trades of messages that have nothing else; None where one has, or is not flawless."""
+    parts = _ROW.split(b"\n".join(frames))
+    between, joints = parts[::8], len(frames) - 1
+    if between[0] != _HEAD or between[-1] != _TAIL or between.count(_JOINT) != joints:
+        return None
+    if between.count(b",") != len(between) - 2 - joints:
+        return None
+    trades: list[Event | Refused] = []
+    add, decimals, symbols, seconds, new = trades.append, _DECIMALS, _SYMBOLS, _SECONDS, tuple.__new__
+    try:
+        for native, side, price_text, quantity_text, number, second, fraction in zip(
+            *[parts[group::8] for group in range(1, 8)], strict=False
+        ):
+            price, price_decimals = decimals[price_text]
+            quantity, quantity_decimals = decimals[quantity_text]
+            if not price or not quantity:
+                return None
+            add(new(Trade, (
+                symbols[native], seconds[second] + int(fraction) * 1000, int(number), price, price_decimals, quantity,
+                quantity_decimals, side == b"buy", 1,
+            )))  # fmt: skip
+    except ParseError:
+        return None
+    return trades
 
 
 # The frames that candles do not need, by their bytes (see `skim`): a part of what `parse` takes, never more.
 # Possessive, so that a long book which fails does so at once.
-_PLAIN = rb"[0-9]{1,12}+(?:\.[0-9]{1,18}+)?+"
 _LEVELS = rb"\[(?:L(?:,L)*+)?\]".replace(b"L", rb'\{"price":P,"qty":P\}').replace(b"P", _PLAIN)
 _CRC32 = rb"(?:[0-9]{1,9}|[1-3][0-9]{9}|4[01][0-9]{8})"  # below 4.2 of the 4.29 billion
 _UPDATE_FRAME = re.compile(
@@ -360,7 +385,20 @@ class Kraken(Venue):
         return _events(_decoded(raw))
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
-        return take(frames, self.parse, _read, _loads)
+        taken: list[Event | Refused] = []
+        start = 0
+        for are_trades, run in groupby(frames, methodcaller("startswith", _HEAD)):
+            some = [*run]
+            trades = _rows(some) if are_trades else None
+            if trades is None:
+                taken += [
+                    Refused(start + one.place, one.error) if type(one) is Refused else one
+                    for one in take(some, self.parse, _read, _loads)
+                ]
+            else:
+                taken += trades
+            start += len(some)
+        return taken
 
     def skim(self, raw: bytes) -> int | None:
         if raw == _HEARTBEAT:
