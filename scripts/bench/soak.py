@@ -12,12 +12,7 @@ or all of them lie within 1 MB.
 """
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,89 +20,10 @@ from typing import Any
 
 import _common as common
 import numpy as np
-import zmq
-
-from wick.net import bus
-from wick.wire.codec import unpack
+from _feed import Running
 
 CPU_SHARE, FLAT_MB = 0.08, 1.0
 TUNE_S, TUNINGS = 8.0, 4
-PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-class Running:
-    """Exchange and feed as processes; what the feed says of itself."""
-
-    def __init__(self, directory: Path, venue: str, symbols: int, rate: float) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        (directory / "wick.toml").touch()
-        own = {
-            "CONFIG": directory / "wick.toml", "CORE_DATA_DIR": directory, "AGGREGATOR_WORKERS": 1,
-            "EXCHANGE_VENUE": venue, "EXCHANGE_PORT": port, "EXCHANGE_SYMBOLS": symbols, "EXCHANGE_RATE": rate,
-            "FEED_VENUES": venue, "FEED_SYMBOLS": "*", "FEED_WS_URL": f"ws://127.0.0.1:{port}",
-            "FEED_REST_URL": f"http://127.0.0.1:{port}",
-        }  # fmt: skip
-        env = os.environ | {f"WICK_{name}": str(value) for name, value in own.items()}
-        self.stats: dict[str, Any] = {}
-        self.ticks = 0
-        self._stopping = threading.Event()
-        self._directory = str(directory)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.processes = {}
-        for name in ("exchange", "feed"):
-            with (directory / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, str(common.ROOT / "services" / f"{name}.py"), "--index", "0", "--of", "1"],
-                    cwd=common.ROOT, env=env, stdout=log, stderr=log,
-                )  # fmt: skip
-
-    def _read(self) -> None:
-        pull = bus.pull(self._directory, 0, 10_000)
-        heard = bus.subscriber(self._directory, ["feed-0"], [b"stats."])
-        poller = zmq.Poller()
-        poller.register(pull, zmq.POLLIN)
-        poller.register(heard, zmq.POLLIN)
-        while not self._stopping.is_set():
-            ready = dict(poller.poll(200))
-            if pull in ready:
-                pull.recv_multipart()
-                self.ticks += 1
-            if heard in ready:
-                self.stats = unpack(heard.recv_multipart()[1])
-        pull.close(linger=0)
-        heard.close(linger=0)
-
-    @property
-    def messages(self) -> int:
-        counters: dict[str, int] = self.stats.get("counters", {})
-        return counters.get("messages", 0)
-
-    @property
-    def feed(self) -> int:
-        return self.processes["feed"].pid
-
-    def resident_mb(self) -> float:
-        return int(Path(f"/proc/{self.feed}/statm").read_text().split()[1]) * PAGE_MB
-
-    def rate(self, seconds: float) -> float:
-        """Messages a second, measured for so long."""
-        before, began = self.messages, time.monotonic()
-        time.sleep(seconds)
-        return (self.messages - before) / (time.monotonic() - began)
-
-    def stop(self) -> None:
-        for name in ("feed", "exchange"):
-            self.processes[name].send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._stopping.set()
-        self._reader.join(5)
 
 
 def tuned(args: Any, directory: Path) -> Running:

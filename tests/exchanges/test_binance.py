@@ -1,13 +1,16 @@
 """Binance spot: real frames become events, and whatever else arrives is a ParseError that says where and what."""
 
+import gzip
 import json
 import struct
+from itertools import pairwise
 
 import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cli.making import RECORDINGS
 from wick.errors import ParseError
 from wick.exchanges import Hole, Instrument, load
 from wick.exchanges.binance import PARAMS_A_REQUEST, QUOTE_ASSETS
@@ -431,3 +434,23 @@ def test_missing_trades_come_by_rising_id_each_once_and_only_those_of_the_hole()
 def test_missing_trades_that_make_no_sense_are_a_parse_error(raw):
     with pytest.raises(ParseError):
         VENUE.parse_backfill(HOLE, raw)
+
+
+# ---------------------------------------------------------------------- real recordings
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="../shared/data/binance-spot is not there")
+@pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])
+def test_a_real_recording_is_read_whole_and_in_order(name):
+    frames = []
+    for path in sorted(RECORDINGS.glob(f"*{name}*.gz")):
+        frames += [line.split(b" ", 1)[1] for line in gzip.decompress(path.read_bytes()).splitlines()]
+    events = VENUE.take(frames)
+    assert len(events) == len(frames) and events == [event for raw in frames for event in VENUE.parse(raw)]
+    trades = [event.trade_id for event in events if isinstance(event, Trade)]
+    assert trades == list(range(trades[0], trades[0] + len(trades))) and len(trades) > 10_000
+    updates = [event for event in events if isinstance(event, DepthUpdate)]
+    assert all(one.first_update_id == last.last_update_id + 1 for last, one in pairwise(updates))
+    assert {type(event) for event in events} == {Trade, Quote, DepthUpdate, DepthSnapshot}
+    assert {event.symbol for event in events if not isinstance(event, DepthSnapshot)} == {VENUE.symbol(name)}

@@ -5,7 +5,7 @@ import json
 import orjson
 import pytest
 
-from tests.exchanges.mutants import FUZZ, alone, shown, survives
+from tests.exchanges.mutants import alone, shown
 from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, load
 from wick.exchanges.bybit import ARGS_A_REQUEST, QUOTE_ASSETS, key
@@ -228,15 +228,3 @@ def test_the_symbols_that_trade():
 def test_an_answer_that_makes_no_sense_is_refused(raw):
     with pytest.raises(ParseError):
         VENUE.parse_symbols(raw)
-
-
-# ---------------------------------------------------------------------- whatever else arrives
-
-
-def test_broken_frames_are_counted_and_harm_nothing():
-    assert survives(VENUE, GOOD, 1_500) > 100
-
-
-@pytest.mark.slow
-def test_many_broken_frames_are_counted_and_harm_nothing():
-    assert survives(VENUE, GOOD, FUZZ, seed=2) > FUZZ // 10

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.exchanges.mutants import FUZZ, alone, shown, survives
+from tests.exchanges.mutants import alone, shown
 from wick.errors import ParseError
 from wick.exchanges import Hole, Instrument, Refused, load
 from wick.exchanges.kraken import DEPTH, SYMBOLS_A_REQUEST
@@ -247,15 +247,3 @@ def test_an_answer_that_makes_no_sense_is_refused(raw):
         VENUE.parse_backfill(HOLE, raw)
     with pytest.raises(ParseError):
         VENUE.parse_symbols(raw)
-
-
-# ---------------------------------------------------------------------- whatever else arrives
-
-
-def test_broken_frames_are_counted_and_harm_nothing():
-    assert survives(VENUE, GOOD, 1_500) > 100
-
-
-@pytest.mark.slow
-def test_many_broken_frames_are_counted_and_harm_nothing():
-    assert survives(VENUE, GOOD, FUZZ, seed=2) > FUZZ // 10

@@ -15,7 +15,7 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._quote import quote
+from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
     EARLIEST_MS,
@@ -118,7 +118,7 @@ def _book(frame: dict[str, Any], depth: str) -> DepthUpdate | Quote:
     if depth == "1":  # always the whole level: a change of one side alone would be no quote
         if not is_snapshot:
             raise ParseError("unknown event", "type", kind)
-        return quote(symbol, update_id, bids, asks)
+        return best(symbol, update_id, bids, asks)
     field = "cts" if "cts" in frame else "ts"  # the matching engine's time, else the gateway's
     at_ns = time_ns(frame.get(field), field)
     return DepthUpdate(symbol, at_ns, update_id, update_id, bids, asks, is_snapshot=is_snapshot)

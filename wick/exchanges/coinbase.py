@@ -60,7 +60,7 @@ def _snapshot(data: dict[str, Any], symbol: str) -> DepthUpdate:
 
 
 def _update(data: dict[str, Any], symbol: str) -> DepthUpdate:
-    changes = data.get("changes")
+    changes: Any = data.get("changes")
     try:
         if not _CHANGES.fullmatch(orjson.dumps(changes)):
             raise TypeError

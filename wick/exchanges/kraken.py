@@ -22,7 +22,7 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, rfc3339_ns, time_ns
+from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
 from wick.market.trades import Ack, DepthUpdate, Event, Levels, Topic, Trade
 
 DEPTH = 1000  # of 10, 25, 100, 500, 1000 levels a side: enough for all within 10 bps of the mid
@@ -369,13 +369,13 @@ class Kraken(Venue):
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The page begins with the first trade after `since`, whatever its id."""
-        trades: dict[int, Trade] = {}
+        trades: list[Trade] = []
         for pair, rows in _result(raw).items():
             if pair != "last":
                 if type(rows) is not list:
                     raise ParseError("corrupt answer", pair, rows)
-                trades |= {trade.trade_id: trade for trade in (_past_trade(hole.symbol, row) for row in rows)}
-        return [trades[number] for number in sorted(trades) if hole.first_id <= number <= hole.last_id]
+                trades += [_past_trade(hole.symbol, row) for row in rows]
+        return of_hole(hole, trades)
 
 
 VENUE = Kraken()

@@ -15,7 +15,7 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._quote import quote
+from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
     EARLIEST_MS,
@@ -104,9 +104,7 @@ def _data(frame: dict[str, Any], about: Any, rows: Any) -> list[Event]:
         return [_book(symbol, frame.get("action"), data) for data in rows]
     if channel == "bbo-tbt":
         return [
-            quote(
-                symbol, whole(data, "seqId"), levels(data, "bids", TEXTS_A_LEVEL), levels(data, "asks", TEXTS_A_LEVEL)
-            )
+            best(symbol, whole(data, "seqId"), levels(data, "bids", TEXTS_A_LEVEL), levels(data, "asks", TEXTS_A_LEVEL))
             for data in rows
         ]
     raise ParseError("unknown event", "channel", channel)
