@@ -310,6 +310,15 @@ def test_an_update_that_makes_no_sense_raises_and_breaks_its_book() -> None:
         assert books.broken == {X: "corrupt"} and books.best(X) is None
 
 
+def test_a_number_that_is_too_fine_to_keep_breaks_its_book_until_the_next_snapshot_and_no_longer() -> None:
+    books = live_from_rest()
+    with pytest.raises(ParseError, match="more digits"):
+        books.take(spot(11, 11, "9.0000000000000000001 1"), 0, 2)
+    assert books.broken.pop(X) == "corrupt"
+    books.put(X, rest(11, "9.1 1", "10.12345 1"), 3)
+    assert books.states() == LIVE and shown(books) == ([["9.1", "1"]], [["10.12345", "1"]])
+
+
 def test_a_symbol_that_was_never_added_or_was_removed_is_counted_only() -> None:
     books = live_from_rest()
     books.add(X, "", "")
