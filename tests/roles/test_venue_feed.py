@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from wick import exchanges
-from wick.market.trades import BookDepth, Topic
+from wick.market.trades import BookDepth, DepthSnapshot, Topic
 from wick.ops.settings import Settings
 from wick.roles import bookkeeping, venue_feed
 from wick.roles.bookkeeping import LATE_NS
@@ -30,6 +30,7 @@ class Lines:
         self.wanted: list[Topic] = []
         self.asked_again: list[Topic] = []
         self.down = False
+        self.numbers = [1]
 
     def add(self, topics: list[Topic]) -> None:
         self.wanted += topics
@@ -41,7 +42,10 @@ class Lines:
         self.asked_again += topics
 
     def carries(self, topic: Topic) -> bool:
-        return not self.down and topic in self.wanted
+        return bool(self.carriers(topic))
+
+    def carriers(self, topic: Topic) -> list[int]:
+        return self.numbers if not self.down and topic in self.wanted else []
 
 
 class Link:
@@ -56,9 +60,9 @@ class Link:
 
 
 class Desk:
-    """Coinbase with two symbols, and the clock in the test's hand."""
+    """Coinbase (or another) with two symbols, and the clock in the test's hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, venue: str = "coinbase", **settings: Any) -> None:
         self.now_ns = NOW
         self.slow_ns = 0  # what every look at the clock takes
         self.counts: dict[str, int] = {}
@@ -72,7 +76,7 @@ class Desk:
             show=lambda venue, symbol, top: self.shown.append((symbol, top)), recorder=None,
         )  # fmt: skip
         given = {name.replace("__", "."): value for name, value in settings.items()}
-        self.feed = VenueFeed(exchanges.load("coinbase"), Settings(given), house)
+        self.feed = VenueFeed(exchanges.load(venue), Settings(given), house)
         self.lines = self.feed.connections = self.feed.books._connections = Lines()  # type: ignore[assignment]
         self.link = Link(self.lines, 1)
         self.feed._read_these([BTC, ETH])
@@ -136,6 +140,36 @@ def test_a_book_whose_snapshot_does_not_come_is_asked_for_again(desk: Desk) -> N
     desk.hear(desk.book(BTC))
     desk.feed.books.notice_late(NOW + 9 * LATE_NS)
     assert desk.resynced(100) == []
+
+
+def test_a_quiet_book_of_rest_begins_without_an_update_and_is_handed_over_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "binance")
+    keeper = desk.feed.books
+    keeper.resync()
+    assert not keeper._asking, "no stream is known to be open"
+    keeper.notice_late(NOW)
+    keeper.resync()
+    assert list(keeper._asking) == [BTC, ETH] or list(keeper._asking) == [ETH, BTC]
+    for symbol in (BTC, ETH):
+        keeper.books.put(symbol, DepthSnapshot(7, [["10", "1"]], [["11", "1"]]), NOW)
+    desk.lines.numbers = [1, 2]
+    desk.feed._closed(1, ())
+    assert keeper.books.is_live(BTC) and keeper.books.is_live(ETH)
+    desk.lines.numbers = []
+    desk.feed._closed(2, ())
+    assert not keeper.books.is_live(BTC) and not keeper.books.broken
+
+
+@pytest.mark.parametrize(("channels", "read"), [
+    (("trade", "quote"), ("trade", "depth")), (("quote",), ("depth",)), (("trade",), ("trade",)),
+])  # fmt: skip
+def test_where_only_books_tell_the_best_prices_they_are_read_for_them(
+    monkeypatch: pytest.MonkeyPatch, channels: tuple[str, ...], read: tuple[str, ...]
+) -> None:
+    desk = Desk(monkeypatch, feed__channels=channels)
+    assert desk.lines.wanted == [Topic(symbol, channel) for symbol in (BTC, ETH) for channel in read]
 
 
 def test_a_lost_book_waits_for_the_next_connection_and_what_is_lost_is_an_outage(desk: Desk) -> None:

@@ -44,7 +44,10 @@ class VenueFeed:
         context = client_context(settings["feed.ca_file"])
         self._rest = Rest(venue, settings["feed.rest_url"] or venue.rest_url, context, house.count)
         self.ticks = Ticks(venue.id, (), venue.contiguous_ids)
-        self._channels = tuple(channel for channel in settings["feed.channels"] if channel in venue.channels)
+        asked: tuple[str, ...] = settings["feed.channels"]
+        if "quote" in asked and "quote" not in venue.channels:
+            asked += ("depth",)  # the best prices are in the book
+        self._channels = tuple(channel for channel in venue.channels if channel in asked)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
         patience = Patience(silence_s=settings["feed.silence_s"], backoff_s=settings["feed.backoff_s"])

@@ -148,7 +148,7 @@ class Books:
             return
         whole = self._is_whole(snapshot.bids), self._is_whole(snapshot.asks)
         self._load(book, snapshot.bids, snapshot.asks, whole)
-        book.last_id, book.event_ns, book.fresh = snapshot_id, recv_ns, True
+        book.last_id, book.event_ns, book.fresh, book.ordered = snapshot_id, recv_ns, True, True
         self._check(book)
         for one in waiting:
             (self._follow if book.state == LIVE else self._wait)(book, *one)
