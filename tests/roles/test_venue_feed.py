@@ -6,12 +6,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gevent
 import orjson
 import pytest
 
 from wick import exchanges
 from wick.market.trades import BookDepth, DepthSnapshot, Topic
 from wick.ops.settings import Settings
+from wick.ops.symbols import Wanted
 from wick.roles import bookkeeping, venue_feed
 from wick.roles.bookkeeping import LATE_NS
 from wick.roles.house import House
@@ -234,6 +236,54 @@ def test_a_quiet_symbol_is_subscribed_to_anew_while_its_connection_is_up(monkeyp
     desk.lines.asked_again.clear()
     desk.feed._renew_stale(NOW + 10_000 * SECOND)
     assert desk.feed.stale == 2 and not desk.lines.asked_again
+
+
+def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none_is_dropped_by_its_mood(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    monkeypatch.setattr(venue_feed, "RELIST_S", 0.001)
+    monkeypatch.setattr(venue_feed, "UNLISTED_S", 0.001)
+    monkeypatch.setattr(venue_feed.random, "uniform", lambda low, _: low)
+    trading: list[str] = [BTC]
+    asked = 0
+
+    def get(path: str, weight: int) -> bytes:
+        nonlocal asked
+        asked += 1
+        return orjson.dumps([
+            {"id": one, "status": "online", "quote_increment": "0.01", "base_increment": "0.1"} for one in trading
+        ])  # fmt: skip
+
+    def looked() -> None:
+        before = asked
+        with gevent.Timeout(5):
+            while asked < before + 8:
+                gevent.sleep(0.001)
+
+    monkeypatch.setattr(desk.feed._rest, "get", get)
+    desk.feed._read_these([])
+    managing = gevent.spawn(desk.feed._manage)
+    desk.feed.want(Wanted(False, (BTC, ETH), frozenset()))
+    looked()
+    assert list(desk.feed._since_ns) == [BTC]
+    trading.clear()  # maintenance
+    looked()
+    assert list(desk.feed._since_ns) == [BTC]
+    trading[:] = [ETH]
+    with gevent.Timeout(5):
+        while len(desk.feed._since_ns) < 2:
+            gevent.sleep(0.001)
+    assert {topic.symbol for topic in desk.lines.wanted} == {BTC, ETH}
+    managing.kill()
+
+
+def test_where_nothing_trades_while_we_start_the_named_symbols_are_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    monkeypatch.setattr(venue_feed.random, "uniform", lambda low, _: low)
+    monkeypatch.setattr(desk.feed._rest, "get", lambda path, weight: b"[]")
+    wanted = desk.feed._wanted = Wanted(False, (BTC,), frozenset())
+    assert desk.feed._choose(wanted) == [BTC]
 
 
 def test_frames_of_a_symbol_that_has_just_been_removed_are_no_news(

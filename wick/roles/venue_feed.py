@@ -29,6 +29,7 @@ from wick.stream.ticks import Ticks
 
 SECOND_NS = 10**9
 LISTED_TRIES = 3
+RELIST_S, UNLISTED_S = 3600.0, 60.0  # when REST is asked again what trades: after it told, after it did not
 LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
 LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
 STALE_MOST_NS = 3600 * SECOND_NS
@@ -65,6 +66,7 @@ class VenueFeed:
         self._away: set[str] = set()  # symbols that are not listened to since a connection was lost
         self._received: dict[int, int] = {}  # messages of each connection
         self._instruments: dict[str, Instrument] | None = None
+        self._listed = False  # REST has told them when it was last asked
         self._wanted: Wanted | None = None
         self._changed = Signal()
         self.chosen = Signal()  # it is known which symbols there are to read
@@ -100,15 +102,17 @@ class VenueFeed:
     # ------------------------------------------------------------------ symbols
 
     def _manage(self) -> None:
+        relist_s = None
         while True:
-            self._changed.wait()
+            is_told = self._changed.wait(relist_s)
             self._changed.clear()
             wanted = self._wanted
             assert wanted is not None
-            symbols = self._choose(wanted)
+            symbols = self._choose(wanted) if is_told else self._look_again(wanted)
             if self._wanted is wanted:
                 self._read_these(symbols)
                 self.chosen.set()
+            relist_s = self._relist_s(wanted)
 
     def _choose(self, wanted: Wanted) -> list[str]:
         """The wanted symbols that the venue lists. Keeps asking where it has to know."""
@@ -125,17 +129,30 @@ class VenueFeed:
             log.error("feed.symbols: %s does not list %s, it is left out", self.venue.id, name)
         return symbols
 
+    def _look_again(self, wanted: Wanted) -> list[str]:
+        """What is read, and what trades by now beside it: a venue at rest may tell that nothing does."""
+        self._list(wanted)
+        return list(dict.fromkeys([*self._since_ns, *wanted.of(self._instruments or ())]))
+
+    def _relist_s(self, wanted: Wanted) -> float | None:
+        """When to look again; None: all that is wanted is read."""
+        if not wanted.every and self._since_ns.keys() >= set(wanted.symbols):
+            return None
+        return RELIST_S if self._listed else UNLISTED_S
+
     def _list(self, wanted: Wanted) -> None:
-        tries = 0
+        tries, self._listed = 0, False
         while self._wanted is wanted and (tries < LISTED_TRIES or (wanted.every and self._instruments is None)):
             tries += 1
             try:
                 listed = self.venue.parse_symbols(self._rest.get(self.venue.symbols_path, LIST_WEIGHT))
+                if not listed:
+                    raise ParseError("nothing trades", "symbols")
             except (FetchError, ParseError) as error:
                 log.warning("cannot ask %s which symbols trade: %s", self.venue.id, error)
                 gevent.sleep(random.uniform(0, min(30.0, 0.5 * 2 ** min(tries, 10))))
             else:
-                self._instruments = {one.symbol: one for one in listed}
+                self._instruments, self._listed = {one.symbol: one for one in listed}, True
                 return
 
     def _read_these(self, symbols: list[str]) -> None:
@@ -156,7 +173,8 @@ class VenueFeed:
                 self.books.add(symbol, (self._instruments or {}).get(symbol))
             self._since_ns[symbol] = at_ns
         self.connections.add(self._topics(new))
-        log.info("%s: reading %d symbols, %d new, %d gone", self.venue.id, len(symbols), len(new), len(gone))
+        if new or gone or not self.chosen.is_set():
+            log.info("%s: reading %d symbols, %d new, %d gone", self.venue.id, len(symbols), len(new), len(gone))
 
     def _topics(self, symbols: list[str]) -> list[Topic]:
         return [Topic(symbol, channel) for symbol in symbols for channel in self._channels]
