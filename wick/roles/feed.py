@@ -20,7 +20,7 @@ from gevent.hub import signal as gevent_signal
 from wick import exchanges
 from wick.errors import SettingError, WickError
 from wick.net import bus
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.ops import symbols
 from wick.ops.setting import as_text
 from wick.ops.settings import BY_NAME, Settings, load, split_options
@@ -220,7 +220,7 @@ class Feed(Role):
         socket = self.pushes[worker]
         deadline = 0
         while not bus.try_send(socket, frames):
-            now = now_ns()
+            now = steady_ns()
             deadline = deadline or now + self.settings["feed.push_wait_ms"] * MS
             if worker in self.stalled or now >= deadline:
                 if worker not in self.stalled:

@@ -14,7 +14,7 @@ from gevent.event import Event as Signal
 from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.net.dial import client_context
 from wick.net.fetch import FetchError
 from wick.ops.settings import Settings
@@ -187,7 +187,7 @@ class VenueFeed:
         if house.recorder is not None:
             house.recorder.write(number, recv_ns, messages)
         if number not in self._fresh and self._away:
-            back = self._away.intersection(topic.symbol for topic in connection.topics)
+            back = self._away.intersection(topic.symbol for topic in connection.topics if topic.channel == "trade")
             ticks.outage(back)
             self._away -= back
         before = self._received.get(number, 0)
@@ -257,8 +257,8 @@ class VenueFeed:
         while True:
             gevent.sleep(min(0.1, seconds))
             self.books.resync()
-            if (at_ns := now_ns()) - looked_ns >= seconds * 1e9:
-                looked_ns = at_ns
+            if steady_ns() - looked_ns >= seconds * 1e9:
+                looked_ns, at_ns = steady_ns(), now_ns()
                 self._renew_stale(at_ns)
                 if "depth" in self._channels:
                     self.books.notice_late(at_ns)
@@ -280,4 +280,5 @@ class VenueFeed:
         if renewed:
             self.house.count("stale_renewed", len(renewed))
             log.warning("%s: nothing comes of %s: subscribing anew", self.venue.id, ", ".join(renewed[:10]))
+            self.ticks.doubt(renewed)  # what is traded between the two requests does not come
             self.connections.again(self._topics(renewed))
