@@ -238,6 +238,29 @@ def test_a_quiet_symbol_is_subscribed_to_anew_while_its_connection_is_up(monkeyp
     assert desk.feed.stale == 2 and not desk.lines.asked_again
 
 
+def test_what_is_traded_while_a_quiet_symbol_is_subscribed_to_anew_is_a_gap_where_ids_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "bybit", feed__stale_s=10.0)
+    ids = desk.feed.ticks._pairs[BTC].ids
+    assert ids.take(70, NOW, NOW) + 1 == ids.take(80, NOW, NOW)
+    desk.feed._renew_stale(NOW + 10 * SECOND)
+    assert ids.take(80, NOW, NOW) == -1 and ids.take(90, NOW, NOW) == NOW // 1000 + 3
+
+
+def test_a_connection_without_trades_does_not_say_that_they_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, "binance-usdm")
+    everything = desk.lines.wanted
+    trades = [one for one in everything if one.channel == "trade"]
+    desk.lines.wanted = [one for one in everything if one.channel != "trade"]
+    desk.feed._closed(1, tuple(trades))
+    desk.hear({"result": None, "id": 1}, number=2)
+    assert desk.feed._away == {BTC, ETH}
+    desk.lines.wanted = trades
+    desk.hear({"result": None, "id": 1}, number=3)
+    assert not desk.feed._away
+
+
 def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none_is_dropped_by_its_mood(
     monkeypatch: pytest.MonkeyPatch, desk: Desk
 ) -> None:

@@ -46,19 +46,6 @@ def trade(symbol="BTC-USDT", price=1, decimals=0, quantity=1, quantity_decimals=
     return Trade(symbol, event_ns, number, price, decimals, quantity, quantity_decimals, True)
 
 
-def test_a_clock_that_was_set_back_makes_neither_the_beat_nor_a_hole_wait():
-    ticks = Ticks("binance", SYMBOLS)
-    ticks.take([trade(trade_id=1), trade(trade_id=5)], NOW)
-    ticks.portions(2, NOW, NOW - 1)
-    earlier = NOW - 3600 * 10**9
-    assert len(sent(ticks, 2, earlier, earlier - 1)) == SHARDS
-    assert sent(ticks, 2, earlier, earlier - 1) == []
-    assert ticks.next_hole(earlier).first_id == 2
-    ticks.take([LastTrade("BTC-USDT", 9)], NOW)
-    ticks.notice_tails(earlier)
-    assert ticks.next_hole(NOW).last_id == 9
-
-
 def sent(ticks, workers=2, now_ns=NOW, clock_due_ns=0):
     """What the portions hold: (shard, seq, outage, [(symbol, row)]) by part."""
     found = []
@@ -70,6 +57,19 @@ def sent(ticks, workers=2, now_ns=NOW, clock_due_ns=0):
             runs = [(name, next(rows)) for name, count in zip(symbols, counts, strict=True) for _ in range(count)]
             found.append((shard, seq, outage, runs))
     return found
+
+
+def test_a_clock_that_was_set_back_makes_neither_the_beat_nor_a_hole_wait():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade(trade_id=1), trade(trade_id=5)], NOW)
+    ticks.portions(2, NOW, NOW - 1)
+    earlier = NOW - 3600 * 10**9
+    assert len(sent(ticks, 2, earlier, earlier - 1)) == SHARDS
+    assert sent(ticks, 2, earlier, earlier - 1) == []
+    assert ticks.next_hole(earlier).first_id == 2
+    ticks.take([LastTrade("BTC-USDT", 9)], NOW)
+    ticks.notice_tails(earlier)
+    assert ticks.next_hole(NOW).last_id == 9
 
 
 def in_units(rows):
