@@ -10,7 +10,7 @@ from tests.market.test_orderbook import KRAKEN_ASKS, KRAKEN_BIDS, KRAKEN_CHECKSU
 from wick.errors import ParseError
 from wick.exchanges import load
 from wick.market.trades import BookDepth, DepthSnapshot, DepthUpdate, Levels, Quote
-from wick.stream.books import AHEAD_NS, WAITING_LEVELS, Books
+from wick.stream.books import AHEAD_NS, UNASKED_LEVELS, WAITING_LEVELS, Books
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "binance-spot"
 X = "X-USD"
@@ -130,6 +130,7 @@ def test_a_gap_in_what_waits_is_asked_about_again_and_what_came_after_it_still_w
 def test_what_waits_is_bounded_and_the_newest_of_it_is_kept() -> None:
     books = books_of(from_rest=True)
     many = " ".join(f"{price} 1" for price in range(1, 64))
+    books.expect(X)
     for number in range(1, 101):
         books.take(spot(number, number, many, "70 1"), 0, 1)
     assert books.counters["overflow"] == 100 - WAITING_LEVELS // 65
@@ -137,6 +138,19 @@ def test_what_waits_is_bounded_and_the_newest_of_it_is_kept() -> None:
     assert books.broken == {X: "old"}
     books.put(X, rest(37, "69 1", "70 2"), 1)
     assert books.best(X) == Quote(X, 100, 6900, 1, 7000, 1, 2, 0)
+
+
+def test_while_rest_is_not_asked_little_waits_and_the_answer_fits_what_came_since_it_was() -> None:
+    books = books_of(from_rest=True)
+    many = " ".join(f"{price} 1" for price in range(1, 64))
+    for number in range(1, 101):
+        books.take(spot(number, number, many, "70 1"), 0, 1)
+    assert books.counters["overflow"] == 100 - UNASKED_LEVELS // 65
+    books.expect(X)
+    for number in range(101, 151):
+        books.take(spot(number, number, many, "70 1"), 0, 1)
+    books.put(X, rest(101, "69 1", "70 2"), 1)
+    assert books.best(X) == Quote(X, 150, 6900, 1, 7000, 1, 2, 0)
 
 
 def test_a_snapshot_that_nobody_needs_changes_nothing() -> None:

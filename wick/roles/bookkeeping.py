@@ -155,6 +155,7 @@ class Bookkeeper:
             self._asked.add(symbol)
             try:
                 self._share.wait(self._weight)
+                self.books.expect(symbol)
                 raw = self._rest.get(self._venue.snapshot_path(symbol, self._levels), self._weight)
                 recv_ns = now_ns()
                 if self._house.recorder is not None:
@@ -167,4 +168,5 @@ class Bookkeeper:
                 if symbol in self._symbols:
                     self.books.broken.setdefault(symbol, "unanswered")
             finally:
+                self.books.expect(symbol, False)
                 self._asked.discard(symbol)

@@ -28,8 +28,8 @@ class _Pair:
     """A pair's unsent trades, packed, and the newest unsent of its quotes and of what its book holds."""
 
     __slots__ = (
-        "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard",
-        "symbol", "trades",
+        "counted", "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns",
+        "shard", "symbol", "trades",
     )  # fmt: skip
 
     def __init__(self, symbol: str, shard: int, ids: Contiguous | Numbers) -> None:
@@ -39,6 +39,7 @@ class _Pair:
         self.depth: BookDepth | None = None
         self.quote_ns = self.depth_ns = 0  # when they were received
         self.data_ns = 0  # when something was last sent
+        self.counted = False  # trades of it have been sent
         self.price_decimals = self.quantity_decimals = 0
 
     @property
@@ -48,6 +49,7 @@ class _Pair:
     def take(self, clock: VenueClock) -> tuple[int, bytearray]:
         """How many records there are, and they: trades, quote, depth (these with the venue's time of their receipt)."""
         records, self.trades = self.trades, bytearray()
+        self.counted |= bool(records)
         if self.quote is not None:
             records += pack_quote(self._scaled(self.quote), self.quote_ns, clock.of(self.quote_ns))
             self.quote = None
@@ -330,7 +332,9 @@ class Ticks:
             self._told[event.symbol] = (event.trade_id, recv_ns)
 
     def _take_past(self) -> list[Event | Refused | ParseError]:
-        """Take what venues tell again. What is older than any candle that is kept only tells which ids there were."""
+        """Take what venues tell again. What is older than any candle that was begun only tells which ids there were;
+        but what was traded while we did not listen counts, however long that was.
+        """
         early, self._early = self._early, deque(maxlen=MAX_EARLY)
         left: list[Event | Refused | ParseError] = []
         for event, recv_ns in early:
@@ -343,7 +347,7 @@ class Ticks:
                 self._holed.setdefault(event.symbol, pair)
             if trade_id < 0:
                 self.duplicates += 1
-            elif abs(event.event_ns - self.clock.of(recv_ns)) <= SANE_NS:
+            elif pair.counted or abs(event.event_ns - self.clock.of(recv_ns)) <= SANE_NS:
                 self._append(pair, event, trade_id, recv_ns)
         return left
 
