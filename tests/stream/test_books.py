@@ -371,6 +371,15 @@ def test_a_successor_that_is_late_repeats_what_the_book_has_seen_and_goes_on() -
     assert shown(books)[0] == levels("9 1 8 15") and not books.broken
 
 
+def test_a_successor_that_is_ahead_does_not_make_the_owner_s_ids_begin_anew() -> None:
+    books = live_from_rest()
+    for source in (1, 0):
+        for last in (11, 12, 13):
+            books.take(spot(last, last, f"{last - 5} 1"), source, last)
+    assert books.states() == LIVE and not books.broken
+    assert books.counters["updates"] == 3 and books.counters["duplicates"] == 3
+
+
 def test_a_successor_that_is_subscribed_takes_over_a_quiet_book_too() -> None:
     books = live_from_rest()
     books.listens(X, 1)

@@ -40,8 +40,8 @@ class _Book:
     """One symbol's book and how far it is."""
 
     __slots__ = (
-        "ahead_ns", "event_ns", "expected", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen",
-        "shallow", "state", "symbol", "waiting", "waiting_levels", "why",
+        "ahead_ns", "event_ns", "expected", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound",
+        "seen", "shallow", "state", "symbol", "waiting", "waiting_levels", "why",
     )  # fmt: skip
 
     def __init__(self, symbol: str, levels: OrderBook) -> None:
@@ -241,8 +241,9 @@ class Books:
         except ParseError:
             self._break(book, "corrupt")
             raise
-        book.last_id = book.seen = last_id
-        book.ahead_ns, book.fresh, book.rewound = 0, False, False
+        book.last_id, book.ahead_ns, book.fresh = last_id, 0, False
+        if source == book.owner:
+            book.seen, book.rewound = last_id, False
         book.event_ns = update.event_ns or recv_ns
         counters = self.counters
         counters["updates"] += 1
