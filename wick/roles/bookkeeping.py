@@ -80,6 +80,8 @@ class Bookkeeper:
             self.books.take(update, source, recv_ns)
 
     def lost(self, source: int) -> None:
+        for symbol in self._symbols:
+            self._tell_who_listens(symbol, source)
         self.books.lost(source)
 
     def doubt(self, symbols: Iterable[str]) -> None:
@@ -129,12 +131,19 @@ class Bookkeeper:
     def notice_late(self, at_ns: int) -> None:
         """A book whose snapshot does not come, or made no sense, is asked for again."""
         for symbol in self._symbols:
+            self._tell_who_listens(symbol)
             is_asked = symbol in self.books.broken or symbol in self._asking or symbol in self._asked
             if is_asked or self.books.is_live(symbol) or not self._connections.carries(Topic(symbol, "depth")):
                 self._late.pop(symbol, None)
             elif at_ns - self._late.setdefault(symbol, at_ns) >= LATE_NS and symbol in self.changed_ns:
                 del self._late[symbol]
                 self.books.broken[symbol] = "late"
+
+    def _tell_who_listens(self, symbol: str, but: int = -1) -> None:
+        """A quiet book begins, and is handed over, though nothing is heard of it."""
+        for number in self._connections.carriers(Topic(symbol, "depth")):
+            if number != but:
+                self.books.listens(symbol, number)
 
     def _fetch_forever(self) -> None:
         """Put the snapshots that REST gives into the books; a greenlet's body."""
@@ -146,6 +155,7 @@ class Bookkeeper:
             self._asked.add(symbol)
             try:
                 self._share.wait(self._weight)
+                self.books.expect(symbol)
                 raw = self._rest.get(self._venue.snapshot_path(symbol, self._levels), self._weight)
                 recv_ns = now_ns()
                 if self._house.recorder is not None:
@@ -158,4 +168,5 @@ class Bookkeeper:
                 if symbol in self._symbols:
                     self.books.broken.setdefault(symbol, "unanswered")
             finally:
+                self.books.expect(symbol, False)
                 self._asked.discard(symbol)

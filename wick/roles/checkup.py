@@ -182,6 +182,7 @@ class Checkup:
             if not connections.carries(topic):
                 continue
             del self.books.broken[symbol]
+            self.books.expect(symbol)
             if self.venue.depth_from_rest:
                 self._greenlets.append(gevent.spawn(self._snapshot, symbol))
             elif why != "new":
@@ -193,6 +194,8 @@ class Checkup:
             self.books.put(symbol, self.venue.parse_snapshot(raw), now_ns())
         except (WickError, ParseError) as error:
             self.refused.append(f"no snapshot of {symbol}: {error}")
+        finally:
+            self.books.expect(symbol, False)
 
     # ------------------------------------------------------------------ judging
 
