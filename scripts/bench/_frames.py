@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import _common  # noqa: F401 (it brings the wick of this tree)
-from wick.sim.view import MarketView
-from wick.sim.wires import Subscription, load
 
 from wick import exchanges
 from wick.market.trades import Topic
 from wick.sim.http import HttpRequest
 from wick.sim.market import Market, QuoteEvent, TradeEvent
+from wick.sim.view import MarketView
+from wick.sim.wires import Subscription, load
 
 START_MS = 1_723_161_600_000
 TICK_MS = 10
