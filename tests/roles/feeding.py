@@ -145,9 +145,11 @@ def feeding(
         yield feed
         assert feed.stop() == ends_with, feed.log()
     finally:
-        feed.stop()
-        for exchange in exchanges.values():
-            assert exchange.stop() == 0
+        try:
+            feed.stop()
+        finally:
+            codes = [exchange.stop() for exchange in exchanges.values()]
+    assert codes == [0] * len(codes)
 
 
 def truth(exchange: Exchange, native: str) -> dict[int, tuple[Any, ...]]:

@@ -190,7 +190,7 @@ _LEVELS = rb"\[(?:L(?:,L)*+)?\]".replace(b"L", rb"\[P,P,P,P\]").replace(b"P", _P
 _NATIVE = rb"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}"
 _BOOK_FRAME = re.compile(
     rb'\{"arg":\{"channel":"books","instId":"%b"\},"action":"update","data":\[\{"asks":%b,"bids":%b,"ts":"(%b)",'
-    rb'"checksum":-?[0-9]{1,10},(?:"prevSeqId":%b,"seqId":%b|"seqId":%b,"prevSeqId":%b)\}\]\}'
+    rb'"checksum":-?(?:0|[1-9][0-9]{0,9}),(?:"prevSeqId":%b,"seqId":%b|"seqId":%b,"prevSeqId":%b)\}\]\}'
     % (_NATIVE, _LEVELS, _LEVELS, _MS, _ID, _ID, _ID, _ID)
 )
 _BEST_FRAME = re.compile(

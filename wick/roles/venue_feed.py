@@ -48,7 +48,7 @@ class VenueFeed:
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
         patience = Patience(silence_s=settings["feed.silence_s"], backoff_s=settings["feed.backoff_s"])
-        self.connections = Connections(venue, url, hooks, patience, context)
+        self.connections = Connections(venue, url, hooks, patience, context, settings["feed.streams"])
         self.books = Bookkeeper(
             venue, settings["feed.book_levels"], self.connections, self._rest, house,
             with_quotes="quote" not in self._channels,
