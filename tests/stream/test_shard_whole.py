@@ -18,7 +18,7 @@ SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 
 
 @st.composite
-def markets(draw, *, most=12):
+def markets(draw, *, most=min(12, settings.default.max_examples)):
     """What arrives for several pairs of one venue: (symbol, trades), steps of the clock that they share, flushes."""
     around = draw(st.sampled_from(sorted(BOUNDARIES)))
     of_pairs = [draw(streams(around=[around], most=most, gaps=["near"])) for _ in range(draw(st.integers(1, 3)))]
