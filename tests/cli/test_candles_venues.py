@@ -1,4 +1,4 @@
-"""`wick candles` of every venue's captures: through the feed's own parser, each trade once, gaps and old trades told."""
+"""`wick candles` of every venue's captures: by the feed's own parser, each trade once, gaps and old trades told."""
 
 import csv
 import io

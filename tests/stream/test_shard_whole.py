@@ -13,12 +13,13 @@ from wick.wire.messages import Closes, Diffs
 HISTORY = 60  # more than a stream here has pending; corrected candles are taken again, so it is no more
 # A step of a shard with closes costs a millisecond.
 FEW = settings(max_examples=max(3, settings.default.max_examples // 5))
+MOST = min(12, settings.default.max_examples)  # trades of a pair
 RULES = {"v": CandleRules(grace_ms=GRACE_MS, history=HISTORY)}
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 
 
 @st.composite
-def markets(draw, *, most=12):
+def markets(draw, *, most=MOST):
     """What arrives for several pairs of one venue: (symbol, trades), steps of the clock that they share, flushes."""
     around = draw(st.sampled_from(sorted(BOUNDARIES)))
     of_pairs = [draw(streams(around=[around], most=most, gaps=["near"])) for _ in range(draw(st.integers(1, 3)))]

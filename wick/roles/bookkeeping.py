@@ -28,6 +28,7 @@ BETWEEN_LOOKS = 8  # books, at the clock
 TAPPED_LEVELS = 20
 SHARE = 0.6  # of what REST may be asked: the rest is for missing trades whenever there are some
 ASKED_AT_ONCE = 4  # an answer takes a second; the venue's limit holds anyway
+BEGINS = ("new", "lost")  # not the book's fault: asked for at once, however often connections are lost
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
 LATE_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
 
@@ -114,11 +115,13 @@ class Bookkeeper:
         """Ask for the books that are broken, each at its pace."""
         broken, at_ns = self.books.broken, now_ns()
         again = []
-        for symbol in [one for one in broken if self._resyncs.is_due(one, at_ns)]:
+        due = [one for one, why in broken.items() if why in BEGINS or self._resyncs.is_due(one, at_ns)]
+        for symbol in due:
             why = broken.pop(symbol)
             if why == "lost" and not self._venue.depth_from_rest:
                 continue  # its snapshot comes with the next connection
-            self._resyncs.done(symbol, at_ns)
+            if why not in BEGINS:
+                self._resyncs.done(symbol, at_ns)
             self._house.count("resyncs")
             self._house.count("resyncs: " + why)
             if self._venue.depth_from_rest:
