@@ -132,7 +132,7 @@ def test_a_key_is_remembered_for_a_minute_at_least_and_not_for_ever() -> None:
     for second in range(600):
         at_ns = NOW + second * 1000 * MS
         assert numbers.take(second, at_ns, at_ns) >= 0
-        earlier = max(0, second - GENERATION_NS // (1000 * MS))
+        earlier = max(0, second - GENERATION_NS // (1000 * MS) + 1)
         assert numbers.take(earlier, at_ns, at_ns) == -1
     assert len(numbers._keys) + len(numbers._before) <= 2 * 61
     assert numbers.take(599, NOW, NOW - GENERATION_NS) == -1, "the clock was set back"
