@@ -297,7 +297,7 @@ class Books:
         most = WAITING_LEVELS if book.expected else UNASKED_LEVELS
         while book.waiting_levels > most:
             book.waiting_levels -= _size(book.waiting.popleft()[0])
-            self.counters["overflow"] += 1
+            self.counters["overflow"] += book.expected  # before that nothing is lost that could be joined
         if book.state == EMPTY:
             book.state = SYNCING
             self._ask(book, book.why)
