@@ -248,6 +248,21 @@ def test_what_is_traded_while_a_quiet_symbol_is_subscribed_to_anew_is_a_gap_wher
     assert ids.take(80, NOW, NOW) == -1 and ids.take(90, NOW, NOW) == NOW // 1000 + 3
 
 
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_when_the_clock_is_set_no_symbol_is_silent_for_that_and_those_that_are_still_show(
+    monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    desk = Desk(monkeypatch, feed__stale_s=10.0)
+    desk.hear(desk.trade(BTC, 1))
+    desk.feed.ticks.portions(1, NOW, 0)
+    desk.feed._looked = (NOW, 0)
+    at_ns = NOW + jump * SECOND
+    desk.feed._look(at_ns + SECOND, SECOND)
+    assert desk.feed.stale == 0 and not desk.lines.asked_again
+    desk.feed._look(at_ns + 11 * SECOND, 11 * SECOND)
+    assert desk.feed.stale == 2 and desk.lines.asked_again
+
+
 def test_a_connection_without_trades_does_not_say_that_they_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(monkeypatch, "binance-usdm")
     everything = desk.lines.wanted

@@ -138,7 +138,7 @@ class Bookkeeper:
             is_asked = symbol in self.books.broken or symbol in self._asking or symbol in self._asked
             if is_asked or self.books.is_live(symbol) or not self._connections.carries(Topic(symbol, "depth")):
                 self._late.pop(symbol, None)
-            elif at_ns - self._late.setdefault(symbol, at_ns) >= LATE_NS and symbol in self.changed_ns:
+            elif not 0 <= at_ns - self._late.setdefault(symbol, at_ns) < LATE_NS and symbol in self.changed_ns:
                 del self._late[symbol]
                 self.books.broken[symbol] = "late"
 

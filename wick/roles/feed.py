@@ -35,6 +35,7 @@ from wick.wire.messages import TickHeader, book_frames, ticks_topic
 
 MS = 1_000_000
 LISTEN_NS = 200 * MS  # between two looks at who taps
+JUMP_NS = 500 * MS  # of the system's clock, between two flushes
 BUFFER_BYTES = 32 * 1024 * 1024  # unsent ticks at which the feed stops reading
 GARBAGE_OBJECTS = 100_000  # that outlive their making, before the collector looks at them
 
@@ -56,6 +57,7 @@ class Feed(Role):
         # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
         self.epoch = max(now_ns(), newest_ns(directory) + 1)
         self.flushed_ns = self.listened_ns = 0
+        self._ahead_ns = now_ns() - steady_ns()
         self.listeners = bus.Listeners(self.pub)
         self.ticks_tapped = self.books_tapped = False
         self._room = Event()
@@ -178,6 +180,7 @@ class Feed(Role):
 
     def _flush(self, at_end: bool = False) -> None:
         """For each venue one message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
+        self._notice_jump()
         self.flushed_ns = now_ns()
         if abs(self.flushed_ns - self.listened_ns) > LISTEN_NS:
             self.listened_ns = self.flushed_ns
@@ -194,6 +197,17 @@ class Feed(Role):
         for capture in self.captures.values():
             capture.flush(self.flushed_ns)
         self._room.set()
+
+    def _notice_jump(self) -> None:
+        """A clock of ours that is set forward must not take the venues' time with it: candles would close too early."""
+        ahead_ns = now_ns() - steady_ns()
+        jump_ns, self._ahead_ns = ahead_ns - self._ahead_ns, ahead_ns
+        if abs(jump_ns) > JUMP_NS:
+            self.stats.add("clock_jumps")
+            log.warning("the system's clock has been set by %+.1f s", jump_ns / 1e9)
+        if jump_ns > JUMP_NS:
+            for venue in self.venues.values():
+                venue.ticks.clock.set_forward(jump_ns)
 
     def _flush_venue(self, venue: VenueFeed, listening: bool) -> None:
         now, ticks = now_ns(), venue.ticks

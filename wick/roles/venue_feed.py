@@ -71,6 +71,7 @@ class VenueFeed:
         self._changed = Signal()
         self.chosen = Signal()  # it is known which symbols there are to read
         self.stale = 0
+        self._looked = (0, 0)  # by the system's clock, and by the one that nobody sets
         self._logged = (0, 0)  # (second, parse errors named in it)
 
     # ------------------------------------------------------------------ life
@@ -253,21 +254,29 @@ class VenueFeed:
 
     def _watch(self) -> None:
         seconds = min(1.0, self._stale_ns / 4e9)
-        looked_ns = 0
+        self._looked = now_ns(), steady_ns()
         while True:
             gevent.sleep(min(0.1, seconds))
             self.books.resync()
-            if steady_ns() - looked_ns >= seconds * 1e9:
-                looked_ns, at_ns = steady_ns(), now_ns()
-                self._renew_stale(at_ns)
-                if "depth" in self._channels:
-                    self.books.notice_late(at_ns)
+            if steady_ns() - self._looked[1] >= seconds * 1e9:
+                self._look(now_ns(), steady_ns())
+
+    def _look(self, at_ns: int, at_steady_ns: int) -> None:
+        before_ns, before_steady_ns = self._looked
+        self._looked = at_ns, at_steady_ns
+        if abs(at_ns - before_ns - (at_steady_ns - before_steady_ns)) > SECOND_NS:
+            # The clock has been set: by it everything would be silent, or nothing ever.
+            self._since_ns = dict.fromkeys(self._since_ns, at_ns)
+        self._renew_stale(at_ns)
+        if "depth" in self._channels:
+            self.books.notice_late(at_ns)
 
     def _renew_stale(self, at_ns: int) -> None:
         """Subscribe anew to the symbols that bring nothing, while their connection is up; less and less often."""
         stale, renewed = 0, []
         for symbol, since_ns in self._since_ns.items():
-            last_ns = max(since_ns, self.books.changed_ns.get(symbol, 0), self.ticks.data_ns(symbol))
+            times = since_ns, self.books.changed_ns.get(symbol, 0), self.ticks.data_ns(symbol)
+            last_ns = max(one for one in times if one <= max(at_ns, since_ns))
             if at_ns - last_ns < self._stale_ns:
                 self._silent.forget(symbol)
                 continue
