@@ -45,7 +45,7 @@ SETTINGS: tuple[Setting, ...] = (
             choices=("trade", "quote", "depth")),
     Setting("feed.streams", INTEGER, 0, "Streams of one connection at most; 0: as many as the exchange allows.",
             0, 10_000),
-    Setting("feed.book_levels", INTEGER, 1000, "Levels of a book that are kept, a side.", 10, 5000),
+    Setting("feed.book_levels", INTEGER, 500, "Levels of a book that are kept, a side.", 10, 5000),
     Setting("feed.backfill", BOOLEAN, True, "Ask the exchange's REST for trades that were missed."),
     Setting("feed.record", TEXT, "", "A directory for raw captures of everything that is received; blank: none.",
             blank=True),

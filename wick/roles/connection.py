@@ -234,7 +234,12 @@ class Connections:
 
     def carries(self, topic: Topic) -> bool:
         """Whether an open connection has it, accepted by the venue."""
-        return topic in self._homes and self._homes[topic].carries(topic)
+        return bool(self.carriers(topic))
+
+    def carriers(self, topic: Topic) -> list[int]:
+        """The numbers of the open connections that have it: two while one hands over to the other."""
+        line = self._homes.get(topic)
+        return [one.number for one in line.connections if one.carries(topic)] if line is not None else []
 
     def gauges(self) -> dict[str, Any]:
         """{"open": connections, "wanted": lines, "topics": wanted, "refused": topics, "oldest_s": of a connection}."""

@@ -20,7 +20,7 @@ from gevent.hub import signal as gevent_signal
 from wick import exchanges
 from wick.errors import SettingError, WickError
 from wick.net import bus
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.ops import symbols
 from wick.ops.setting import as_text
 from wick.ops.settings import BY_NAME, Settings, load, split_options
@@ -28,7 +28,7 @@ from wick.roles.base import Role, run_role
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
 from wick.storage.capture import Capture
-from wick.storage.ticklog import TickLog
+from wick.storage.ticklog import TickLog, newest_ns
 from wick.stream.shards import shard_of
 from wick.stream.ticks import Portion
 from wick.wire.messages import TickHeader, book_frames, ticks_topic
@@ -51,7 +51,9 @@ class Feed(Role):
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
         wanted = symbols.wanted(settings)
-        self.epoch = now_ns()
+        directory = Path(self.data_dir) / "ticklog"
+        # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
+        self.epoch = max(now_ns(), newest_ns(directory) + 1)
         self.flushed_ns = 0
         self.listeners = bus.Listeners(self.pub)
         self.ticks_tapped = self.books_tapped = False
@@ -70,7 +72,7 @@ class Feed(Role):
         self.log_file: TickLog | None = None
         if settings["ticklog.enabled"]:
             self.log_file = TickLog(
-                Path(self.data_dir) / "ticklog",
+                directory,
                 settings["ticklog.segment_mb"] * 1_000_000,
                 settings["ticklog.budget_mb"] * 1_000_000,
             )
@@ -220,7 +222,7 @@ class Feed(Role):
         socket = self.pushes[worker]
         deadline = 0
         while not bus.try_send(socket, frames):
-            now = now_ns()
+            now = steady_ns()
             deadline = deadline or now + self.settings["feed.push_wait_ms"] * MS
             if worker in self.stalled or now >= deadline:
                 if worker not in self.stalled:

@@ -1,0 +1,33 @@
+"""A feed whose system's clock jumps."""
+
+from pathlib import Path
+
+import pytest
+
+from wick.net.clock import now_ns
+from wick.ops.settings import Settings
+from wick.roles import venue_feed
+from wick.roles.feed import Feed
+from wick.storage.ticklog import SUFFIX
+
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(venue_feed, "client_context", lambda _: None)  # to read certificates takes long
+    (tmp_path / "run").mkdir(mode=0o700)
+    return Settings({"core.data_dir": str(tmp_path), "aggregator.workers": 1})
+
+
+def test_a_feed_that_starts_after_the_clock_was_set_back_is_newer_than_the_one_before_all_the_same(
+    settings: Settings, tmp_path: Path
+) -> None:
+    later = now_ns() + HOUR_NS
+    (tmp_path / "ticklog").mkdir()
+    for name in (later, later - HOUR_NS):
+        (tmp_path / "ticklog" / f"{name:020d}{SUFFIX}").touch()
+    feed = Feed(settings, 0)
+    assert feed.epoch == later + 1
+    feed.drain()
+    feed.pub.close()
