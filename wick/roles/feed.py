@@ -34,6 +34,7 @@ from wick.stream.ticks import Portion
 from wick.wire.messages import TickHeader, book_frames, ticks_topic
 
 MS = 1_000_000
+LISTEN_NS = 200 * MS  # between two looks at who taps
 BUFFER_BYTES = 32 * 1024 * 1024  # unsent ticks at which the feed stops reading
 GARBAGE_OBJECTS = 100_000  # that outlive their making, before the collector looks at them
 
@@ -54,7 +55,7 @@ class Feed(Role):
         directory = Path(self.data_dir) / "ticklog"
         # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
         self.epoch = max(now_ns(), newest_ns(directory) + 1)
-        self.flushed_ns = 0
+        self.flushed_ns = self.listened_ns = 0
         self.listeners = bus.Listeners(self.pub)
         self.ticks_tapped = self.books_tapped = False
         self._room = Event()
@@ -177,9 +178,11 @@ class Feed(Role):
 
     def _flush(self, at_end: bool = False) -> None:
         """For each venue one message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
-        if self.listeners.update():
-            self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
         self.flushed_ns = now_ns()
+        if abs(self.flushed_ns - self.listened_ns) > LISTEN_NS:
+            self.listened_ns = self.flushed_ns
+            if self.listeners.update():
+                self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
         connected = False
         for venue in self.venues.values():
             connected = connected or venue.is_connected
