@@ -23,7 +23,8 @@ SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 def markets(draw, *, most=MOST):
     """What arrives for several pairs of one venue: (symbol, trades), steps of the clock that they share, flushes."""
     around = draw(st.sampled_from(sorted(BOUNDARIES)))
-    of_pairs = [draw(streams(around=[around], most=most, gaps=["near"], jump_ms=JUMP_MS)) for _ in range(draw(st.integers(1, 3)))]
+    some = streams(around=[around], most=most, gaps=["near"], jump_ms=JUMP_MS)
+    of_pairs = [draw(some) for _ in range(draw(st.integers(1, 3)))]
     chance, clock, events = draw(st.randoms(use_true_random=False)), 0, []
     waiting = [(symbol, list(stream.events)) for symbol, stream in zip(SYMBOLS, of_pairs, strict=False)]
     while waiting:
