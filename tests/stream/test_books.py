@@ -10,7 +10,7 @@ from tests.market.test_orderbook import KRAKEN_ASKS, KRAKEN_BIDS, KRAKEN_CHECKSU
 from wick.errors import ParseError
 from wick.exchanges import load
 from wick.market.trades import BookDepth, DepthSnapshot, DepthUpdate, Levels, Quote
-from wick.stream.books import AHEAD_NS, UNASKED_LEVELS, WAITING_LEVELS, Books
+from wick.stream.books import AHEAD_NS, WAITING_LEVELS, Books
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "binance-spot"
 X = "X-USD"
