@@ -20,7 +20,7 @@ from wick.roles.rest import Rest
 from wick.stream.doubling import Doubling
 from wick.stream.ticks import Ticks
 
-LOOK_S = 0.1
+LOOK_S = 0.2
 SETTLE_NS = 10**9  # reordered trades come by themselves; within the grace of candles, so that none has to be revised
 ALONE_NS = 10 * 10**9  # where nobody asks: then they do not come any more
 TRIES = 5  # answers that bring nothing, or refuse; 1, 2, 4, ... s apart: REST may be behind the stream

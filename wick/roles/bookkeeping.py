@@ -7,7 +7,7 @@ is received waits for any of it.
 import logging
 from collections.abc import Iterable
 
-import gevent
+from gevent.event import Event as Signal
 
 from wick.errors import ParseError
 from wick.exchanges import Instrument, Venue
@@ -52,6 +52,7 @@ class Bookkeeper:
         self._share = Bucket(max(1, int(most * SHARE)), window_s)
         self._resyncs = Doubling(RESYNC_NS, RESYNC_MOST_NS)
         self._asking: dict[str, None] = {}  # whose snapshot REST is to be asked for
+        self._to_ask = Signal()
         self._asked: set[str] = set()  # ... and whose answer is awaited
         self._late: dict[str, int] = {}  # that are not valid and that nobody asks for, since when
         self._dirty: dict[str, None] = {}  # that have changed, the longest ago first
@@ -126,6 +127,7 @@ class Bookkeeper:
             self._house.count("resyncs: " + why)
             if self._venue.depth_from_rest:
                 self._asking[symbol] = None
+                self._to_ask.set()
             else:
                 again.append(Topic(symbol, "depth"))
         if again:
@@ -152,7 +154,8 @@ class Bookkeeper:
         """Put the snapshots that REST gives into the books; a greenlet's body."""
         while True:
             while not self._asking:
-                gevent.sleep(0.05)
+                self._to_ask.clear()
+                self._to_ask.wait()
             symbol = next(iter(self._asking))
             del self._asking[symbol]
             self._asked.add(symbol)
