@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/bench/all.py [--quick] [--results FILE]
 
-Nothing else should run on the machine meanwhile: it takes about a quarter of an hour.
+Nothing else should run on the machine meanwhile: it takes about an hour and a half, an hour of it soak.py.
 """
 
 import subprocess
