@@ -13,8 +13,9 @@ from urllib.parse import quote
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
+from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch, _columns
 from wick.exchanges import _text as text
+from wick.exchanges._columns import Columns, Cursor, Row, Symbols
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
 from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, PastTrade, Topic, Trade
 
@@ -42,6 +43,7 @@ def _checked(native: str) -> str:
 
 
 _NAMES = Names(_checked)
+_SYMBOLS = Symbols(_NAMES)
 
 
 def _trade(data: dict[str, Any], symbol: str) -> Trade:
@@ -112,6 +114,30 @@ def _events(data: Any) -> list[Event]:
         return [LastTrade(symbol, newest)] if newest else []
     trade = _trade(data, symbol)
     return [PastTrade(*trade) if kind == "last_match" else trade]
+
+
+def _walk(at: Cursor) -> Row:
+    """A flawless match (see `columns`)."""
+    at.literal(b'{"type":"match","trade_id":')
+    trade_id = at.integer()
+    at.literal(b',"maker_order_id":"')
+    at.opaque()
+    at.literal(b'","taker_order_id":"')
+    at.opaque()
+    at.literal(b'","side":"')
+    taker_buy = at.either(b"sell", b"buy")  # the maker's side
+    at.literal(b'","size":"')
+    quantity = at.decimal()
+    at.literal(b'","price":"')
+    price = at.decimal()
+    at.literal(b'","product_id":"')
+    codes = at.codes(at.name(b'"'))
+    at.literal(b'","sequence":')
+    at.integer()
+    at.literal(b',"time":"')
+    event_ns = at.rfc3339()
+    at.literal(b'Z"}')
+    return codes, event_ns, trade_id, price, quantity, taker_buy, None
 
 
 class Coinbase(Venue):
@@ -196,6 +222,9 @@ class Coinbase(Venue):
                 taken += _events(data)
             except ParseError as error:
                 add(Refused(place, error))
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return _columns.read(frames, _walk, _SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         update = _UPDATE_FRAME.fullmatch(raw)

@@ -22,6 +22,7 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import NOT_NOW, Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
+from wick.exchanges._columns import Columns, Cursor, Row, Symbols, read_rows
 from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
 from wick.market.trades import Ack, DepthUpdate, Event, Levels, PastTrade, Topic, Trade
 
@@ -234,7 +235,32 @@ class _OfBytes(dict[bytes, Any]):
         return found
 
 
+_COLUMN_SYMBOLS = Symbols(_NAMES)
 _DECIMALS, _SYMBOLS, _SECONDS = _OfBytes(DECIMALS), _OfBytes(_NAMES), _OfBytes(SECONDS)
+
+
+def _head(at: Cursor) -> None:
+    at.literal(_HEAD)
+
+
+def _walk(at: Cursor) -> Row:
+    """A flawless row (see `columns`)."""
+    at.literal(b'{"symbol":"')
+    codes = at.codes(at.name(b'"'))
+    at.literal(b'","side":"')
+    taker_buy = at.either(b"buy", b"sell")
+    at.literal(b'","price":')
+    price = at.decimal(is_json=True)
+    at.literal(b',"qty":')
+    quantity = at.decimal(is_json=True)
+    at.literal(b',"ord_type":"')
+    at.either(b"limit", b"market")
+    at.literal(b'","trade_id":')
+    trade_id = at.integer()
+    at.literal(b',"timestamp":"')
+    event_ns = at.rfc3339()
+    at.literal(b'Z"}')
+    return codes, event_ns, trade_id, price, quantity, taker_buy, None
 
 
 def _rows(frames: Sequence[bytes]) -> list[Event | Refused] | None:
@@ -399,6 +425,9 @@ class Kraken(Venue):
                 taken += trades
             start += len(some)
         return taken
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return read_rows(frames, _head, _walk, _COLUMN_SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         if raw == _HEARTBEAT:
