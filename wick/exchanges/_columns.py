@@ -1,21 +1,22 @@
 """Many trades decoded at once, as columns: no Python object a trade. Pure.
 
-A cursor stands in every frame, and all walk by the same steps, those of one layout: a literal, a number, a name. A frame
-that is not of that layout in every byte is marked, and left to the venue's `parse`; what is taken here, `parse` takes
+A cursor stands in every frame, and all walk by the same steps, a layout's: a literal, a number, a name. A frame that
+is not of that layout in every byte is marked, and left to the venue's `parse`; what is taken here, `parse` takes
 too, and makes the same of it. 8 digits become a number by three multiplications:
 https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wick.errors import ParseError
+from wick.exchanges import Refused, Venue
 from wick.exchanges._text import EARLIEST_MS, LATEST_MS, SECONDS, Names
-from wick.market.trades import Trade
+from wick.market.trades import Event, Trade
 
 Words = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -35,7 +36,11 @@ _K0, _K1 = _U(0x9E37_79B9_7F4A_7C15), _U(0xC2B2_AE3D_27D4_EB4F)
 _POW10 = np.array([10**k for k in range(20)], np.uint64)
 _SWAR = tuple(
     (_U(factor), _U(shift), _U(mask))
-    for factor, shift, mask in ((10, 8, 0x00FF_00FF_00FF_00FF), (100, 16, 0x0000_FFFF_0000_FFFF), (10_000, 32, 2**32 - 1))
+    for factor, shift, mask in (
+        (10, 8, 0x00FF_00FF_00FF_00FF),
+        (100, 16, 0x0000_FFFF_0000_FFFF),
+        (10_000, 32, 2**32 - 1),
+    )
 )
 
 
@@ -104,6 +109,7 @@ class TradeColumns(NamedTuple):
     """Trades, in order. A trade's symbol is that of its code in `symbols`."""
 
     symbols: Sequence[str]
+    frames: Ints  # each trade's frame, by its place
     codes: Ints
     event_ns: Ints
     ids: Ints
@@ -115,12 +121,14 @@ class TradeColumns(NamedTuple):
     matches: Ints
 
     def of(self, which: Flags | Ints) -> "TradeColumns":
-        return TradeColumns(self.symbols, *(column[which] for column in self[1:]))  # type: ignore[arg-type]
+        """Some of them."""
+        some: list[Any] = [column[which] for column in self[1:]]
+        return TradeColumns(self.symbols, *some)
 
     def trades(self) -> list[Trade]:
         """As `parse` gives them."""
-        rows = zip(*(column.tolist() for column in self[1:]), strict=True)  # type: ignore[attr-defined]
-        return [Trade(self.symbols[code], *rest) for code, *rest in rows]
+        rows = zip(*(column.tolist() for column in self[1:]), strict=True)
+        return [Trade(self.symbols[code], *rest) for _, code, *rest in rows]
 
 
 Columns = tuple[TradeColumns, list[int]]  # and the places of the frames that are left
@@ -364,7 +372,8 @@ class Cursor:
             self._wrong |= value >> _63
         self._odd |= value == 0
         self._go(length)
-        return value.view(np.int64)
+        number: Ints = value.view(np.int64)
+        return number
 
     def decimal(self, *, is_json: bool = False) -> Decimals:
         """Up to 8 digits, perhaps a point and up to 8 more; not 0: the mantissa, and the decimals that count."""
@@ -415,17 +424,17 @@ def _joined(frames: Sequence[bytes]) -> tuple[bytes, Ints, Ints]:
     return b"".join((*frames, BEYOND)), ends - lengths, ends
 
 
-def _columns(symbols: Symbols, row: Row) -> TradeColumns:
+def _columns(symbols: Symbols, frames: Ints, row: Row) -> TradeColumns:
     codes, event_ns, ids, price, quantity, taker_buy, matches = row
     if matches is None:
         matches = np.ones(len(codes), np.int64)
-    return TradeColumns(symbols.symbols, codes, event_ns, ids, *price, *quantity, taker_buy, matches)
+    return TradeColumns(symbols.symbols, frames, codes, event_ns, ids, *price, *quantity, taker_buy, matches)
 
 
 def read(frames: Sequence[bytes], walk: Walk, symbols: Symbols) -> Columns:
     """The trades of frames that are one each."""
     cursor = Cursor(*_joined(frames), symbols)
-    columns = _columns(symbols, walk(cursor))
+    columns = _columns(symbols, np.arange(len(frames)), walk(cursor))
     good = cursor.is_good()
     if good.all():
         return columns, []
@@ -455,8 +464,29 @@ def read_rows(frames: Sequence[bytes], head: Callable[[Cursor], None], walk: Wal
     head(heads)
     bad |= ~heads.is_good()
     rows = Cursor(text, begins, row_ends, symbols)
-    columns = _columns(symbols, walk(rows))
+    columns = _columns(symbols, of, walk(rows))
     bad[of[~(rows.is_good() & (is_last | (seen[row_ends] == ord(","))))]] = True
     if not bad.any():
         return columns, []
     return columns.of(~bad[of]), np.flatnonzero(bad).tolist()
+
+
+def take(venue: Venue, frames: Sequence[bytes]) -> tuple[TradeColumns | None, list[Event | Refused]]:
+    """As the venue's `take`, but flawless trades of a flood are had in columns.
+
+    Each symbol's trades are in order: all of them are either there or among the events.
+    """
+    found = venue.columns(frames) if len(frames) >= AT_LEAST else None
+    if found is None:
+        return None, venue.take(frames)
+    columns, left = found
+    while True:
+        events = venue.take([frames[place] for place in left])
+        torn = {event.symbol for event in events if isinstance(event, Trade)}
+        codes = [code for code in np.unique(columns.codes).tolist() if columns.symbols[code] in torn]
+        if not codes:
+            break
+        places = columns.frames[np.isin(columns.codes, codes)]
+        left = sorted({*left, *places.tolist()})
+        columns = columns.of(~np.isin(columns.frames, places))
+    return columns, [one._replace(place=left[one.place]) if isinstance(one, Refused) else one for one in events]

@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wick.errors import ParseError
 from wick.exchanges import Hole, Refused
+from wick.exchanges._columns import Ints, TradeColumns
 from wick.market.clock import SANE_NS, VenueClock
-from wick.market.numbers import MAX_MANTISSA, POW10
+from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10
 from wick.market.trades import RECORD, TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
 from wick.stream.continuity import Contiguous, Numbers
 from wick.stream.shards import SHARDS, shard_of, worker_of
@@ -89,6 +92,31 @@ class _Pair:
         # -1 is no quantity but says that it is not known
         scaled = [amount * factor if amount > 0 else amount for amount in depth[2:6]]
         return BookDepth._make((*depth[:2], *scaled, self.quantity_decimals))
+
+
+# The largest number that so many more decimals leave in an int64.
+_MOST = np.array([MAX_MANTISSA // POW10[more] for more in range(MAX_DECIMALS + 1)])
+_POW10 = np.array([min(POW10[more], MAX_MANTISSA) for more in range(MAX_DECIMALS + 1)])
+
+
+def _in(numbers: Ints, decimals: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """The numbers with the decimals that are wanted, where they fit so, and those that they have."""
+    more = wanted - decimals
+    if not more.any():
+        return numbers, decimals
+    fits = numbers <= _MOST[more]
+    return np.where(fits, numbers * _POW10[more], numbers), np.where(fits, wanted, decimals)
+
+
+def _packed(columns: TradeColumns, before: Ints, prices: Ints, quantities: Ints, recv_ns: int) -> bytes:
+    """The records: a trade's number is its place, and what `before` says; its decimals are to be those, if they can."""
+    records = np.zeros(len(before), RECORD)
+    records["event_ns"], records["recv_ns"], records["c"] = columns.event_ns, recv_ns, columns.matches
+    records["id"] = np.arange(len(before)) + before
+    records["a"], records["price_decimals"] = _in(columns.price, columns.price_decimals, prices)
+    records["b"], records["quantity_decimals"] = _in(columns.quantity, columns.quantity_decimals, quantities)
+    records["kind"], records["taker_buy"] = TRADE, columns.taker_buy
+    return records.tobytes()
 
 
 class Portion(NamedTuple):
@@ -233,6 +261,50 @@ class Ticks:
         if self._early and self.clock.at(recv_ns):
             left += self._take_past()
         return left
+
+    def take_columns(self, columns: TradeColumns, recv_ns: int) -> list[Event | Refused | ParseError]:
+        """As `take`, of trades in columns. Of a pair whose trades do not simply follow, each is taken by itself."""
+        if not len(columns.ids):
+            return []
+        earliest, latest = self.clock.plain(recv_ns)
+        newest_ns = int(columns.event_ns.max())
+        if not earliest <= int(columns.event_ns.min()) <= newest_ns <= latest:
+            return self.take(columns.trades(), recv_ns)
+        columns = columns.of(np.argsort(columns.codes.astype(np.int16), kind="stable"))
+        starts = np.flatnonzero(np.diff(columns.codes, prepend=-1))
+        counts = np.diff(starts, append=len(columns.ids))
+        runs = zip(
+            columns.codes[starts].tolist(), starts.tolist(), counts.tolist(), columns.event_ns[starts].tolist(),
+            *(np.maximum.reduceat(most, starts).tolist()
+              for most in (columns.event_ns, columns.price_decimals, columns.quantity_decimals)),
+            strict=True,
+        )  # fmt: skip
+        ids, pairs, others = columns.ids.tolist(), list[_Pair | None](), list[int]()
+        told: list[tuple[int, int, int]] = []  # of each run: what makes a place the trade's number, and the decimals
+        for code, start, count, first_ns, last_ns, price_decimals, quantity_decimals in runs:
+            pair = self._pairs.get(columns.symbols[code])
+            number = pair.ids.run(ids[start : start + count], first_ns, last_ns) if pair is not None else -1
+            if pair is None or number < 0:
+                others.append(code)
+                pairs.append(None)
+                told.append((0, 0, 0))
+                continue
+            pair.price_decimals = max(pair.price_decimals, price_decimals)
+            pair.quantity_decimals = max(pair.quantity_decimals, quantity_decimals)
+            pairs.append(pair)
+            told.append((number - start, pair.price_decimals, pair.quantity_decimals))
+        before, prices, quantities = np.repeat(np.array(told), counts, axis=0).T
+        records = memoryview(_packed(columns, before, prices, quantities, recv_ns))
+        size = RECORD.itemsize
+        for pair, start, count in zip(pairs, starts.tolist(), counts.tolist(), strict=True):
+            if pair is not None:
+                if pair.is_empty:
+                    self._touched.append(pair)
+                pair.trades += records[start * size : (start + count) * size]
+                self.trades += count
+                self.unsent_bytes += count * size
+        self.clock.observe(newest_ns, recv_ns)
+        return self.take(columns.of(np.isin(columns.codes, others)).trades(), recv_ns) if others else []
 
     def book(self, depth: BookDepth, quote: Quote | None, recv_ns: int) -> None:
         """What a book holds, and its best prices where nothing else tells them: the newest of a flush are sent."""
