@@ -23,14 +23,18 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Decimals = tuple[Ints, Ints]
 
-AT_LEAST = 256  # frames; fewer are faster one by one
+AT_LEAST = 300  # trades; fewer are faster one by one
+LEAST_BYTES = AT_LEAST * 80  # there are not so many in less
 SPAN = 80  # bytes fetched together: they cost as much as 8
 BEYOND = bytes(1_024)  # no walk goes further than so past the frame that it does not fit
+SAMPLES = 32
 MOST_SECONDS = 16  # different ones in a read
-MOST_NAMES = 16_384
+MOST_NAMES, SLOTS = 16_384, 2**16
 
 _U = np.uint64
-_1, _3, _5, _6, _8, _24, _56, _63, _64, _FF = map(_U, (1, 3, 5, 6, 8, 24, 56, 63, 64, 0xFF))
+_1, _3, _6, _8, _16, _24, _32, _63, _64, _FF, _FFFF = map(
+    _U, (1, 3, 6, 8, 16, 24, 32, 63, 64, 0xFF, 0xFFFF)
+)
 _BITS, _LONGEST, _100000, _POINT = map(_U, (0x78, 19 * 8, 100_000, ord(".")))
 _K0, _K1 = _U(0x9E37_79B9_7F4A_7C15), _U(0xC2B2_AE3D_27D4_EB4F)
 _POW10 = np.array([10**k for k in range(20)], np.uint64)
@@ -143,27 +147,36 @@ class Symbols:
 
     def _clear(self) -> None:
         self.symbols = [""]  # code 0: no name
-        self._hashes, self._codes = np.zeros(1, np.uint64), np.zeros(1, np.int64)
-        self._known = np.zeros((2, 1), np.uint64)
+        self._known = np.zeros((2, 1), np.uint64)  # the names, by code
+        self._slots = np.zeros((2, SLOTS), np.int64)  # codes; what finds its place taken goes to the second row
 
     def codes(self, names: Words, sound: Flags) -> Ints:
         """0 where a name is none. New ones are learnt where all is sound so far."""
-        hashes = names[0] * _K0
-        hashes ^= names[1] * _K1
-        codes = self._find(names, hashes)
-        new = sound & (codes == 0)
+        codes = self._find(names)
+        new = codes == 0
+        new &= sound
         if new.any():
             for first, second in {*zip(*names[:, new].tolist(), strict=True)}:
                 self._learn(first, second)
-            codes = self._find(names, hashes)
+            codes = self._find(names)
         return codes
 
-    def _find(self, names: Words, hashes: Words) -> Ints:
-        at = np.searchsorted(self._hashes, hashes)
-        np.minimum(at, len(self._hashes) - 1, out=at)
-        codes = self._codes[at]
-        codes *= (self._known[0][at] == names[0]) & (self._known[1][at] == names[1])
+    def _find(self, names: Words) -> Ints:
+        hashes = names[0] * _K0
+        hashes ^= names[1] * _K1
+        hashes >>= _32
+        codes: Ints = self._slots[0][(hashes >> _16).view(np.int64)]
+        known = self._is(codes, names)
+        if not known.all():
+            hashes &= _FFFF
+            codes = np.where(known, codes, self._slots[1][hashes.view(np.int64)])
+            codes *= self._is(codes, names)
         return codes
+
+    def _is(self, codes: Ints, names: Words) -> Flags:
+        known: Flags = self._known[0][codes] == names[0]
+        known &= self._known[1][codes] == names[1]
+        return known
 
     def _learn(self, first: int, second: int) -> None:
         text = (first | second << 64).to_bytes(16, "little")
@@ -173,15 +186,14 @@ class Symbols:
             return
         if len(self.symbols) >= MOST_NAMES:
             self._clear()
-        name = np.array([[first], [second]], np.uint64)
-        found = name[0] * _K0 ^ name[1] * _K1
-        at = int(np.searchsorted(self._hashes, found)[0])
-        if at < len(self._hashes) and self._hashes[at] == found[0]:
-            return  # another name has this hash: it stays with `parse`
-        self._hashes = np.insert(self._hashes, at, found)
-        self._codes = np.insert(self._codes, at, len(self.symbols))
-        self._known = np.insert(self._known, [at], name, axis=1)
-        self.symbols = [*self.symbols, symbol]  # who has the old list keeps it
+        found = (first * int(_K0) ^ second * int(_K1)) % 2**64
+        places = (0, found >> 48), (1, found >> 32 & 0xFFFF)
+        for place in places:
+            if not self._slots[place]:
+                self._slots[place] = len(self.symbols)
+                self._known = np.append(self._known, np.array([[first], [second]], np.uint64), axis=1)
+                self.symbols = [*self.symbols, symbol]  # who has the old list keeps it
+                return
 
 
 class Cursor:
@@ -305,6 +317,16 @@ class Cursor:
             self._wrong |= bad
         self._offset += 36
 
+    def unused_milliseconds(self) -> None:
+        """13 digits that begin with none of 0."""
+        found = self._see(2, 5)
+        self._offset += 13
+        found ^= _ZEROS
+        self._odd |= (found[0] & _FF) == 0
+        flags = _no_digits(found)
+        self._wrong |= flags[0]
+        self._wrong |= flags[1]
+
     def milliseconds(self) -> Ints:
         """13 digits, as nanoseconds."""
         found = self._see(2, 5)
@@ -361,7 +383,9 @@ class Cursor:
         for at in range(1, words):
             bits[at] *= bits[at - 1] >> _6
         found <<= _64 - bits
-        length = bits.sum(axis=0)
+        length = bits[0] + bits[1]
+        if words > 2:
+            length += bits[2]
         bits >>= _3
         value, *others = _numbers(found)
         for at, low in enumerate(others, 1):
@@ -418,10 +442,15 @@ Row = tuple[Ints, Ints, Ints, Decimals, Decimals, Flags, Ints | None]
 Walk = Callable[[Cursor], Row]
 
 
-def _joined(frames: Sequence[bytes]) -> tuple[bytes, Ints, Ints]:
+def _joined(frames: Sequence[bytes], mark: bytes) -> tuple[bytes, Ints, Ints] | None:
+    """The frames as one, and where each begins and ends; None where some frames' marks say that few are trades."""
+    step = 1 + len(frames) // SAMPLES
+    if step * sum(raw.count(mark) for raw in frames[::step]) < AT_LEAST:
+        return None
+    text = b"".join((*frames, BEYOND))
     lengths = np.fromiter(map(len, frames), np.int64, len(frames))
     ends = np.cumsum(lengths)
-    return b"".join((*frames, BEYOND)), ends - lengths, ends
+    return text, ends - lengths, ends
 
 
 def _columns(symbols: Symbols, frames: Ints, row: Row) -> TradeColumns:
@@ -431,9 +460,12 @@ def _columns(symbols: Symbols, frames: Ints, row: Row) -> TradeColumns:
     return TradeColumns(symbols.symbols, frames, codes, event_ns, ids, *price, *quantity, taker_buy, matches)
 
 
-def read(frames: Sequence[bytes], walk: Walk, symbols: Symbols) -> Columns:
+def read(frames: Sequence[bytes], mark: bytes, walk: Walk, symbols: Symbols) -> Columns | None:
     """The trades of frames that are one each."""
-    cursor = Cursor(*_joined(frames), symbols)
+    joined = _joined(frames, mark)
+    if joined is None:
+        return None
+    cursor = Cursor(*joined, symbols)
     columns = _columns(symbols, np.arange(len(frames)), walk(cursor))
     good = cursor.is_good()
     if good.all():
@@ -441,11 +473,13 @@ def read(frames: Sequence[bytes], walk: Walk, symbols: Symbols) -> Columns:
     return columns.of(good), np.flatnonzero(~good).tolist()
 
 
-def read_rows(frames: Sequence[bytes], head: Callable[[Cursor], None], walk: Walk, symbols: Symbols) -> Columns | None:
+def read_rows(
+    frames: Sequence[bytes], mark: bytes, head: Callable[[Cursor], None], walk: Walk, symbols: Symbols) -> Columns | None:
     """The trades of frames like `{head[{row},{row}]}`, whose rows have no braces inside."""
-    text, starts, ends = _joined(frames)
-    if min(map(len, frames)) < 4:
+    joined = _joined(frames, mark)
+    if joined is None or min(map(len, frames)) < 4:
         return None
+    text, starts, ends = joined
     seen = np.frombuffer(text, np.uint8)
     braces = np.flatnonzero(seen[: -len(BEYOND)] == ord("{"))
     first = np.searchsorted(braces, starts)
@@ -476,13 +510,15 @@ def take(venue: Venue, frames: Sequence[bytes]) -> tuple[TradeColumns | None, li
 
     Each symbol's trades are in order: all of them are either there or among the events.
     """
-    found = venue.columns(frames) if len(frames) >= AT_LEAST else None
+    found = venue.columns(frames) if sum(map(len, frames)) >= LEAST_BYTES else None
     if found is None:
         return None, venue.take(frames)
     columns, left = found
     while True:
         events = venue.take([frames[place] for place in left])
         torn = {event.symbol for event in events if isinstance(event, Trade)}
+        if not torn:
+            break
         codes = [code for code in np.unique(columns.codes).tolist() if columns.symbols[code] in torn]
         if not codes:
             break

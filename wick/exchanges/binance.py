@@ -167,7 +167,7 @@ def _walk(at: Cursor, sample: bytes) -> Row:
     at.literal(b'{"stream":"')
     small = at.name(b"@")
     at.literal(b'@%b","data":{"e":"%b","E":' % (event, event))
-    at.milliseconds()
+    at.unused_milliseconds()
     if name_first:
         at.literal(b',"s":"')
         codes = at.codes(at.name(b'"'), small)
@@ -322,7 +322,7 @@ class Binance(Venue):
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
         """As `Venue.columns`; four times as fast as `take` where all are trades."""
         sample = next((raw for raw in frames if b'@trade"' in raw or b'@aggTrade"' in raw), None)
-        return _columns.read(frames, lambda at: _walk(at, sample), self._symbols) if sample else None
+        return _columns.read(frames, b'rade","data":{', lambda at: _walk(at, sample), self._symbols) if sample else None
 
     def skim(self, raw: bytes) -> int | None:
         """As `Venue.skim`; six times as fast as `parse`, which makes objects of everything in a frame."""

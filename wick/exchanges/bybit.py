@@ -210,7 +210,7 @@ def _head(at: Cursor) -> None:
     at.literal(b'{"topic":"publicTrade.')
     at.codes(at.name(b'"'))
     at.literal(b'","ts":')
-    at.milliseconds()
+    at.unused_milliseconds()
     at.literal(b',"type":"snapshot","data":[')
 
 
@@ -297,7 +297,7 @@ class Bybit(Venue):
         return take(frames, self.parse, _read)
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read_rows(frames, _head, _walk, _SYMBOLS)
+        return read_rows(frames, b'"BT":', _head, _walk, _SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)

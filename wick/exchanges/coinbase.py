@@ -224,7 +224,7 @@ class Coinbase(Venue):
                 add(Refused(place, error))
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return _columns.read(frames, _walk, _SYMBOLS)
+        return _columns.read(frames, b'"type":"match"', _walk, _SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         update = _UPDATE_FRAME.fullmatch(raw)

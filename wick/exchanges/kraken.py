@@ -427,7 +427,7 @@ class Kraken(Venue):
         return taken
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read_rows(frames, _head, _walk, _COLUMN_SYMBOLS)
+        return read_rows(frames, b'"ord_type":', _head, _walk, _COLUMN_SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         if raw == _HEARTBEAT:

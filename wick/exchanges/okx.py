@@ -295,7 +295,7 @@ class Okx(Venue):
         return take(frames, self.parse, _read)
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read(frames, _walk, _SYMBOLS)
+        return read(frames, b'"tradeId":', _walk, _SYMBOLS)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)
