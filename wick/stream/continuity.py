@@ -49,16 +49,6 @@ class Contiguous:
         number = self.admit(trade_id, event_ns, recv_ns)
         return number if number >= 0 else self._again(trade_id, event_ns, recv_ns)
 
-    def run(self, ids: list[int], first_ns: int, newest_ns: int) -> int:
-        """Take many trades whose ids are simply the next ones: the first of these; -1 where they are not."""
-        first, following = self.next_id, self.next_id + len(ids)
-        if first < 0 or ids != [*range(first, following)]:
-            return -1
-        self.next_id = following
-        if newest_ns > self.newest_ns:
-            self.newest_ns = newest_ns
-        return first
-
     def admit(self, trade_id: int, event_ns: int, recv_ns: int) -> int:
         """As `take`, for trades that are told again: their times are no sign of another numbering."""
         if self.next_id < 0:
@@ -173,7 +163,7 @@ class Numbers:
 
     admit = take
 
-    def run(self, keys: list[int], first_ns: int, newest_ns: int) -> int:
+    def run(self, keys: list[int], first_ns: int) -> int:
         """Take many trades none of which has come before: the first's number; -1 where that is not so."""
         new = set(keys)
         if len(new) < len(keys) or not (new.isdisjoint(self._keys) and new.isdisjoint(self._before)):

@@ -263,46 +263,62 @@ class Ticks:
         return left
 
     def take_columns(self, columns: TradeColumns, recv_ns: int) -> list[Event | Refused | ParseError]:
-        """As `take`, of trades in columns. Of a pair whose trades do not simply follow, each is taken by itself."""
+        """As `take`, of trades in columns. A pair's trades that do not simply follow are taken one by one."""
         if not len(columns.ids):
             return []
         earliest, latest = self.clock.plain(recv_ns)
         newest_ns = int(columns.event_ns.max())
         if not earliest <= int(columns.event_ns.min()) <= newest_ns <= latest:
             return self.take(columns.trades(), recv_ns)
+        # Runs: a pair's trades, in order.
         columns = columns.of(np.argsort(columns.codes.astype(np.int16), kind="stable"))
         starts = np.flatnonzero(np.diff(columns.codes, prepend=-1))
         counts = np.diff(starts, append=len(columns.ids))
+        follows = np.diff(columns.ids, prepend=0) == 1
+        follows[starts] = True
         runs = zip(
-            columns.codes[starts].tolist(), starts.tolist(), counts.tolist(), columns.event_ns[starts].tolist(),
-            *(np.maximum.reduceat(most, starts).tolist()
-              for most in (columns.event_ns, columns.price_decimals, columns.quantity_decimals)),
-            strict=True,
+            columns.codes[starts].tolist(), starts.tolist(), (starts + counts).tolist(), columns.ids[starts].tolist(),
+            np.logical_and.reduceat(follows, starts).tolist(), columns.event_ns[starts].tolist(),
+            np.maximum.reduceat(columns.event_ns, starts).tolist(),
+            np.maximum.reduceat(columns.price_decimals, starts).tolist(),
+            np.maximum.reduceat(columns.quantity_decimals, starts).tolist(), strict=True,
         )  # fmt: skip
-        ids, pairs, others = columns.ids.tolist(), list[_Pair | None](), list[int]()
-        told: list[tuple[int, int, int]] = []  # of each run: what makes a place the trade's number, and the decimals
-        for code, start, count, first_ns, last_ns, price_decimals, quantity_decimals in runs:
-            pair = self._pairs.get(columns.symbols[code])
-            number = pair.ids.run(ids[start : start + count], first_ns, last_ns) if pair is not None else -1
+        keys: list[int] = columns.ids.tolist() if self._ids is Numbers else []
+        symbols = columns.symbols
+        taken: list[tuple[_Pair, int, int]] = []  # and the bytes of its records
+        told: list[int] = []  # of each run: what makes a place the trade's id, and the decimals
+        others: list[int] = []  # codes
+        for code, start, end, trade_id, follow, first_ns, last_ns, price_decimals, quantity_decimals in runs:
+            pair = self._pairs.get(symbols[code])
+            number = -1
+            if pair is not None:
+                ids = pair.ids
+                if isinstance(ids, Numbers):
+                    number = ids.run(keys[start:end], first_ns)
+                elif follow and trade_id == ids.next_id:
+                    number, ids.next_id = trade_id, trade_id + end - start
+                    if last_ns > ids.newest_ns:
+                        ids.newest_ns = last_ns
             if pair is None or number < 0:
                 others.append(code)
-                pairs.append(None)
-                told.append((0, 0, 0))
+                told += 0, 0, 0
                 continue
-            pair.price_decimals = max(pair.price_decimals, price_decimals)
-            pair.quantity_decimals = max(pair.quantity_decimals, quantity_decimals)
-            pairs.append(pair)
-            told.append((number - start, pair.price_decimals, pair.quantity_decimals))
-        before, prices, quantities = np.repeat(np.array(told), counts, axis=0).T
-        records = memoryview(_packed(columns, before, prices, quantities, recv_ns))
-        size = RECORD.itemsize
-        for pair, start, count in zip(pairs, starts.tolist(), counts.tolist(), strict=True):
-            if pair is not None:
-                if pair.is_empty:
-                    self._touched.append(pair)
-                pair.trades += records[start * size : (start + count) * size]
-                self.trades += count
-                self.unsent_bytes += count * size
+            if price_decimals > pair.price_decimals:
+                pair.price_decimals = price_decimals
+            if quantity_decimals > pair.quantity_decimals:
+                pair.quantity_decimals = quantity_decimals
+            taken.append((pair, start * RECORD.itemsize, end * RECORD.itemsize))
+            told += number - start, pair.price_decimals, pair.quantity_decimals
+        before, prices, quantities = np.array(told).reshape(-1, 3).repeat(counts, axis=0).T
+        records = _packed(columns, before, prices, quantities, recv_ns)
+        touched, size = self._touched, 0
+        for pair, begin, end in taken:
+            if not pair.trades and pair.quote is None and pair.depth is None:
+                touched.append(pair)
+            pair.trades += records[begin:end]
+            size += end - begin
+        self.unsent_bytes += size
+        self.trades += size // RECORD.itemsize
         self.clock.observe(newest_ns, recv_ns)
         return self.take(columns.of(np.isin(columns.codes, others)).trades(), recv_ns) if others else []
 
