@@ -3,14 +3,14 @@
 
     taskset -c 0 .venv/bin/python scripts/bench/feed_parse.py [--rounds 25]
 
-wick's way is what the feed does with what a read of the socket gave it: the trades in columns (or the venue's `take`, where a read has few messages), then `Ticks` (validation,
-shard, clock, decimals, packing, gathering), and every few reads the messages for two workers. The trades are those of
-the real recordings of Binance, alone and in the mixed stream, and made-up ones of 300 symbols as every venue writes
-them (_wires.py): one a message, and ten where the venue puts several into one.
+wick's way is what the feed does with what a read of the socket gave it: trades in columns, and the venue's `take` for
+the rest, then `Ticks` (validation, shard, clock, decimals, packing, gathering), and every few reads the messages for
+two workers. The trades are those of the real recordings of Binance, alone and in the mixed stream, and made-up ones of
+300 symbols as every venue writes them (_wires.py): one a message, and ten where the venue puts several into one.
 
 Baselines. Binance: what one writes first (json.loads, Decimal, an object a trade; it checks nothing and packs
 nothing), and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's parser on the same frames, against wick's
-`take` alone, in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
+columns alone, in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
 
     python3 -m venv /tmp/cryptofeed; /tmp/cryptofeed/bin/pip install "setuptools<72" wheel cython
     /tmp/cryptofeed/bin/pip install --no-build-isolation cryptofeed==2.4.1

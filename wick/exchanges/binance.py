@@ -12,9 +12,10 @@ from urllib.parse import quote
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch, _columns
+from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
-from wick.exchanges._columns import Columns, Cursor, Row, Symbols
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Topic, Trade
 
@@ -160,7 +161,10 @@ _DEPTH_FRAME = re.compile(
 )
 
 
-def _walk(at: Cursor, sample: bytes) -> Row:
+MARK = b'rade","data":{'  # of a frame of trade or aggTrade
+
+
+def walk(at: Cursor, sample: bytes) -> Row:
     """A `trade` or `aggTrade` whose fields are in the order of the sample's: futures have had two (see `columns`)."""
     event, matches = b"aggTrade" if b"@aggTrade" in sample else b"trade", None
     name_first = sample.find(b',"s":') < sample.find(b',"a":') or event == b"trade"
@@ -226,7 +230,7 @@ class Binance(Venue):
 
     _streams: ClassVar = {"trade": "trade", "quote": "bookTicker", "depth": "depth@100ms"}
     _names = _NAMES
-    _symbols = Symbols(_NAMES)
+    _layout = Layout(MARK, walk, _NAMES)
     # How many levels REST's snapshot may have, and what it weighs.
     _snapshots: ClassVar[Mapping[int, int]] = {
         5: 5, 10: 5, 20: 5, 50: 5, 100: 5, 500: 25, 1_000: 50, 5_000: 250,
@@ -321,8 +325,7 @@ class Binance(Venue):
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
         """As `Venue.columns`; four times as fast as `take` where all are trades."""
-        sample = next((raw for raw in frames if b'@trade"' in raw or b'@aggTrade"' in raw), None)
-        return _columns.read(frames, b'rade","data":{', lambda at: _walk(at, sample), self._symbols) if sample else None
+        return self._layout.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         """As `Venue.skim`; six times as fast as `parse`, which makes objects of everything in a frame."""

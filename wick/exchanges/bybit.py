@@ -15,7 +15,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._columns import Columns, Cursor, Row, Symbols, read_rows
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -203,9 +204,6 @@ _BOOK_FRAME = re.compile(
 )
 
 
-_SYMBOLS = Symbols(_NAMES)
-
-
 def _head(at: Cursor) -> None:
     at.literal(b'{"topic":"publicTrade.')
     at.codes(at.name(b'"'))
@@ -214,7 +212,7 @@ def _head(at: Cursor) -> None:
     at.literal(b',"type":"snapshot","data":[')
 
 
-def _walk(at: Cursor) -> Row:
+def _walk(at: Cursor, _: bytes) -> Row:
     """A flawless row, whose id is a number (see `columns`)."""
     at.literal(b'{"i":"')
     trade_id = at.integer(words=3)
@@ -234,6 +232,9 @@ def _walk(at: Cursor) -> Row:
     at.either(b"true", b"false")
     at.literal(b"}")
     return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(b'"publicTrade.', _walk, _NAMES, _head)
 
 
 class Bybit(Venue):
@@ -297,7 +298,7 @@ class Bybit(Venue):
         return take(frames, self.parse, _read)
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read_rows(frames, b'"BT":', _head, _walk, _SYMBOLS)
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)

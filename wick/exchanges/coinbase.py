@@ -13,9 +13,10 @@ from urllib.parse import quote
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch, _columns
+from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
-from wick.exchanges._columns import Columns, Cursor, Row, Symbols
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
 from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, PastTrade, Topic, Trade
 
@@ -43,7 +44,6 @@ def _checked(native: str) -> str:
 
 
 _NAMES = Names(_checked)
-_SYMBOLS = Symbols(_NAMES)
 
 
 def _trade(data: dict[str, Any], symbol: str) -> Trade:
@@ -116,7 +116,7 @@ def _events(data: Any) -> list[Event]:
     return [PastTrade(*trade) if kind == "last_match" else trade]
 
 
-def _walk(at: Cursor) -> Row:
+def _walk(at: Cursor, _: bytes) -> Row:
     """A flawless match (see `columns`)."""
     at.literal(b'{"type":"match","trade_id":')
     trade_id = at.integer()
@@ -138,6 +138,9 @@ def _walk(at: Cursor) -> Row:
     event_ns = at.rfc3339()
     at.literal(b'Z"}')
     return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(b'"type":"match"', _walk, _NAMES)
 
 
 class Coinbase(Venue):
@@ -224,7 +227,7 @@ class Coinbase(Venue):
                 add(Refused(place, error))
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return _columns.read(frames, b'"type":"match"', _walk, _SYMBOLS)
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         update = _UPDATE_FRAME.fullmatch(raw)

@@ -22,7 +22,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import NOT_NOW, Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._columns import Columns, Cursor, Row, Symbols, read_rows
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
 from wick.market.trades import Ack, DepthUpdate, Event, Levels, PastTrade, Topic, Trade
 
@@ -235,7 +236,6 @@ class _OfBytes(dict[bytes, Any]):
         return found
 
 
-_COLUMN_SYMBOLS = Symbols(_NAMES)
 _DECIMALS, _SYMBOLS, _SECONDS = _OfBytes(DECIMALS), _OfBytes(_NAMES), _OfBytes(SECONDS)
 
 
@@ -243,7 +243,7 @@ def _head(at: Cursor) -> None:
     at.literal(_HEAD)
 
 
-def _walk(at: Cursor) -> Row:
+def _walk(at: Cursor, _: bytes) -> Row:
     """A flawless row (see `columns`)."""
     at.literal(b'{"symbol":"')
     codes = at.codes(at.name(b'"'))
@@ -261,6 +261,9 @@ def _walk(at: Cursor) -> Row:
     event_ns = at.rfc3339()
     at.literal(b'Z"}')
     return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(_HEAD, _walk, _NAMES, _head)
 
 
 def _rows(frames: Sequence[bytes]) -> list[Event | Refused] | None:
@@ -427,7 +430,7 @@ class Kraken(Venue):
         return taken
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read_rows(frames, b'"ord_type":', _head, _walk, _COLUMN_SYMBOLS)
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         if raw == _HEARTBEAT:

@@ -15,7 +15,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
-from wick.exchanges._columns import Columns, Cursor, Row, Symbols, read
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -200,10 +201,7 @@ _BEST_FRAME = re.compile(
 )
 
 
-_SYMBOLS = Symbols(_NAMES)
-
-
-def _walk(at: Cursor) -> Row:
+def _walk(at: Cursor, _: bytes) -> Row:
     """A flawless message of one trade (see `columns`)."""
     at.literal(b'{"arg":{"channel":"trades","instId":"')
     about = at.name(b'"')
@@ -229,6 +227,9 @@ def _walk(at: Cursor) -> Row:
     at.integer()
     at.literal(b"}]}")
     return codes, event_ns, trade_id, price, quantity, taker_buy, matches
+
+
+_LAYOUT = Layout(b'"channel":"trades"', _walk, _NAMES)
 
 
 class Okx(Venue):
@@ -295,7 +296,7 @@ class Okx(Venue):
         return take(frames, self.parse, _read)
 
     def columns(self, frames: Sequence[bytes]) -> Columns | None:
-        return read(frames, b'"tradeId":', _walk, _SYMBOLS)
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)

@@ -13,7 +13,8 @@ import numpy as np
 
 from wick.errors import ParseError
 from wick.exchanges import Hole, Refused
-from wick.exchanges._columns import Ints, TradeColumns
+from wick.exchanges._columns import TradeColumns
+from wick.exchanges._cursor import Ints
 from wick.market.clock import SANE_NS, VenueClock
 from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10
 from wick.market.trades import RECORD, TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
