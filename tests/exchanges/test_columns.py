@@ -13,8 +13,8 @@ from wick.market.trades import Trade
 
 # A trade as each venue writes it: with s(ymbol), n(umber), p(rice), q(uantity), side and time.
 WRITTEN = {
-    "binance": '{{"stream":"{small}@trade","data":{{"e":"trade","E":1723161255343,"s":"{s}","t":{n},"p":"{p}","q":"{q}",'
-    '"T":{ms},"m":{maker},"M":true}}}}',
+    "binance": '{{"stream":"{small}@trade","data":{{"e":"trade","E":1723161255343,"s":"{s}","t":{n},"p":"{p}",'
+    '"q":"{q}","T":{ms},"m":{maker},"M":true}}}}',
     "binance-usdm": '{{"stream":"{small}@aggTrade","data":{{"e":"aggTrade","E":1723161255343,"s":"{s}","a":{n},'
     '"p":"{p}","q":"{q}","f":{n},"l":{last},"T":{ms},"m":{maker}}}}}',
     "coinbase": '{{"type":"match","trade_id":{n},"maker_order_id":"ac928c66-ca53-498f-9c13-a110027a60e8",'
@@ -33,8 +33,9 @@ EVERY = pytest.mark.parametrize("venue_id", ids())
 
 def written(venue_id, s="", n=7, p="61837.60", q="0.020", ms="1723161255342", buy=True):
     s = s or NAMES.get(venue_id, "BTCUSDT")
+    last = n + 2 if type(n) is int and n < 10**16 - 2 else n
     return WRITTEN[venue_id].format(
-        s=s, small=s.lower(), n=n, last=n + 2 if type(n) is int and n < 10**16 - 2 else n, p=p, q=q, ms=ms, maker="false" if buy else "true", side="buy" if buy else "sell",
+        s=s, small=s.lower(), n=n, last=last, p=p, q=q, ms=ms, maker="false" if buy else "true", side="buy" if buy else "sell",
         taker="Buy" if buy else "Sell",
     ).encode()  # fmt: skip
 
@@ -150,7 +151,10 @@ def test_the_trades_of_a_symbol_are_all_in_columns_or_all_events_and_each_refusa
 
 
 def test_a_message_that_is_torn_takes_its_other_symbols_with_it():
-    row = b'{"symbol":"%b","side":"buy","price":%b,"qty":1,"ord_type":"limit","trade_id":%d,"timestamp":"2024-08-09T00:00:00.1Z"}'
+    row = (
+        b'{"symbol":"%b","side":"buy","price":%b,"qty":1,"ord_type":"limit","trade_id":%d,'
+        b'"timestamp":"2024-08-09T00:00:00.1Z"}'
+    )
     head = b'{"channel":"trade","type":"update","data":['
     one = [head + row % (b"A/USD", b"1", number) + b"]}" for number in range(1, 400)]
     both = head + row % (b"A/USD", b"1", 400) + b"," + row % (b"B/USD", b"1", 1) + b"]}"
