@@ -35,8 +35,8 @@ def written(venue_id, s="", n=7, p="61837.60", q="0.020", ms="1723161255342", bu
     s = s or NAMES.get(venue_id, "BTCUSDT")
     last = n + 2 if type(n) is int and n < 10**16 - 2 else n
     return WRITTEN[venue_id].format(
-        s=s, small=s.lower(), n=n, last=last, p=p, q=q, ms=ms, maker="false" if buy else "true", side="buy" if buy else "sell",
-        taker="Buy" if buy else "Sell",
+        s=s, small=s.lower(), n=n, last=last, p=p, q=q, ms=ms, maker="false" if buy else "true",
+        side="buy" if buy else "sell", taker="Buy" if buy else "Sell",
     ).encode()  # fmt: skip
 
 

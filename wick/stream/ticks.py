@@ -268,8 +268,7 @@ class Ticks:
         if not len(columns.ids):
             return []
         earliest, latest = self.clock.plain(recv_ns)
-        newest_ns = int(columns.event_ns.max())
-        if not earliest <= int(columns.event_ns.min()) <= newest_ns <= latest:
+        if not earliest <= int(columns.event_ns.min()) <= int(columns.event_ns.max()) <= latest:
             return self.take(columns.trades(), recv_ns)
         # Runs: a pair's trades, in order.
         columns = columns.of(np.argsort(columns.codes.astype(np.int16), kind="stable"))
@@ -289,6 +288,7 @@ class Ticks:
         taken: list[tuple[_Pair, int, int]] = []  # and the bytes of its records
         told: list[int] = []  # of each run: what makes a place the trade's id, and the decimals
         others: list[int] = []  # codes
+        newest_ns = 0
         for code, start, end, trade_id, follow, first_ns, last_ns, price_decimals, quantity_decimals in runs:
             pair = self._pairs.get(symbols[code])
             number = -1
@@ -308,6 +308,7 @@ class Ticks:
                 pair.price_decimals = price_decimals
             if quantity_decimals > pair.quantity_decimals:
                 pair.quantity_decimals = quantity_decimals
+            newest_ns = max(newest_ns, last_ns)
             taken.append((pair, start * RECORD.itemsize, end * RECORD.itemsize))
             told += number - start, pair.price_decimals, pair.quantity_decimals
         before, prices, quantities = np.array(told).reshape(-1, 3).repeat(counts, axis=0).T
@@ -320,7 +321,8 @@ class Ticks:
             size += end - begin
         self.unsent_bytes += size
         self.trades += size // RECORD.itemsize
-        self.clock.observe(newest_ns, recv_ns)
+        if taken:
+            self.clock.observe(newest_ns, recv_ns)
         return self.take(columns.of(np.isin(columns.codes, others)).trades(), recv_ns) if others else []
 
     def book(self, depth: BookDepth, quote: Quote | None, recv_ns: int) -> None:
