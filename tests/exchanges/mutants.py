@@ -150,7 +150,8 @@ def check(event):
 def whole_columns(venue, frames):
     """Its `columns`, however few the frames are."""
     with mock.patch.object(_columns, "AT_LEAST", 1):
-        return venue.columns(frames)
+        found = venue.columns(frames)
+    return found[:2] if found is not None else None
 
 
 def in_columns(venue, frames):

@@ -123,9 +123,10 @@ class Venue(Protocol):
         return taken
 
     def columns(self, frames: Sequence[bytes]) -> "Columns | None":
-        """For a flood: the flawless trades of many messages, and the places of the messages that are left to `take`.
+        """For a flood: the flawless trades of many messages, the places of the messages that are left to `take`, and of
+        those of them that look like trades. None: all are left.
 
-        None: all are. What it takes, `parse` takes too, as the same trades; a message's are taken all or none.
+        What it takes, `parse` takes too, as the same trades; a message's are taken all or none.
         """
         return None
 

@@ -46,7 +46,8 @@ class TradeColumns(NamedTuple):
         return [Trade(self.symbols[code], *rest) for _, code, *rest in rows]
 
 
-Columns = tuple[TradeColumns, list[int]]  # and the places of the messages that are left
+# And the places of the messages that are left, and of those of them that look like trades.
+Columns = tuple[TradeColumns, list[int], list[int]]
 # Codes, event_ns, ids, price, quantity, whether the taker bought, and matches where that is not 1.
 Row = tuple[Ints, Ints, Ints, Decimals, Decimals, Flags, Ints | None]
 
@@ -86,7 +87,8 @@ class Layout:
             columns = columns.of(~bad[columns.frames])
         is_left = np.ones(len(frames), np.bool_)
         is_left[places[~bad]] = False
-        return columns._replace(frames=places[columns.frames]), np.flatnonzero(is_left).tolist()
+        columns = columns._replace(frames=places[columns.frames])
+        return columns, np.flatnonzero(is_left).tolist(), places[bad].tolist()
 
     def _single(self, frames: Sequence[bytes]) -> tuple[TradeColumns, Flags] | None:
         if len(frames) < AT_LEAST:
@@ -143,16 +145,17 @@ def take(venue: Venue, frames: Sequence[bytes]) -> tuple[TradeColumns | None, li
     found = venue.columns(frames) if sum(map(len, frames)) >= LEAST_BYTES else None
     if found is None:
         return None, venue.take(frames)
-    columns, left = found
+    columns, left, places = found
     while True:
-        events = venue.take([frames[place] for place in left])
+        events = venue.take([frames[place] for place in places])
         torn = {event.symbol for event in events if isinstance(event, Trade)}
-        if not torn:
+        codes = [code for code in np.unique(columns.codes).tolist() if columns.symbols[code] in torn] if torn else []
+        if codes:
+            moved = columns.frames[np.isin(columns.codes, codes)]
+            columns = columns.of(~np.isin(columns.frames, moved))
+            places, left = sorted({*places, *moved.tolist()}), sorted({*left, *moved.tolist()})
+        elif len(places) < len(left):  # so far only those that look like trades, which mostly tell all
+            places = left
+        else:
             break
-        codes = [code for code in np.unique(columns.codes).tolist() if columns.symbols[code] in torn]
-        if not codes:
-            break
-        places = columns.frames[np.isin(columns.codes, codes)]
-        left = sorted({*left, *places.tolist()})
-        columns = columns.of(~np.isin(columns.frames, places))
     return columns, [one._replace(place=left[one.place]) if isinstance(one, Refused) else one for one in events]
