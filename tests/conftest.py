@@ -15,7 +15,7 @@ settings.register_profile("full", max_examples=60, deadline=None)
 settings.register_profile("long", max_examples=2_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "inner"))
 
-STARTS_A_PROCESS = {"start_exchange"}  # fixtures: a test that asks for one is slow
+STARTS_A_PROCESS = {"start_exchange", "two_symbols"}  # fixtures: a test that asks for one is slow
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from typing import Any
 import _common as common
 import zmq
 
-from wick.net import bus
+from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -35,7 +35,12 @@ class Running:
             "FEED_VENUES": venue, "FEED_SYMBOLS": "*", "FEED_WS_URL": f"ws://127.0.0.1:{port}",
             "FEED_REST_URL": f"http://127.0.0.1:{port}",
         }  # fmt: skip
-        env = os.environ | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
+        endpoints.run_dir(directory)
+        env = (
+            os.environ
+            | {"PYTHONPATH": str(common.ROOT)}
+            | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
+        )
         self.address = f"http://127.0.0.1:{port}"
         self.stats: dict[str, Any] = {}  # what the feed says of itself, once a second
         self.batches = 0

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import _common  # noqa: F401 (it brings the wick of this tree)
-from wick.sim.view import MarketView
-from wick.sim.wires import Subscription, load
 
 from wick import exchanges
 from wick.market.trades import Topic
 from wick.sim.http import HttpRequest
 from wick.sim.market import Market, QuoteEvent, TradeEvent
+from wick.sim.view import MarketView
+from wick.sim.wires import Subscription, load
 
 START_MS = 1_723_161_600_000
 TICK_MS = 10
@@ -19,7 +19,7 @@ TICK_MS = 10
 def session(
     venue_id: str, count: int = 10, rate: float = 500.0, seed: int = 1, channels: Sequence[str] = ("trade", "depth")
 ) -> Iterator[bytes]:
-    """What a connection receives that subscribes to everything, for ever: acknowledgements, snapshots, then the market.
+    """What connections receive that subscribe to everything, for ever: acknowledgements, snapshots, then the market.
 
     `count` symbols, `rate` trades a second over all; time passes as fast as frames are taken.
     """
@@ -27,19 +27,23 @@ def session(
     market = Market(seed, count, rate, START_MS)
     view = MarketView(wire, market)
     known = view.symbols()
-    path = venue.ws_path.partition("?")[0]
-    connection = wire.session(HttpRequest("GET", path, {}, {}, b"", b""))
-    yield from connection.greeting(START_MS).frames
-    topics = [Topic(venue.symbol(name), channel) for name in known for channel in channels if channel in venue.channels]
     streams: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
-    for request in venue.subscribe(topics):
-        answer = connection.receive(request.raw, view, START_MS, False)
-        yield from answer.frames
-        for one in answer.add:
-            if one.channel == "depth":
-                view.listen(one.symbol)
-            streams[one.symbol, one.channel].append(one)
-            yield from wire.opening(known[one.symbol], one.channel, one.form, view, START_MS)
+    by_path: dict[str, list[Topic]] = defaultdict(list)
+    for channel in (one for one in channels if one in venue.channels):
+        by_path[venue.path(channel).partition("?")[0]] += [Topic(venue.symbol(name), channel) for name in known]
+    connections = []
+    for path, topics in by_path.items():
+        connection = wire.session(HttpRequest("GET", path, {}, {}, b"", b""))
+        connections.append(connection)
+        yield from connection.greeting(START_MS).frames
+        for request in venue.subscribe(topics):
+            answer = connection.receive(request.raw, view, START_MS, False)
+            yield from answer.frames
+            for one in answer.add:
+                if one.channel == "depth":
+                    view.listen(one.symbol)
+                streams[one.symbol, one.channel].append(one)
+                yield from wire.opening(known[one.symbol], one.channel, one.form, view, START_MS)
     now_ms, depth_ms, heartbeat_ms = START_MS, START_MS + wire.depth_ms, START_MS + wire.heartbeat_ms
     names = view.names
     while True:
@@ -64,4 +68,5 @@ def session(
                     yield from wire.depth(known[names[index]], one.form, update, now_ms)
         if wire.heartbeat_ms and now_ms >= heartbeat_ms:
             heartbeat_ms += wire.heartbeat_ms
-            yield from connection.heartbeat(view, now_ms)
+            for connection in connections:
+                yield from connection.heartbeat(view, now_ms)

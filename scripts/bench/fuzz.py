@@ -20,12 +20,12 @@ from typing import Any
 
 import _common as common
 from _frames import START_MS, session
-from wick.stream.books import Books
 
 from wick import exchanges
 from wick.errors import ParseError
 from wick.exchanges import Refused, Venue
 from wick.market.trades import DepthUpdate, Quote, Trade
+from wick.stream.books import Books
 from wick.stream.ticks import Ticks
 
 CORPUS, BATCH, GOOD_EVERY = 4_000, 64, 8

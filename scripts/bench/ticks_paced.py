@@ -34,6 +34,7 @@ from _market import MS, Market, Ticks, Wire, decoded
 
 from wick.net import bus, endpoints
 from wick.ops.settings import Settings
+from wick.wire.codec import unpack
 
 TARGET_US, TARGET_ACTOR_US = 8.0, 1.0
 RATE = 2_000  # ticks a second
@@ -79,7 +80,7 @@ class Link:
 
     def _heard(self, frames: list[bytes]) -> None:
         if frames[0].startswith(b"stats."):
-            self.stats = msgpack.unpackb(frames[1])
+            self.stats = unpack(frames[1])
 
     def settle(self) -> None:
         """Until the worker's stats, which come once a second, are newer than now."""

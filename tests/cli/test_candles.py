@@ -512,6 +512,7 @@ def _wick(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
     path = capture(tmp_path / "a", trade(1, 0), trade(2, 86_400_000), trade(3, 86_400_001))
     process = _wick("candles", path, "--interval", "15s")
@@ -522,6 +523,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_neither_gevent_nor_zmq_nor_pandas_is_loaded(tmp_path):
     path = capture(tmp_path / "a", trade(1, 0))
     code = (

@@ -236,6 +236,7 @@ def test_an_interval_alone_is_what_it_is_among_all(interval, slim, lines, expect
     _same(_rows(capsys, *slim, "--interval", interval, "--symbol", "BTCUSDT"), of_interval, lines)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_files_does_not_matter(slim, capsys):
     assert _rows(capsys, *slim, "--interval", "15s,1h") == _rows(capsys, *slim[::-1], "--interval", "1h,15s")
 

@@ -10,15 +10,15 @@ from tests.net.front_process import Worker
 from wick.cli import main, tap
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, Flag
-from wick.market.trades import DepthUpdate, Quote, Trade
+from wick.market.trades import Quote, Trade
 from wick.ops.settings import load
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack
 from wick.wire.messages import (
     Closes,
     TickHeader,
+    book_frames,
     closes_topic,
-    depth_frames,
     pack_quote,
     pack_trade,
     stats_topic,
@@ -76,13 +76,12 @@ def test_a_glob_may_cover_several_streams_of_one_symbol(data_dir, capsys):
     assert topics == {"trades.binance.BTC-USDT", "quotes.binance.ETH-USDT"}
 
 
-def test_a_change_of_the_book_is_told_as_the_venue_said_it(data_dir, capsys):
-    update = DepthUpdate("BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], [])
-    with publishing(data_dir, lambda _: [depth_frames("binance", 3, update)], "feed-0"):
-        (item,) = said_json(capsys, "depth.*", "--count", "1")
+def test_a_book_is_told_as_the_venue_said_it(data_dir, capsys):
+    frames = book_frames("binance", 3, "BTC-USDT", 5, 2, [["1.50", "0.10"]], [])
+    with publishing(data_dir, lambda _: [frames], "feed-0"):
+        (item,) = said_json(capsys, "book.*", "--count", "1")
     assert item == {
-        "topic": "depth.binance.BTC-USDT", "event_ns": 5, "first_update_id": 1, "last_update_id": 2,
-        "bids": [["1.50", "0.00"]], "asks": [],
+        "topic": "book.binance.BTC-USDT", "event_ns": 5, "update_id": 2, "bids": [["1.50", "0.10"]], "asks": [],
     }  # fmt: skip
 
 
@@ -119,7 +118,7 @@ def test_what_a_stream_carries_cannot_drive_the_terminal(data_dir, capsys):
 
 def test_a_message_that_is_none_is_named_and_left_out(data_dir, capsys):
     def make(_):
-        return [[b"ticks.binance.07", b"\xc1", b""], [b"ticks.binance.07"], [b"depth.x", pack(5)], *ticks()]
+        return [[b"ticks.binance.07", b"\xc1", b""], [b"ticks.binance.07"], [b"book.x.07", pack(5)], *ticks()]
 
     with publishing(data_dir, make, "feed-0"):
         assert main(["tap", "*", "--count", "3"]) == 0
@@ -174,7 +173,7 @@ def test_a_count_that_is_none_is_an_error(data_dir, capsys, count):
 
 @pytest.mark.parametrize(
     ("glob", "streams"),
-    [("*", tap.STREAMS), ("trades.*", ("trades",)), ("[dt]*.x", ("trades", "depth", "diffs")),
+    [("*", tap.STREAMS), ("trades.*", ("trades",)), ("[bdt]*.x", ("trades", "book", "diffs")),
      ("s?ats.feed-0", ("stats",)), ("tra", ()), ("Trades.*", ()), ("", ())],
 )  # fmt: skip
 def test_a_glob_chooses_streams_by_its_first_part(glob, streams):

@@ -268,7 +268,9 @@ SCALARS = st.one_of(
                      "BTCUSDT", 1723161255342, 4_102_444_799_999, 2**63 - 1]),
 )  # fmt: skip
 FIELDS = st.one_of(st.sampled_from("eEstpqTmuUbBaAfl"), st.text(max_size=3))
-JSON = st.recursive(SCALARS, lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(FIELDS, v)), max_leaves=10)
+JSON = st.recursive(
+    SCALARS, lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(FIELDS, v, max_size=3)), max_leaves=10
+)
 DECODED = [json.loads(raw) for raw in (TRADE, QUOTE, DEPTH, BOOK, AGGREGATE)]
 EVENTS = st.sampled_from([whole.get("data", whole) for whole in DECODED])
 CHANGED = st.builds(

@@ -56,6 +56,7 @@ SYMBOLS = json.dumps({"retCode": 0, "retMsg": "OK", "result": {"category": "spot
     {"symbol": "BTCUSDT", "baseCoin": "BTC", "quoteCoin": "USDT", "status": "Trading",
      "lotSizeFilter": {"basePrecision": "0.000001", "quotePrecision": "0.01"}, "priceFilter": {"tickSize": "0.01"}},
     {"symbol": "NEWUSDT", "status": "PreLaunch"},
+    {"symbol": "A/USDT", "status": "Trading", "lotSizeFilter": {}, "priceFilter": {}},
 ]}}).encode()  # fmt: skip
 
 

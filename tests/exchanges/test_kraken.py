@@ -61,6 +61,7 @@ PAIRS = json.dumps({"error": [], "result": {
                  "status": "online"},
     "XDGUSD": {"altname": "XDGUSD", "wsname": "XDG/USD", "lot_decimals": 8, "pair_decimals": 7, "status": "online"},
     "OLD": {"altname": "OLD", "wsname": "OLD/USD", "lot_decimals": 8, "pair_decimals": 7, "status": "cancel_only"},
+    "ODD": {"altname": "ODD", "wsname": "A_B/USD", "lot_decimals": 8, "pair_decimals": 7, "status": "online"},
     "XXBTZUSD.d": {"altname": "XBTUSD.d", "lot_decimals": 8, "status": "online"},
 }}).encode()  # fmt: skip
 

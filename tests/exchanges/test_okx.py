@@ -51,6 +51,7 @@ GOOD = [TRADE, BOOK, CHANGE, KEEPALIVE, RESET, BEST, ACK, REFUSED, INVALID, UPGR
 SYMBOLS = json.dumps({"code": "0", "msg": "", "data": [
     {"instType": "SPOT", "instId": "BTC-USDT", "tickSz": "0.1", "lotSz": "0.00000001", "state": "live"},
     {"instType": "SPOT", "instId": "OLD-USDT", "state": "suspend"},
+    {"instType": "SPOT", "instId": "A_B-USDT", "tickSz": "0.1", "lotSz": "0.1", "state": "live"},
 ]}).encode()  # fmt: skip
 
 
@@ -204,7 +205,7 @@ def test_the_symbols_that_trade():
 
 @pytest.mark.parametrize(
     "raw", [b"", b"[]", b"{}", b'{"code":"50011","msg":"Too Many Requests"}', SYMBOLS.replace(b'"0.1"', b"0.1"),
-            SYMBOLS.replace(b"BTC-USDT", b"BTCUSDT"), SYMBOLS.replace(b"lotSz", b"x")],
+            SYMBOLS.replace(b'"BTC-USDT"', b"5"), SYMBOLS.replace(b"lotSz", b"x")],
 )  # fmt: skip
 def test_an_answer_that_makes_no_sense_is_refused(raw):
     with pytest.raises(ParseError):

@@ -29,6 +29,18 @@ def test_an_offset_that_no_longer_holds_is_forgotten_after_two_windows():
     assert clock.at(later) == later
 
 
+def test_a_clock_of_ours_that_is_set_forward_does_not_take_the_venues_with_it():
+    clock = VenueClock()
+    clock.set_forward(SECOND)
+    assert clock.at(NOW) == 0
+    clock.observe(NOW - 10, NOW)
+    hours = 5 * 3600 * SECOND
+    clock.set_forward(hours)
+    assert clock.at(NOW + hours) == NOW - 10
+    assert clock.observe(NOW + SECOND - 5, NOW + SECOND + hours)
+    assert clock.at(NOW + SECOND + hours) == NOW + SECOND - 5
+
+
 def test_one_absurd_time_is_refused_and_changes_nothing():
     clock = VenueClock()
     assert clock.observe(NOW, NOW)

@@ -190,7 +190,7 @@ def test_an_absurd_ask_is_beyond_what_is_known_and_an_absurd_bid_is_refused() ->
     with pytest.raises(ParseError):
         book.apply(levels(f"{10**15} 1"), [])
     with pytest.raises(ParseError):
-        book.load(levels(f"{10**15} 1"), [], WHOLE)
+        book.load(levels(f"9.00000001 1 {10**15} 1"), [], WHOLE)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1e5", "x1", "0." + "0" * 40 + "1", "9" * 5000])

@@ -164,7 +164,7 @@ def test_steps_back_are_as_if_they_had_not_been(stream):
     check(stream, shaken)
 
 
-@pytest.mark.parametrize("ahead_ms", [18_000, HOUR, 5 * HOUR])
+@pytest.mark.parametrize("ahead_ms", [18_000, HOUR, pytest.param(5 * HOUR, marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_ahead_closes_flat_candles_and_the_trades_of_that_time_correct_them(ahead_ms):
     trades = [
         trade(T0 + 4_000 * number, 1 + number, 10 + number % 7, 1 + number, bool(number % 3)) for number in range(40)

@@ -43,7 +43,7 @@ def same(one, other):
     return np.array(one).tobytes() == np.array(other).tobytes()
 
 
-@pytest.mark.parametrize("size", [*(pytest.param(size, marks=slow) for size in (1, 2, 3)), 7, 31])
+@pytest.mark.parametrize("size", [*(pytest.param(size, marks=slow) for size in (1, 2, 3, 7)), 31])
 def test_what_a_stream_says_does_not_depend_on_what_is_taken_with_it(size):
     candles = market(31)
     _, whole = fed(candles)

@@ -115,10 +115,12 @@ class Proxy:
         try:
             if self._context is not None:
                 client = self._context.wrap_socket(client, server_side=True)
-        except OSError:
+            self._sockets.append(client)
+            self._tunnel(client)
+        except OSError:  # the client has left
             client.close()
-            return
-        self._sockets.append(client)
+
+    def _tunnel(self, client: socket.socket) -> None:
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             data = client.recv(1)

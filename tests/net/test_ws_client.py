@@ -171,12 +171,14 @@ def test_a_server_that_pings_and_does_not_read_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(ws_client, "MAX_LEAVING", 10)
 
     def flood(connection: ServerConnection) -> None:
+        connection.recv()  # pings that came with the handshake would be answered within it
         connection.socket.sendall(b"\x89\x02hi" * 20)
         ended.wait(5)
 
     ended = threading.Event()
     with server(flood) as url:
         client = WebSocketClient(url, connect=gevent.socket.create_connection)
+        client.send(b"go")
         client._sending = True  # another greenlet waits for the socket
         with pytest.raises(Disconnected, match="does not read"):
             while True:

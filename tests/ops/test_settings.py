@@ -88,9 +88,7 @@ def test_the_environment_of_the_tests_and_of_other_programs_is_none_of_our_busin
 
 
 def test_options_are_taken_out_of_other_arguments_which_keep_their_order() -> None:
-    values, rest = split_options(
-        ["live", "--front-open", "BTC", "--front-port=1", "--x", "--", "--front-port", "2"]
-    )
+    values, rest = split_options(["live", "--front-open", "BTC", "--front-port=1", "--x", "--", "--front-port", "2"])
     assert values == {"front.open": True, "front.port": 1}
     assert rest == ["live", "BTC", "--x", "--", "--front-port", "2"]
     assert split_options(["--front-open", "no", "x"]) == ({"front.open": False}, ["x"])
@@ -145,7 +143,7 @@ def test_a_choice_is_one_of_those_that_the_refusal_names(setting: table.Setting)
 def test_one_wrong_item_spoils_a_list() -> None:
     assert refusal(["--feed-channels", "trade,trades"]) == (
         "feed.channels = 'trade,trades' (from option --feed-channels) is wrong: "
-        "valid is a list, separated by commas, of trade or bookTicker or depth"
+        "valid is a list, separated by commas, of trade or quote or depth"
     )
 
 
@@ -157,7 +155,7 @@ def test_what_must_not_be_blank_is_not(setting: table.Setting) -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "fast", ""])
 def test_a_speed_is_above_zero_or_max(text: str) -> None:
     assert refusal([f"--exchange-speed={text}"]) == (
-        f"exchange.speed = {text!r} (from option --exchange-speed) is wrong: valid is a number above 0, or \"max\""
+        f'exchange.speed = {text!r} (from option --exchange-speed) is wrong: valid is a number above 0, or "max"'
     )
     for good in ("max", "0.5", "10"):
         assert load(["--exchange-speed", good], {})["exchange.speed"] == good

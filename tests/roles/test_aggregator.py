@@ -198,7 +198,7 @@ def test_a_hole_is_mended_from_the_log_as_if_it_had_not_been(data_dir):
 
 
 def test_what_no_log_has_is_counted_as_lost_and_taken_for_an_outage(data_dir):
-    messages = session(2)
+    messages = session(2, 60)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
         for message in [*messages[:10], *messages[13:]]:
             role._receive(message)
@@ -277,6 +277,7 @@ class Flood:
         return [self.header._replace(parts=parts).pack(), self.records]
 
 
+@pytest.mark.slow
 def test_a_worker_in_a_flood_still_publishes_and_lets_timers_run(data_dir):
     rung = []
 

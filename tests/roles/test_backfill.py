@@ -119,7 +119,7 @@ def test_what_the_exchange_does_not_have_is_given_up_after_some_tries(desk: Desk
     assert desk.counts["mended"] == 1 and sorted(desk.ids()) == [1, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("status", [None, 429, 418, 500, 503])
+@pytest.mark.parametrize("status", [None, 403, 429, 418, 500, 503])
 def test_a_server_that_cannot_answer_now_is_asked_again_for_as_long_as_it_takes(desk: Desk, status: int | None) -> None:
     def fails(*_: Any) -> None:
         raise FetchError("no", status, 1.0)
@@ -134,10 +134,24 @@ def test_a_server_that_cannot_answer_now_is_asked_again_for_as_long_as_it_takes(
     assert desk.counts["mended"] == 1 and sorted(desk.ids()) == [1, 2, 3, 4]
 
 
-def test_a_request_that_is_refused_or_answered_with_nonsense_is_given_up(desk: Desk) -> None:
+def test_answers_that_make_no_sense_are_borne_for_most_of_an_hour(desk: Desk) -> None:
+    desk.trade(1, 4)
+    desk.answer = lambda *_: {"code": 1}
+    for _ in range(1800):
+        desk.after(1)
+    assert desk.counts == {"holes": 1}
+    desk.answer = desk.all_of_them
+    desk.after(61)
+    assert desk.counts["mended"] == 1 and sorted(desk.ids()) == [1, 2, 3, 4]
+    desk.trade(7)
+    desk.answer = lambda *_: {"code": 1}
+    for _ in range(4000):
+        desk.after(1)
+    assert desk.counts["unmended"] == 1
+
+
+def test_a_request_that_is_refused_is_given_up(desk: Desk) -> None:
     def refuses(symbol: str, first: int, limit: int) -> Any:
-        if symbol == "ETHUSDT":
-            return {"code": 1}
         raise FetchError("no such symbol", 400)
 
     desk.trade(1, 4)

@@ -153,7 +153,7 @@ def live_rows(role, heard):
 
 
 def test_live_metrics_are_published_while_a_front_watches_and_leave_nothing_behind(data_dir):
-    plain = minutes(venue_at(START_MS // MINUTE * MINUTE), 40)
+    plain = minutes(venue_at(START_MS // MINUTE * MINUTE), 20)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
         undisturbed = published(role, heard, plain, "1m")
     with working(data_dir, ticklog__enabled=False) as (role, heard):

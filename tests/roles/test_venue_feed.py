@@ -6,12 +6,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gevent
 import orjson
 import pytest
 
 from wick import exchanges
-from wick.market.trades import BookDepth, Topic
+from wick.market.trades import BookDepth, DepthSnapshot, Topic
 from wick.ops.settings import Settings
+from wick.ops.symbols import Wanted
 from wick.roles import bookkeeping, venue_feed
 from wick.roles.bookkeeping import LATE_NS
 from wick.roles.house import House
@@ -30,6 +32,7 @@ class Lines:
         self.wanted: list[Topic] = []
         self.asked_again: list[Topic] = []
         self.down = False
+        self.numbers = [1]
 
     def add(self, topics: list[Topic]) -> None:
         self.wanted += topics
@@ -41,7 +44,10 @@ class Lines:
         self.asked_again += topics
 
     def carries(self, topic: Topic) -> bool:
-        return not self.down and topic in self.wanted
+        return bool(self.carriers(topic))
+
+    def carriers(self, topic: Topic) -> list[int]:
+        return self.numbers if not self.down and topic in self.wanted else []
 
 
 class Link:
@@ -56,9 +62,9 @@ class Link:
 
 
 class Desk:
-    """Coinbase with two symbols, and the clock in the test's hand."""
+    """Coinbase (or another) with two symbols, and the clock in the test's hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, venue: str = "coinbase", **settings: Any) -> None:
         self.now_ns = NOW
         self.slow_ns = 0  # what every look at the clock takes
         self.counts: dict[str, int] = {}
@@ -72,7 +78,7 @@ class Desk:
             show=lambda venue, symbol, top: self.shown.append((symbol, top)), recorder=None,
         )  # fmt: skip
         given = {name.replace("__", "."): value for name, value in settings.items()}
-        self.feed = VenueFeed(exchanges.load("coinbase"), Settings(given), house)
+        self.feed = VenueFeed(exchanges.load(venue), Settings(given), house)
         self.lines = self.feed.connections = self.feed.books._connections = Lines()  # type: ignore[assignment]
         self.link = Link(self.lines, 1)
         self.feed._read_these([BTC, ETH])
@@ -138,6 +144,36 @@ def test_a_book_whose_snapshot_does_not_come_is_asked_for_again(desk: Desk) -> N
     assert desk.resynced(100) == []
 
 
+def test_a_quiet_book_of_rest_begins_without_an_update_and_is_handed_over_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "binance")
+    keeper = desk.feed.books
+    keeper.resync()
+    assert not keeper._asking, "no stream is known to be open"
+    keeper.notice_late(NOW)
+    keeper.resync()
+    assert list(keeper._asking) == [BTC, ETH] or list(keeper._asking) == [ETH, BTC]
+    for symbol in (BTC, ETH):
+        keeper.books.put(symbol, DepthSnapshot(7, [["10", "1"]], [["11", "1"]]), NOW)
+    desk.lines.numbers = [1, 2]
+    desk.feed._closed(1, ())
+    assert keeper.books.is_live(BTC) and keeper.books.is_live(ETH)
+    desk.lines.numbers = []
+    desk.feed._closed(2, ())
+    assert not keeper.books.is_live(BTC) and not keeper.books.broken
+
+
+@pytest.mark.parametrize(("channels", "read"), [
+    (("trade", "quote"), ("trade", "depth")), (("quote",), ("depth",)), (("trade",), ("trade",)),
+])  # fmt: skip
+def test_where_only_books_tell_the_best_prices_they_are_read_for_them(
+    monkeypatch: pytest.MonkeyPatch, channels: tuple[str, ...], read: tuple[str, ...]
+) -> None:
+    desk = Desk(monkeypatch, feed__channels=channels)
+    assert desk.lines.wanted == [Topic(symbol, channel) for symbol in (BTC, ETH) for channel in read]
+
+
 def test_a_lost_book_waits_for_the_next_connection_and_what_is_lost_is_an_outage(desk: Desk) -> None:
     desk.hear(desk.book(BTC), desk.trade(BTC, 7))
     desk.feed.ticks.portions(1, NOW, 0)
@@ -200,6 +236,92 @@ def test_a_quiet_symbol_is_subscribed_to_anew_while_its_connection_is_up(monkeyp
     desk.lines.asked_again.clear()
     desk.feed._renew_stale(NOW + 10_000 * SECOND)
     assert desk.feed.stale == 2 and not desk.lines.asked_again
+
+
+def test_what_is_traded_while_a_quiet_symbol_is_subscribed_to_anew_is_a_gap_where_ids_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "bybit", feed__stale_s=10.0)
+    ids = desk.feed.ticks._pairs[BTC].ids
+    assert ids.take(70, NOW, NOW) + 1 == ids.take(80, NOW, NOW)
+    desk.feed._renew_stale(NOW + 10 * SECOND)
+    assert ids.take(80, NOW, NOW) == -1 and ids.take(90, NOW, NOW) == NOW // 1000 + 3
+
+
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_when_the_clock_is_set_no_symbol_is_silent_for_that_and_those_that_are_still_show(
+    monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    desk = Desk(monkeypatch, feed__stale_s=10.0)
+    desk.hear(desk.trade(BTC, 1))
+    desk.feed.ticks.portions(1, NOW, 0)
+    desk.feed._looked = (NOW, 0)
+    at_ns = NOW + jump * SECOND
+    desk.feed._look(at_ns + SECOND, SECOND)
+    assert desk.feed.stale == 0 and not desk.lines.asked_again
+    desk.feed._look(at_ns + 11 * SECOND, 11 * SECOND)
+    assert desk.feed.stale == 2 and desk.lines.asked_again
+
+
+def test_a_connection_without_trades_does_not_say_that_they_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, "binance-usdm")
+    everything = desk.lines.wanted
+    trades = [one for one in everything if one.channel == "trade"]
+    desk.lines.wanted = [one for one in everything if one.channel != "trade"]
+    desk.feed._closed(1, tuple(trades))
+    desk.hear({"result": None, "id": 1}, number=2)
+    assert desk.feed._away == {BTC, ETH}
+    desk.lines.wanted = trades
+    desk.hear({"result": None, "id": 1}, number=3)
+    assert not desk.feed._away
+
+
+def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none_is_dropped_by_its_mood(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    monkeypatch.setattr(venue_feed, "RELIST_S", 0.001)
+    monkeypatch.setattr(venue_feed, "UNLISTED_S", 0.001)
+    monkeypatch.setattr(venue_feed.random, "uniform", lambda low, _: low)
+    trading: list[str] = [BTC]
+    asked = 0
+
+    def get(path: str, weight: int) -> bytes:
+        nonlocal asked
+        asked += 1
+        return orjson.dumps([
+            {"id": one, "status": "online", "quote_increment": "0.01", "base_increment": "0.1"} for one in trading
+        ])  # fmt: skip
+
+    def looked() -> None:
+        before = asked
+        with gevent.Timeout(5):
+            while asked < before + 8:
+                gevent.sleep(0.001)
+
+    monkeypatch.setattr(desk.feed._rest, "get", get)
+    desk.feed._read_these([])
+    managing = gevent.spawn(desk.feed._manage)
+    desk.feed.want(Wanted(False, (BTC, ETH), frozenset()))
+    looked()
+    assert list(desk.feed._since_ns) == [BTC]
+    trading.clear()  # maintenance
+    looked()
+    assert list(desk.feed._since_ns) == [BTC]
+    trading[:] = [ETH]
+    with gevent.Timeout(5):
+        while len(desk.feed._since_ns) < 2:
+            gevent.sleep(0.001)
+    assert {topic.symbol for topic in desk.lines.wanted} == {BTC, ETH}
+    managing.kill()
+
+
+def test_where_nothing_trades_while_we_start_the_named_symbols_are_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    monkeypatch.setattr(venue_feed.random, "uniform", lambda low, _: low)
+    monkeypatch.setattr(desk.feed._rest, "get", lambda path, weight: b"[]")
+    wanted = desk.feed._wanted = Wanted(False, (BTC,), frozenset())
+    assert desk.feed._choose(wanted) == [BTC]
 
 
 def test_frames_of_a_symbol_that_has_just_been_removed_are_no_news(

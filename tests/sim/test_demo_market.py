@@ -24,6 +24,12 @@ def run(seed: int, steps: list[int], rate: float = 2000.0) -> list[Event]:
 
 
 @pytest.fixture(scope="module")
+def whole() -> list[Event]:
+    """3 s in one step."""
+    return run(7, [3000])
+
+
+@pytest.fixture(scope="module")
 def minute() -> list[Event]:
     """60 s of 100 symbols at 400 trades a second."""
     return Market(1, 100, 400.0, START_MS).advance(START_MS + 60_000)
@@ -33,16 +39,16 @@ def trades_of(events: list[Event]) -> list[TradeEvent]:
     return [event for event in events if isinstance(event, TradeEvent)]
 
 
-def test_the_same_seed_gives_the_same_events():
-    assert run(7, [3000]) == run(7, [3000]) != run(8, [3000])
+def test_the_same_seed_gives_the_same_events(whole: list[Event]):
+    assert run(7, [3000]) == whole != run(8, [3000])
 
 
 @pytest.mark.parametrize("steps", [[1] * 3000, [37] * 81 + [3], [9, 2, 989, 2000], [10] * 300])
-def test_the_size_of_the_steps_changes_nothing(steps: list[int]):
-    assert run(7, steps) == run(7, [3000])
+def test_the_size_of_the_steps_changes_nothing(steps: list[int], whole: list[Event]):
+    assert run(7, steps) == whole
 
 
-def test_reading_books_changes_no_event():
+def test_reading_books_changes_no_event(whole: list[Event]):
     market = Market(7, 30, 2000.0, START_MS)
     pair, events = market.pairs[0], []
     feed = DepthFeed(pair)
@@ -50,7 +56,7 @@ def test_reading_books_changes_no_event():
         events += market.advance(now)
         feed.update(book(pair))
         feed.snapshot()
-    assert events == run(7, [3000])
+    assert events == whole
 
 
 def test_trade_ids_of_a_symbol_have_no_hole(minute: list[Event]):
@@ -67,6 +73,7 @@ def test_times_never_go_back_and_lie_within_what_was_asked(minute: list[Event]):
     assert times[0] >= START_MS and times[-1] < START_MS + 60_000
 
 
+@pytest.mark.slow
 def test_the_mean_rate_is_the_one_asked_for():
     trades = trades_of(Market(1, 300, 400.0, START_MS).advance(START_MS + 60_000))
     assert 370 < len(trades) / 60 < 430

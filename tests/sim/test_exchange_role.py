@@ -15,6 +15,8 @@ from websockets.sync.client import connect
 
 from tests.sim.exchange_process import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def start(tmp_path: Path, port: int, *options: str) -> "subprocess.Popen[str]":
     config = tmp_path / "wick.toml"
@@ -56,7 +58,6 @@ def test_sigterm_closes_clients_in_order_and_ends_with_0(tmp_path: Path):
     assert f"listening url=ws://127.0.0.1:{port} symbols=5" in log and "stopped" in log
 
 
-@pytest.mark.slow
 def test_another_venue_over_tls_is_two_settings(tmp_path: Path):
     authority, port = trustme.CA(), free_port()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")

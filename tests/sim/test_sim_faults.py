@@ -11,7 +11,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from tests.sim.exchange_process import Exchange, take, take_until, wait_until
+from tests.sim.wire_bench import Bench
+from wick import exchanges
+from wick.errors import ParseError
+from wick.exchanges import Refused
 from wick.market.trades import Topic
+from wick.sim import wires
 from wick.sim.faults import BY_NAME, CORRUPTIONS, FaultError, Faults, checked
 
 BTC, ETH = (Topic(symbol, "trade") for symbol in ("BTCUSDT", "ETHUSDT"))
@@ -101,6 +106,22 @@ def test_mixed_corruption_takes_every_kind_in_turn():
     faults = switched("corrupt", frames=6)
     text = b" ".join(faults.filter(None, BTC, FRAME, 0)[0] for _ in range(6))
     assert all(word in text for word in (b"NaN", b"-1.00000000", b"1e400", b"1.5e2"))
+
+
+@pytest.mark.parametrize("venue_id", wires.ids())
+def test_wick_refuses_every_corruption_of_a_trade_of_any_venue(venue_id: str):
+    venue = exchanges.load(venue_id)
+    bench = Bench(wires.load(venue_id), venue.path("trade"))
+    for request in venue.subscribe([Topic("BTC-USDT", "trade")]):
+        bench.ask(request.raw)
+    frames, faults = bench.run(300)[:20], switched("corrupt", frames=1_000_000)
+    sound = venue.take(frames)
+    assert frames and not any(isinstance(one, Refused) for one in sound)
+    for frame in frames:
+        for _ in range(3 * len(CORRUPTIONS)):
+            (mutant,) = faults.filter(None, BTC, frame, 0)
+            with pytest.raises(ParseError):
+                venue.parse(mutant)
 
 
 def test_reordering_shuffles_within_the_window_and_loses_nothing():

@@ -54,6 +54,15 @@ def test_a_new_utc_day_is_a_new_file(tmp_path):
     assert [item for _, item in read(tmp_path)[0]] == [b"before", b"after"]
 
 
+def test_a_clock_that_was_set_back_does_not_keep_messages_from_the_disk(tmp_path):
+    capture = Capture(tmp_path, "okx", NOON_NS)
+    earlier_ns = NOON_NS - 3600 * S
+    capture.write(1, earlier_ns, [b"x"])
+    capture.flush(earlier_ns)
+    assert [item for _, item in read(tmp_path)[0]] == [b"x"]
+    capture.close()
+
+
 def test_a_line_break_inside_of_a_message_does_not_break_the_file(tmp_path):
     capture = Capture(tmp_path, "okx", NOON_NS)
     capture.write(1, NOON_NS, [b'{\r\n "a": 1\n}', b"x"])

@@ -130,6 +130,7 @@ def test_a_gap_in_what_waits_is_asked_about_again_and_what_came_after_it_still_w
 def test_what_waits_is_bounded_and_the_newest_of_it_is_kept() -> None:
     books = books_of(from_rest=True)
     many = " ".join(f"{price} 1" for price in range(1, 64))
+    books.expect(X)
     for number in range(1, 101):
         books.take(spot(number, number, many, "70 1"), 0, 1)
     assert books.counters["overflow"] == 100 - WAITING_LEVELS // 65
@@ -137,6 +138,19 @@ def test_what_waits_is_bounded_and_the_newest_of_it_is_kept() -> None:
     assert books.broken == {X: "old"}
     books.put(X, rest(37, "69 1", "70 2"), 1)
     assert books.best(X) == Quote(X, 100, 6900, 1, 7000, 1, 2, 0)
+
+
+def test_while_rest_is_not_asked_little_waits_and_the_answer_fits_what_came_since_it_was() -> None:
+    books = books_of(from_rest=True)
+    many = " ".join(f"{price} 1" for price in range(1, 64))
+    for number in range(1, 101):
+        books.take(spot(number, number, many, "70 1"), 0, 1)
+    assert books.counters["overflow"] == 0
+    books.expect(X)
+    for number in range(101, 151):
+        books.take(spot(number, number, many, "70 1"), 0, 1)
+    books.put(X, rest(101, "69 1", "70 2"), 1)
+    assert books.best(X) == Quote(X, 150, 6900, 1, 7000, 1, 2, 0)
 
 
 def test_a_snapshot_that_nobody_needs_changes_nothing() -> None:
@@ -310,6 +324,15 @@ def test_an_update_that_makes_no_sense_raises_and_breaks_its_book() -> None:
         assert books.broken == {X: "corrupt"} and books.best(X) is None
 
 
+def test_a_number_that_is_too_fine_to_keep_breaks_its_book_until_the_next_snapshot_and_no_longer() -> None:
+    books = live_from_rest()
+    with pytest.raises(ParseError, match="more digits"):
+        books.take(spot(11, 11, "9.0000000000000000001 1"), 0, 2)
+    assert books.broken.pop(X) == "corrupt"
+    books.put(X, rest(11, "9.1 1", "10.12345 1"), 3)
+    assert books.states() == LIVE and shown(books) == ([["9.1", "1"]], [["10.12345", "1"]])
+
+
 def test_a_symbol_that_was_never_added_or_was_removed_is_counted_only() -> None:
     books = live_from_rest()
     books.add(X, "", "")
@@ -346,6 +369,15 @@ def test_a_successor_that_is_late_repeats_what_the_book_has_seen_and_goes_on() -
     for number in range(12, 16):
         books.take(spot(number, number, f"8 {number}"), 1, 1)
     assert shown(books)[0] == levels("9 1 8 15") and not books.broken
+
+
+def test_a_successor_that_is_ahead_does_not_make_the_owner_s_ids_begin_anew() -> None:
+    books = live_from_rest()
+    for source in (1, 0):
+        for last in (11, 12, 13):
+            books.take(spot(last, last, f"{last - 5} 1"), source, last)
+    assert books.states() == LIVE and not books.broken
+    assert books.counters["updates"] == 3 and books.counters["duplicates"] == 3
 
 
 def test_a_successor_that_is_subscribed_takes_over_a_quiet_book_too() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wick.stream.continuity import KEYS, MAX_HOLES, MOST_MISSING, RESTART_RUN, Contiguous, Numbers
+from wick.stream.continuity import GENERATION_NS, KEYS, MAX_HOLES, MOST_MISSING, RESTART_RUN, Contiguous, Numbers
 
 NOW = 1_723_161_600_000_000_000
 MS = 1_000_000
@@ -125,3 +125,14 @@ def test_keys_are_remembered_for_a_while_in_bounded_memory() -> None:
     assert numbers.take(3 * KEYS - 1, NOW, NOW) == numbers.take(2 * KEYS, NOW, NOW) == -1
     assert numbers.take(0, NOW, NOW) >= 0
     assert len(numbers._keys) + len(numbers._before) <= 2 * KEYS
+
+
+def test_a_key_is_remembered_for_a_minute_at_least_and_not_for_ever() -> None:
+    numbers = Numbers()
+    for second in range(600):
+        at_ns = NOW + second * 1000 * MS
+        assert numbers.take(second, at_ns, at_ns) >= 0
+        earlier = max(0, second - GENERATION_NS // (1000 * MS) + 1)
+        assert numbers.take(earlier, at_ns, at_ns) == -1
+    assert len(numbers._keys) + len(numbers._before) <= 2 * 61
+    assert numbers.take(599, NOW, NOW - GENERATION_NS) == -1, "the clock was set back"

@@ -13,6 +13,14 @@ def test_each_wait_is_twice_the_one_before_up_to_the_longest() -> None:
     assert done == [0, 10, 30, 70, 130, 190, 250]
 
 
+def test_a_clock_that_was_set_back_does_not_make_anything_wait() -> None:
+    waits = Doubling(10, 60)
+    waits.done("a", 3600)
+    assert waits.is_due("a", 100)
+    waits.done("a", 100)
+    assert not waits.is_due("a", 119) and waits.is_due("a", 120)
+
+
 def test_after_a_calm_it_begins_anew_and_keys_do_not_disturb_each_other() -> None:
     waits = Doubling(10, 60)
     waits.done("a", 0)

@@ -52,12 +52,12 @@ def depth_of(symbol: str, at_ns: int, chance: random.Random) -> bytes:
 
 @pytest.fixture(scope="module")
 def demo():
-    """What a shard publishes of 50 s of the demo exchange, and what each pair was given."""
+    """What a shard publishes of 40 s of the demo exchange, and what each pair was given."""
     venue, market = exchanges.load("binance"), Market(3, 3, 60.0, START_MS)
     symbols = [venue.symbol(pair.listing.symbol) for pair in market.pairs]
     ticks, shard = Ticks("binance", symbols), Shard(0, 1, {"binance": CandleRules()})
     given, chance = {symbol: [] for symbol in symbols}, random.Random(1)
-    for now_ms in range(START_MS + 20, START_MS + 50_000, 20):
+    for now_ms in range(START_MS + 20, START_MS + 40_000, 20):
         recv_ns = (now_ms + 5) * MS + LAG_NS
         assert ticks.take(venue.take(frames_of(market, now_ms)), recv_ns) == []
         clock_ms = ticks.clock.at(recv_ns) // MS

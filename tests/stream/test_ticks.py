@@ -59,6 +59,19 @@ def sent(ticks, workers=2, now_ns=NOW, clock_due_ns=0):
     return found
 
 
+def test_a_clock_that_was_set_back_makes_neither_the_beat_nor_a_hole_wait():
+    ticks = Ticks("binance", SYMBOLS)
+    ticks.take([trade(trade_id=1), trade(trade_id=5)], NOW)
+    ticks.portions(2, NOW, NOW - 1)
+    earlier = NOW - 3600 * 10**9
+    assert len(sent(ticks, 2, earlier, earlier - 1)) == SHARDS
+    assert sent(ticks, 2, earlier, earlier - 1) == []
+    assert ticks.next_hole(earlier).first_id == 2
+    ticks.take([LastTrade("BTC-USDT", 9)], NOW)
+    ticks.notice_tails(earlier)
+    assert ticks.next_hole(NOW).last_id == 9
+
+
 def in_units(rows):
     """The rows with prices and quantities as exact numbers."""
     for symbol, (event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, buy, _) in rows:
@@ -250,10 +263,19 @@ def test_past_trades_wait_for_the_venue_s_time_fill_what_was_missed_and_do_not_m
     ticks.take([at(9, event_ns=NOW)], NOW)
     assert ids_of(ticks) == [9, 4, 5, 6] and ticks.clock.at(NOW) == NOW
     assert ticks.next_hole(NOW)[1:3] == (7, 8)
-    ticks.take([at(n, PastTrade, event_ns=NOW - 50 * SANE_NS) for n in (5, 6, 7, 8)], NOW)
-    assert ticks.next_hole(NOW) is None and ticks.duplicates == 2
-    assert ids_of(ticks) == [], "older than any candle: it only tells that nothing is missing"
+    ticks.take([at(n, PastTrade, event_ns=NOW - 2) for n in (5, 6, 7, 8)], NOW)
+    assert ticks.next_hole(NOW) is None and ticks.duplicates == 2 and ids_of(ticks) == [7, 8]
     assert ticks.take([at(10, event_ns=NOW)], NOW) == []
+
+
+def test_what_was_traded_hours_before_we_came_only_tells_ids_but_while_we_were_away_it_counts():
+    ticks = Ticks("kraken", SYMBOLS)
+    ticks.take([at(1, PastTrade, event_ns=NOW - 9 * SANE_NS), at(2, event_ns=NOW)], NOW)
+    assert ids_of(ticks) == [2] and ticks.next_hole(NOW) is None
+    later = NOW + 9 * SANE_NS
+    ticks.take([at(n, PastTrade, event_ns=NOW + n * SANE_NS) for n in (2, 3, 4)], later)
+    ticks.take([at(5, event_ns=later)], later)
+    assert sorted(ids_of(ticks)) == [3, 4, 5] and ticks.next_hole(later) is None
 
 
 def test_without_contiguous_ids_trades_get_numbers_and_an_outage_leaves_one_out():

@@ -66,11 +66,21 @@ class VenueRun:
 
     # ------------------------------------------------------------------ life
 
-    def start(self) -> None:
+    def start_exchange(self) -> None:
         self._spawn("exchange")
         wait_until(self._exchange_answers, START_S, f"{self.venue}: the exchange is up\n{self.log('exchange')}")
+
+    def start(self) -> None:
+        self.start_exchange()
         self._reader.start()
         self._spawn("feed")
+
+    def wick(self, *arguments: str, timeout_s: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+        """A command, against this exchange."""
+        return subprocess.run(
+            [sys.executable, "-m", "wick", *arguments],
+            cwd=ROOT, env=self.env | env, capture_output=True, text=True, timeout=timeout_s,
+        )  # fmt: skip
 
     def _spawn(self, name: str) -> None:
         with (self.directory / f"{name}.log").open("ab") as output:

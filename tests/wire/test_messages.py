@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wick.errors import WireError
 from wick.market.intervals import NAMES as INTERVALS
 from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS, UNKNOWN
-from wick.market.trades import RECORD, TRADE, DepthUpdate, Quote, Trade
+from wick.market.trades import RECORD, TRADE, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade, records
@@ -171,11 +171,10 @@ def test_topics_of_one_stream_sort_by_shard_and_are_no_prefixes_of_each_other():
     assert messages.stats_topic("feed-0") == b"stats.feed-0"
 
 
-def test_a_change_of_the_book_travels_with_the_venue_s_own_texts():
-    update = DepthUpdate("BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], [])
-    topic, body = messages.depth_frames("binance", 7, update)
-    assert topic == b"depth.binance.07"
-    assert unpack(body) == ["BTC-USDT", 5, 1, 2, [["1.50", "0.00"]], []]
+def test_a_book_travels_with_the_venue_s_own_texts():
+    topic, body = messages.book_frames("binance", 7, "BTC-USDT", 5, 2, [["1.50", "0.10"]], [])
+    assert topic == b"book.binance.07"
+    assert unpack(body) == ["BTC-USDT", 5, 2, [["1.50", "0.10"]], []]
 
 
 @given(CLOSED)

@@ -7,7 +7,7 @@ would close everything and fill years with flat candles.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 
 from wick.errors import ParseError
@@ -15,8 +15,9 @@ from wick.exchanges import Venue
 from wick.market.candles import PairCandles
 from wick.market.intervals import DAY, Interval
 from wick.market.schema import CANDLE_FIELDS, EMPTY
-from wick.market.trades import DepthUpdate, Trade
+from wick.market.trades import DepthUpdate, Event, PastTrade, Trade
 from wick.storage.recordings import Batch, Fault
+from wick.stream.continuity import Numbers
 
 MS = 1_000_000  # nanoseconds
 GRACE_MS = 2_000  # as aggregator.grace_ms
@@ -64,11 +65,14 @@ class OfflineCandles:
         # Events in [low, high) need no thought: neither late, nor does the clock reach anything.
         self._low_ns = self._high_ns = 0
         self._leap: tuple[Dated, str] | None = None  # an event far ahead of all others, and where it stands
+        # Where ids do not count, trades get numbers as the feed gives them.
+        self._numbers: defaultdict[str, Numbers] | None = None if venue.contiguous_ids else defaultdict(Numbers)
+        self.past = 0  # trades that the venue told again, too old to be in any candle that is not written yet
 
     def take(self, batch: Batch) -> None:
         """The next entries, in the order of time."""
         parse, waiting, symbols = self.venue.parse, self._waiting, self.symbols
-        skim = getattr(self.venue, "skim", _unskimmed)  # a short cut that a venue may have
+        skim = self.venue.skim
         for index, item in enumerate(batch.items):
             if type(item) is bytes:
                 at_ns = skim(item)
@@ -79,9 +83,18 @@ class OfflineCandles:
                 except ParseError as error:
                     self.fault(batch.where(index), error)
                     continue
+                if self._numbers is not None:
+                    events = self._numbered(self._numbers, events)
             else:
                 events = [item]  # type: ignore[list-item]
             for event in events:
+                if type(event) is PastTrade:
+                    if event.event_ns < self._low_ns < NEVER:
+                        self.past += 1
+                        continue
+                    # It was traded before we listened: what opened before the receipt is partial.
+                    self._first_ms = self._first_ms or batch.times_ns[index] // MS
+                    event = Trade._make(event)
                 if type(event) is Trade:
                     if not self._low_ns <= event.event_ns < self._high_ns:
                         self._turn(event, batch.where(index))
@@ -108,6 +121,19 @@ class OfflineCandles:
             for name, row in pair.live():
                 if not row[_FLAGS] & EMPTY or self.empty == "flat":
                     self.deliver(symbol, name, row)
+
+    @staticmethod
+    def _numbered(numbers: defaultdict[str, Numbers], events: Iterable[Event]) -> list[Event]:
+        """The events without the trades that have come before; the others have our own numbers."""
+        kept: list[Event] = []
+        for event in events:
+            if isinstance(event, Trade):
+                number = numbers[event.symbol].take(event.trade_id, event.event_ns, 0)
+                if number < 0:
+                    continue
+                event = event._replace(trade_id=number)
+            kept.append(event)
+        return kept
 
     # ------------------------------------------------------------------ time
 
@@ -169,7 +195,7 @@ class OfflineCandles:
             pair = self.pairs[symbol] = PairCandles(
                 self.venue.id, symbol, self.intervals,
                 grace_ms=GRACE_MS, history=HISTORY, empty=self.empty, since_ms=since_ms,
-                large_notional=self.large_notional,
+                large_notional=self.large_notional, contiguous=self.venue.contiguous_ids,
             )  # fmt: skip
             pair.advance(self.clock_ms)
         return pair
@@ -196,10 +222,6 @@ class OfflineCandles:
         """Deliver what closed; whether all of it could still be taken."""
         taken = [self.deliver(pair.symbol, name, row) for name, row in pair.drain_closed()]
         return all(taken)
-
-
-def _unskimmed(_: bytes) -> int | None:
-    return None
 
 
 def _absurd(event: Dated) -> ParseError:

@@ -135,7 +135,11 @@ def run(args: argparse.Namespace) -> int:
         faults.say(f"wick candles: unknown symbol {name}: the input has no trade of it")
     for symbol, pair in sorted(candles.pairs.items()):
         if missing := pair.counters["missing"]:
-            faults.say(f"wick candles: note: {symbol}: {missing:,} trade ids are missing")
+            what = "trade ids are missing" if venue.contiguous_ids else "gaps"
+            faults.say(f"wick candles: note: {symbol}: {missing:,} {what}")
+    if candles.past:
+        old = f"{candles.past:,} trades that the venue told again are more than an hour old"
+        faults.say(f"wick candles: note: {old}: they are left out")
     faults.summary()
     return FAILED if unknown or faults.counts else DONE
 

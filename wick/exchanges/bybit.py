@@ -312,7 +312,8 @@ class Bybit(Venue):
         instruments = []
         try:
             for row in orjson.loads(raw)["result"]["list"]:
-                if row["status"] != "Trading":
+                # A name that no stream could have either must not hide the others.
+                if row["status"] != "Trading" or not _NAME.fullmatch(row["symbol"]):
                     continue
                 steps = [row["priceFilter"]["tickSize"], row["lotSizeFilter"]["basePrecision"]]
                 check_numbers(steps, "steps")

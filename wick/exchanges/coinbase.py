@@ -242,7 +242,8 @@ class Coinbase(Venue):
         instruments = []
         try:
             for row in text.answer(raw, "products", list):
-                if row["status"] != "online" or row.get("trading_disabled"):
+                # A name that no stream could have either must not hide the others.
+                if row["status"] != "online" or row.get("trading_disabled") or not _NAME.fullmatch(row["id"]):
                     continue
                 steps = text.step(row, "quote_increment"), text.step(row, "base_increment")
                 instruments.append(Instrument(row["id"], _NAMES[row["id"]], *steps))

@@ -449,8 +449,10 @@ class Kraken(Venue):
             old = row.get("wsname")
             if old is None or row.get("status") != "online":  # dark pools have no such name
                 continue
-            if type(old) is not str or not _NAME.fullmatch(old):
+            if type(old) is not str:
                 raise ParseError("corrupt answer", "wsname", old)
+            if not _NAME.fullmatch(old):  # one that no stream could have either must not hide the others
+                continue
             tick = _plain(row["tick_size"], "tick_size") if "tick_size" in row else _step(row.get("pair_decimals"))
             check_numbers([tick], "tick_size")
             instruments.append(Instrument(self.native(old), normalise(old), tick, _step(row.get("lot_decimals"))))

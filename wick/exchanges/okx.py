@@ -308,7 +308,8 @@ class Okx(Venue):
         instruments = []
         try:
             for row in orjson.loads(raw)["data"]:
-                if row["state"] != "live":
+                # A name that no stream could have either must not hide the others.
+                if row["state"] != "live" or not _NAME.fullmatch(row["instId"]):
                     continue
                 steps = [row["tickSz"], row["lotSz"]]
                 check_numbers(steps, "steps")

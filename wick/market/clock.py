@@ -37,6 +37,14 @@ class VenueClock:
             self._offset = offset
         return True
 
+    def set_forward(self, by_ns: int) -> None:
+        """Our own clock has been set forward: it is ahead of the venue's by so much more, until an event says less."""
+        if self._offset > UNKNOWN:
+            self._offset -= by_ns
+        if self._previous > UNKNOWN:
+            self._previous -= by_ns
+        self._window_end += by_ns
+
     def plain(self, recv_ns: int) -> tuple[int, int]:
         """The earliest and latest event time of which any number, in any order, are taken at `recv_ns`.
 

@@ -84,4 +84,3 @@ class Levels(Stateful):
 def _imbalance(bid: int, ask: int) -> int:
     """(bid - ask) / (bid + ask) in 2^-BITS; 0/0 is 0."""
     return (bid - ask << BITS) // (bid + ask or 1)
-

@@ -86,6 +86,9 @@ class Side:
         self.quantities: array[int] | list[int] = array("q")
         self.edge, self.fewest = BOTTOM, 0
 
+    def clear(self) -> None:
+        self.keys, self.quantities, self.edge, self.fewest = array("q"), array("q"), BOTTOM, 0
+
     def load(self, levels: Levels, whole: bool, prices: _Scaled, sizes: _Scaled) -> None:
         """Begin anew with all levels of a snapshot, in any order. `whole`: there is nothing beyond them."""
         if len(levels) > 2 * self.limit:
@@ -167,18 +170,23 @@ class OrderBook:
     After ParseError the book is neither the old nor the new one: it has to be loaded.
     """
 
-    __slots__ = ("_prices", "_sizes", "asks", "bids", "price_decimals", "quantity_decimals")
+    __slots__ = ("_least", "_prices", "_sizes", "asks", "bids", "price_decimals", "quantity_decimals")
 
     def __init__(self, limit: int, rolls: bool = False, price_step: str = "", quantity_step: str = "") -> None:
         self.bids, self.asks = Side(1, limit, rolls), Side(-1, limit, rolls)
         steps = [[price_step, quantity_step]]
-        self._set_decimals(_places(steps, 0, False), _places(steps, 1, False))
+        self._least = _places(steps, 0, False), _places(steps, 1, False)
+        self._set_decimals(*self._least)
 
     def load(self, bids: Levels, asks: Levels, whole: tuple[bool, bool], written: bool = False) -> None:
         """A snapshot; `whole`: there is nothing beyond its bids, its asks. ParseError.
 
         `written`: the decimals are those of the texts, whatever the steps are, zeros at the end too (see `checksum`).
         """
+        # Nothing of the old book stays: one absurdly fine number would leave no room for any price ever after.
+        self.bids.clear()
+        self.asks.clear()
+        self._set_decimals(*self._least)
         if written:
             price = max(_places(bids, 0, True), _places(asks, 0, True))
             self._set_decimals(price, max(_places(bids, 1, True), _places(asks, 1, True)))

@@ -24,10 +24,12 @@ LOOK_S = 0.1
 SETTLE_NS = 10**9  # reordered trades come by themselves; within the grace of candles, so that none has to be revised
 ALONE_NS = 10 * 10**9  # where nobody asks: then they do not come any more
 TRIES = 5  # answers that bring nothing, or refuse; 1, 2, 4, ... s apart: REST may be behind the stream
+NONSENSE_TRIES = 60  # most of an hour: a page about maintenance, with status 200, does not say that there are none
 SECOND_NS = 10**9
 WAIT_NS, WAIT_MOST_NS = SECOND_NS, 60 * SECOND_NS
-REFUSALS = range(400, 500)  # statuses that say that the request is wrong; 408, 418, 425 and 429 say "not now"
-LATER = (408, 418, 425, 429)
+REFUSALS = range(400, 500)  # statuses that say that the request is wrong; but for those that say "not now"
+# 403 is a firewall's: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information
+LATER = (403, 408, 418, 425, 429)
 
 log = logging.getLogger("wick")
 
@@ -40,6 +42,7 @@ class Backfill:
         self._venue, self._ticks, self._rest, self._count = venue, ticks, rest, count
         self._waits = Doubling(WAIT_NS, WAIT_MOST_NS)
         self._tries: dict[str, int] = {}  # that brought nothing, by symbol, since one that did
+        self._nonsense: dict[str, int] = {}  # those whose answer made no sense
         self._open: dict[str, int] = {}  # symbols with holes, and how many trades of them are given up
 
     def run(self) -> None:
@@ -84,7 +87,7 @@ class Backfill:
             trades = self._venue.parse_backfill(hole, raw)
         except FetchError as error:
             if error.status in REFUSALS and error.status not in LATER:
-                self._in_vain(hole, str(error))
+                self._in_vain(hole, str(error), self._tries, TRIES)
             else:
                 log.warning("cannot ask for missing trades of %s: %s", symbol, error)
                 self._waits.done(symbol, now_ns())
@@ -94,21 +97,22 @@ class Backfill:
                 rest.turned_away()
                 self._waits.done(symbol, now_ns())
             else:
-                self._in_vain(hole, str(error))
+                self._in_vain(hole, str(error), self._nonsense, NONSENSE_TRIES)
             return
+        self._nonsense.pop(symbol, None)
         taken = self._ticks.mend(trades, now_ns())
         self._count("backfilled_trades", taken)
         if taken:
             self._tries.pop(symbol, None)
             self._waits.forget(symbol)
         elif self._ticks.missing(hole):
-            self._in_vain(hole, f"{self._venue.id} does not have them")
+            self._in_vain(hole, f"{self._venue.id} does not have them", self._tries, TRIES)
 
-    def _in_vain(self, hole: Hole, why: str) -> None:
-        self._tries[hole.symbol] = self._tries.get(hole.symbol, 0) + 1
+    def _in_vain(self, hole: Hole, why: str, tries: dict[str, int], most: int) -> None:
+        tries[hole.symbol] = tries.get(hole.symbol, 0) + 1
         self._waits.done(hole.symbol, now_ns())
-        if self._tries[hole.symbol] >= TRIES:
-            del self._tries[hole.symbol]
+        if tries[hole.symbol] >= most:
+            del tries[hole.symbol]
             self._waits.forget(hole.symbol)
             self._give_up(hole, why)
 
@@ -125,5 +129,6 @@ class Backfill:
         for symbol in [one for one in self._open if not self._ticks.is_holed(one)]:
             given_up = self._open.pop(symbol)
             self._tries.pop(symbol, None)
+            self._nonsense.pop(symbol, None)
             self._waits.forget(symbol)
             self._count("unmended" if given_up else "mended")

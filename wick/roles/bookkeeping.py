@@ -28,6 +28,7 @@ BETWEEN_LOOKS = 8  # books, at the clock
 TAPPED_LEVELS = 20
 SHARE = 0.6  # of what REST may be asked: the rest is for missing trades whenever there are some
 ASKED_AT_ONCE = 4  # an answer takes a second; the venue's limit holds anyway
+BEGINS = ("new", "lost")  # not the book's fault: asked for at once, however often connections are lost
 RESYNC_NS, RESYNC_MOST_NS = SECOND_NS, 60 * SECOND_NS  # a book that breaks again and again is not asked for in a storm
 LATE_NS = 10 * SECOND_NS  # for the snapshot that comes with a subscription
 
@@ -80,6 +81,8 @@ class Bookkeeper:
             self.books.take(update, source, recv_ns)
 
     def lost(self, source: int) -> None:
+        for symbol in self._symbols:
+            self._tell_who_listens(symbol, source)
         self.books.lost(source)
 
     def doubt(self, symbols: Iterable[str]) -> None:
@@ -112,11 +115,13 @@ class Bookkeeper:
         """Ask for the books that are broken, each at its pace."""
         broken, at_ns = self.books.broken, now_ns()
         again = []
-        for symbol in [one for one in broken if self._resyncs.is_due(one, at_ns)]:
+        due = [one for one, why in broken.items() if why in BEGINS or self._resyncs.is_due(one, at_ns)]
+        for symbol in due:
             why = broken.pop(symbol)
             if why == "lost" and not self._venue.depth_from_rest:
                 continue  # its snapshot comes with the next connection
-            self._resyncs.done(symbol, at_ns)
+            if why not in BEGINS:
+                self._resyncs.done(symbol, at_ns)
             self._house.count("resyncs")
             self._house.count("resyncs: " + why)
             if self._venue.depth_from_rest:
@@ -129,12 +134,19 @@ class Bookkeeper:
     def notice_late(self, at_ns: int) -> None:
         """A book whose snapshot does not come, or made no sense, is asked for again."""
         for symbol in self._symbols:
+            self._tell_who_listens(symbol)
             is_asked = symbol in self.books.broken or symbol in self._asking or symbol in self._asked
             if is_asked or self.books.is_live(symbol) or not self._connections.carries(Topic(symbol, "depth")):
                 self._late.pop(symbol, None)
-            elif at_ns - self._late.setdefault(symbol, at_ns) >= LATE_NS and symbol in self.changed_ns:
+            elif not 0 <= at_ns - self._late.setdefault(symbol, at_ns) < LATE_NS and symbol in self.changed_ns:
                 del self._late[symbol]
                 self.books.broken[symbol] = "late"
+
+    def _tell_who_listens(self, symbol: str, but: int = -1) -> None:
+        """A quiet book begins, and is handed over, though nothing is heard of it."""
+        for number in self._connections.carriers(Topic(symbol, "depth")):
+            if number != but:
+                self.books.listens(symbol, number)
 
     def _fetch_forever(self) -> None:
         """Put the snapshots that REST gives into the books; a greenlet's body."""
@@ -146,6 +158,7 @@ class Bookkeeper:
             self._asked.add(symbol)
             try:
                 self._share.wait(self._weight)
+                self.books.expect(symbol)
                 raw = self._rest.get(self._venue.snapshot_path(symbol, self._levels), self._weight)
                 recv_ns = now_ns()
                 if self._house.recorder is not None:
@@ -158,4 +171,5 @@ class Bookkeeper:
                 if symbol in self._symbols:
                     self.books.broken.setdefault(symbol, "unanswered")
             finally:
+                self.books.expect(symbol, False)
                 self._asked.discard(symbol)

@@ -5,6 +5,7 @@ It uses what the feed uses, connections, parser, continuity and books, for a sho
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Checkup:
         self.counts: dict[str, int] = {}
         self.refused: list[str] = []  # the first few
         self.trades: dict[str, Contiguous | Numbers] = {}
-        self.newest: dict[str, Trade] = {}
+        self.newest: dict[str, deque[Trade]] = {}  # the last few, by rising id
         self.duplicates = 0
         self.quotes: dict[str, Quote] = {}
         self.live_ms: dict[str, int] = {}  # how long a book took
@@ -151,9 +152,10 @@ class Checkup:
         if series.take(trade.trade_id, trade.event_ns, recv_ns) < 0:
             self.duplicates += 1
             return
-        newest = self.newest.get(trade.symbol)
-        if newest is None or trade.event_ns >= newest.event_ns:
-            self.newest[trade.symbol] = trade
+        newest = self.newest.setdefault(trade.symbol, deque(maxlen=BACKFILLED + 1))
+        if not newest or trade.trade_id > newest[-1].trade_id:
+            newest.append(trade)
+        if type(trade) is Trade:
             self.clock.observe(trade.event_ns, recv_ns)
 
     def _depth(self, update: DepthUpdate, source: int, recv_ns: int) -> None:
@@ -180,6 +182,7 @@ class Checkup:
             if not connections.carries(topic):
                 continue
             del self.books.broken[symbol]
+            self.books.expect(symbol)
             if self.venue.depth_from_rest:
                 self._greenlets.append(gevent.spawn(self._snapshot, symbol))
             elif why != "new":
@@ -191,6 +194,8 @@ class Checkup:
             self.books.put(symbol, self.venue.parse_snapshot(raw), now_ns())
         except (WickError, ParseError) as error:
             self.refused.append(f"no snapshot of {symbol}: {error}")
+        finally:
+            self.books.expect(symbol, False)
 
     # ------------------------------------------------------------------ judging
 
@@ -241,20 +246,21 @@ class Checkup:
 
     def _judge_backfill(self) -> Finding:
         """Ask REST for trades that we have."""
-        if not self.newest:
-            return Finding(WARN, "backfill", "no trade to ask for")
-        symbol, last = max(self.newest.items(), key=lambda item: item[1].event_ns)
-        first = max(0, last.trade_id - BACKFILLED)
-        hole = Hole(symbol, first, last.trade_id - 1, last.event_ns - 60 * 10**9, last.event_ns)
+        symbol, trades = max(self.newest.items(), key=lambda item: len(item[1]), default=("", deque()))
+        if len(trades) < 2:
+            return Finding(WARN, "backfill", "no trades to ask for")
+        first, last = trades[0], trades[-1]
+        hole = Hole(symbol, first.trade_id, last.trade_id - 1, first.event_ns - 10**9, last.event_ns)
         try:
             found = self.venue.parse_backfill(
                 hole, self._get(self.venue.backfill_path(hole), self.venue.backfill_weight)
             )
         except (WickError, ParseError) as error:
             return Finding(FAIL, "backfill", f"REST does not give trades: {error}")
+        asked = f"{hole.first_id} to {hole.last_id} of {symbol}"
         if not found:
-            return Finding(FAIL, "backfill", f"REST has none of the trades {first} to {last.trade_id - 1} of {symbol}")
-        return Finding(OK, "backfill", f"{len(found)} of the last {last.trade_id - first} trades of {symbol} by REST")
+            return Finding(FAIL, "backfill", f"REST has none of the trades {asked}")
+        return Finding(OK, "backfill", f"{len(found)} of the trades {asked} by REST")
 
     def _judge_books(self) -> Finding:
         counters = self.books.counters

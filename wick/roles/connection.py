@@ -160,14 +160,21 @@ class Connections:
     """
 
     def __init__(
-        self, venue: Venue, url: str, hooks: Hooks, patience: Patience, context: ssl.SSLContext | None = None
+        self,
+        venue: Venue,
+        url: str,
+        hooks: Hooks,
+        patience: Patience,
+        context: ssl.SSLContext | None = None,
+        most_streams: int = 0,
     ) -> None:
         """`url`: the whole address, base and `ws_path`; a channel may have another path there.
 
-        `context`: see `dial.client_context`.
+        `context`: see `dial.client_context`. `most_streams`: a connection; 0: as many as the venue allows.
         """
         self.venue, self.url, self.hooks, self.patience, self.context = venue, url, hooks, patience, context
         self.refusals = Refusals(round(patience.refused_s * S), round(patience.refused_most_s * S))
+        self._most = min(most_streams or venue.limits.streams, venue.limits.streams)
         count, seconds = venue.limits.connects
         self.attempts = Bucket(count, seconds * SLACK, sleep=gevent.sleep)
         self._lines: list[Line] = []
@@ -181,7 +188,7 @@ class Connections:
             by_path.setdefault(self.venue.path(topic.channel), []).append(topic)
         for path, some in by_path.items():
             known = [line for line in self._lines if line.path == path]
-            gets = place([line.topics for line in known], some, self.venue.limits.streams)
+            gets = place([line.topics for line in known], some, self._most)
             for line, got in zip(known, gets, strict=False):
                 if got:
                     line.add(got)
@@ -227,7 +234,12 @@ class Connections:
 
     def carries(self, topic: Topic) -> bool:
         """Whether an open connection has it, accepted by the venue."""
-        return topic in self._homes and self._homes[topic].carries(topic)
+        return bool(self.carriers(topic))
+
+    def carriers(self, topic: Topic) -> list[int]:
+        """The numbers of the open connections that have it: two while one hands over to the other."""
+        line = self._homes.get(topic)
+        return [one.number for one in line.connections if one.carries(topic)] if line is not None else []
 
     def gauges(self) -> dict[str, Any]:
         """{"open": connections, "wanted": lines, "topics": wanted, "refused": topics, "oldest_s": of a connection}."""

@@ -20,7 +20,7 @@ from gevent.hub import signal as gevent_signal
 from wick import exchanges
 from wick.errors import SettingError, WickError
 from wick.net import bus
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.ops import symbols
 from wick.ops.setting import as_text
 from wick.ops.settings import BY_NAME, Settings, load, split_options
@@ -28,12 +28,14 @@ from wick.roles.base import Role, run_role
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
 from wick.storage.capture import Capture
-from wick.storage.ticklog import TickLog
+from wick.storage.ticklog import TickLog, newest_ns
 from wick.stream.shards import shard_of
 from wick.stream.ticks import Portion
 from wick.wire.messages import TickHeader, book_frames, ticks_topic
 
 MS = 1_000_000
+LISTEN_NS = 200 * MS  # between two looks at who taps
+JUMP_NS = 500 * MS  # of the system's clock, between two flushes
 BUFFER_BYTES = 32 * 1024 * 1024  # unsent ticks at which the feed stops reading
 GARBAGE_OBJECTS = 100_000  # that outlive their making, before the collector looks at them
 
@@ -51,8 +53,11 @@ class Feed(Role):
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
         wanted = symbols.wanted(settings)
-        self.epoch = now_ns()
-        self.flushed_ns = 0
+        directory = Path(self.data_dir) / "ticklog"
+        # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
+        self.epoch = max(now_ns(), newest_ns(directory) + 1)
+        self.flushed_ns = self.listened_ns = 0
+        self._ahead_ns = now_ns() - steady_ns()
         self.listeners = bus.Listeners(self.pub)
         self.ticks_tapped = self.books_tapped = False
         self._room = Event()
@@ -70,7 +75,7 @@ class Feed(Role):
         self.log_file: TickLog | None = None
         if settings["ticklog.enabled"]:
             self.log_file = TickLog(
-                Path(self.data_dir) / "ticklog",
+                directory,
                 settings["ticklog.segment_mb"] * 1_000_000,
                 settings["ticklog.budget_mb"] * 1_000_000,
             )
@@ -175,9 +180,12 @@ class Feed(Role):
 
     def _flush(self, at_end: bool = False) -> None:
         """For each venue one message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
-        if self.listeners.update():
-            self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
+        self._notice_jump()
         self.flushed_ns = now_ns()
+        if abs(self.flushed_ns - self.listened_ns) > LISTEN_NS:
+            self.listened_ns = self.flushed_ns
+            if self.listeners.update():
+                self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
         connected = False
         for venue in self.venues.values():
             connected = connected or venue.is_connected
@@ -189,6 +197,17 @@ class Feed(Role):
         for capture in self.captures.values():
             capture.flush(self.flushed_ns)
         self._room.set()
+
+    def _notice_jump(self) -> None:
+        """A clock of ours that is set forward must not take the venues' time with it: candles would close too early."""
+        ahead_ns = now_ns() - steady_ns()
+        jump_ns, self._ahead_ns = ahead_ns - self._ahead_ns, ahead_ns
+        if abs(jump_ns) > JUMP_NS:
+            self.stats.add("clock_jumps")
+            log.warning("the system's clock has been set by %+.1f s", jump_ns / 1e9)
+        if jump_ns > JUMP_NS:
+            for venue in self.venues.values():
+                venue.ticks.clock.set_forward(jump_ns)
 
     def _flush_venue(self, venue: VenueFeed, listening: bool) -> None:
         now, ticks = now_ns(), venue.ticks
@@ -220,7 +239,7 @@ class Feed(Role):
         socket = self.pushes[worker]
         deadline = 0
         while not bus.try_send(socket, frames):
-            now = now_ns()
+            now = steady_ns()
             deadline = deadline or now + self.settings["feed.push_wait_ms"] * MS
             if worker in self.stalled or now >= deadline:
                 if worker not in self.stalled:

@@ -13,13 +13,16 @@ from wick.errors import ParseError, SettingError, WickError
 from wick.market.trades import Ack, DepthUpdate, Quote, Shutdown, Topic, Trade
 from wick.net.clock import now_ns
 from wick.net.dial import client_context
-from wick.net.fetch import get
-from wick.net.limits import Bucket
+from wick.net.fetch import FetchError
 from wick.ops.settings import Settings
 from wick.roles.connection import Connection, Connections, Hooks, Patience
+from wick.roles.rest import Rest
 from wick.storage.capture import Capture
 
 FLUSH_EVERY_S = 0.25
+AFTER_FAILURE_S = 1.0
+NO_SUCH = 400  # HTTP: another try would not help
+LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
 REST_LINE = 0  # the number of the file for REST's answers; connections count from 1
 
 log = logging.getLogger("wick")
@@ -34,26 +37,25 @@ class Recorder:
         if "quote" in settings["feed.channels"] and "quote" not in self.venue.channels and "depth" not in self.channels:
             self.channels.append("depth")
         self.levels: int = settings["feed.book_levels"]
-        self.rest_url: str = (settings["feed.rest_url"] or self.venue.rest_url).rstrip("/")
         self.context = client_context(settings["feed.ca_file"])
         self.ended = Event()
         self.failed: BaseException | None = None
         self.counters: dict[str, int] = {}
         self.capture = Capture(directory, venue_id, now_ns())
-        self.rest = Bucket(*self.venue.limits.rest)
+        self.rest = Rest(self.venue, settings["feed.rest_url"] or self.venue.rest_url, self.context, self._count)
         self.connections = Connections(
             self.venue,
             (settings["feed.ws_url"] or self.venue.ws_url).rstrip("/") + self.venue.ws_path,
-            Hooks(take=self._take, opened=self._opened, count=self._count, spawn=self._spawn),
+            Hooks(take=self._take, closed=self._closed, count=self._count, spawn=self._spawn),
             Patience(silence_s=settings["feed.silence_s"], backoff_s=settings["feed.backoff_s"]),
             self.context,
         )
-        self._symbols: list[str] = []
+        self._waiting: dict[str, None] = {}  # whose book has to begin, now or again
         self._greenlets: list[Any] = []
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """The symbols that are meant. WickError for one that the venue does not list."""
-        listed = [one.symbol for one in self.venue.parse_symbols(self._get(self.venue.symbols_path))]
+        listed = [one.symbol for one in self.venue.parse_symbols(self.rest.get(self.venue.symbols_path, LIST_WEIGHT))]
         if "*" in names:
             return listed
         try:
@@ -65,9 +67,11 @@ class Recorder:
         return symbols
 
     def start(self, symbols: list[str]) -> None:
-        self._symbols = symbols
         self.connections.add([Topic(symbol, channel) for symbol in symbols for channel in self.channels])
         self._spawn(self._flush_forever)
+        if self.venue.depth_from_rest and "depth" in self.channels:
+            self._waiting.update(dict.fromkeys(symbols))
+            self._spawn(self._snapshots)
 
     def close(self) -> None:
         self.connections.close()
@@ -91,23 +95,24 @@ class Recorder:
         is_data = any(isinstance(event, Trade | Quote | DepthUpdate) for event in events)
         return is_data, [event for event in events if isinstance(event, Ack | Shutdown)]
 
-    def _opened(self, number: int) -> None:
-        if self.venue.depth_from_rest and "depth" in self.channels:
-            self._spawn(self._snapshots)
+    def _closed(self, number: int, topics: tuple[Topic, ...]) -> None:
+        if self.venue.depth_from_rest:
+            self._waiting.update({topic.symbol: None for topic in topics if topic.channel == "depth"})
 
     def _snapshots(self) -> None:
-        """A book's beginning, for each symbol whose stream flows."""
-        waiting = list(self._symbols)
-        while waiting:
-            ready = [symbol for symbol in waiting if self.connections.carries(Topic(symbol, "depth"))]
-            waiting = [symbol for symbol in waiting if symbol not in ready]
-            for symbol in ready:
+        """A book's beginning, for each symbol whose stream flows; forever, as a stream that was cut begins anew."""
+        weight = self.venue.snapshot_weight(self.levels)
+        while True:
+            for symbol in [one for one in self._waiting if self.connections.carries(Topic(one, "depth"))]:
+                del self._waiting[symbol]
                 try:
-                    weight = self.venue.snapshot_weight(self.levels)
-                    body = self._get(self.venue.snapshot_path(symbol, self.levels), weight)
-                except WickError as error:
+                    body = self.rest.get(self.venue.snapshot_path(symbol, self.levels), weight)
+                except FetchError as error:
                     self._count("snapshots_failed")
                     log.warning("no snapshot of %s: %s", symbol, error)
+                    if error.status != NO_SUCH:
+                        self._waiting[symbol] = None
+                    gevent.sleep(AFTER_FAILURE_S)
                 else:
                     self.capture.write(REST_LINE, now_ns(), [body])
             gevent.sleep(0.1)
@@ -116,10 +121,6 @@ class Recorder:
         while True:
             gevent.sleep(FLUSH_EVERY_S)
             self.capture.flush(now_ns())
-
-    def _get(self, path: str, weight: int = 1) -> bytes:
-        self.rest.wait(weight)
-        return get(self.rest_url + path, self.context)
 
     def _count(self, name: str, amount: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + amount

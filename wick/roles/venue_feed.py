@@ -15,7 +15,7 @@ from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
 from wick.exchanges._columns import take
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.net.dial import client_context
 from wick.net.fetch import FetchError
 from wick.ops.settings import Settings
@@ -30,6 +30,7 @@ from wick.stream.ticks import Ticks
 
 SECOND_NS = 10**9
 LISTED_TRIES = 3
+RELIST_S, UNLISTED_S = 3600.0, 60.0  # when REST is asked again what trades: after it told, after it did not
 LOGGED_A_SECOND = 5  # parse errors that are named in the log; all are counted
 LIST_WEIGHT = 20  # Binance's; where requests count, one more or less does not matter
 STALE_MOST_NS = 3600 * SECOND_NS
@@ -45,11 +46,14 @@ class VenueFeed:
         context = client_context(settings["feed.ca_file"])
         self._rest = Rest(venue, settings["feed.rest_url"] or venue.rest_url, context, house.count)
         self.ticks = Ticks(venue.id, (), venue.contiguous_ids)
-        self._channels = tuple(channel for channel in settings["feed.channels"] if channel in venue.channels)
+        asked: tuple[str, ...] = settings["feed.channels"]
+        if "quote" in asked and "quote" not in venue.channels:
+            asked += ("depth",)  # the best prices are in the book
+        self._channels = tuple(channel for channel in venue.channels if channel in asked)
         url = (settings["feed.ws_url"] or venue.ws_url).rstrip("/") + venue.ws_path
         hooks = Hooks(self._take, closed=self._closed, room=house.room, count=house.count, spawn=house.spawn)
         patience = Patience(silence_s=settings["feed.silence_s"], backoff_s=settings["feed.backoff_s"])
-        self.connections = Connections(venue, url, hooks, patience, context)
+        self.connections = Connections(venue, url, hooks, patience, context, settings["feed.streams"])
         self.books = Bookkeeper(
             venue, settings["feed.book_levels"], self.connections, self._rest, house,
             with_quotes="quote" not in self._channels,
@@ -63,10 +67,12 @@ class VenueFeed:
         self._away: set[str] = set()  # symbols that are not listened to since a connection was lost
         self._received: dict[int, int] = {}  # messages of each connection
         self._instruments: dict[str, Instrument] | None = None
+        self._listed = False  # REST has told them when it was last asked
         self._wanted: Wanted | None = None
         self._changed = Signal()
         self.chosen = Signal()  # it is known which symbols there are to read
         self.stale = 0
+        self._looked = (0, 0)  # by the system's clock, and by the one that nobody sets
         self._logged = (0, 0)  # (second, parse errors named in it)
 
     # ------------------------------------------------------------------ life
@@ -98,15 +104,17 @@ class VenueFeed:
     # ------------------------------------------------------------------ symbols
 
     def _manage(self) -> None:
+        relist_s = None
         while True:
-            self._changed.wait()
+            is_told = self._changed.wait(relist_s)
             self._changed.clear()
             wanted = self._wanted
             assert wanted is not None
-            symbols = self._choose(wanted)
+            symbols = self._choose(wanted) if is_told else self._look_again(wanted)
             if self._wanted is wanted:
                 self._read_these(symbols)
                 self.chosen.set()
+            relist_s = self._relist_s(wanted)
 
     def _choose(self, wanted: Wanted) -> list[str]:
         """The wanted symbols that the venue lists. Keeps asking where it has to know."""
@@ -123,17 +131,30 @@ class VenueFeed:
             log.error("feed.symbols: %s does not list %s, it is left out", self.venue.id, name)
         return symbols
 
+    def _look_again(self, wanted: Wanted) -> list[str]:
+        """What is read, and what trades by now beside it: a venue at rest may tell that nothing does."""
+        self._list(wanted)
+        return list(dict.fromkeys([*self._since_ns, *wanted.of(self._instruments or ())]))
+
+    def _relist_s(self, wanted: Wanted) -> float | None:
+        """When to look again; None: all that is wanted is read."""
+        if not wanted.every and self._since_ns.keys() >= set(wanted.symbols):
+            return None
+        return RELIST_S if self._listed else UNLISTED_S
+
     def _list(self, wanted: Wanted) -> None:
-        tries = 0
+        tries, self._listed = 0, False
         while self._wanted is wanted and (tries < LISTED_TRIES or (wanted.every and self._instruments is None)):
             tries += 1
             try:
                 listed = self.venue.parse_symbols(self._rest.get(self.venue.symbols_path, LIST_WEIGHT))
+                if not listed:
+                    raise ParseError("nothing trades", "symbols")
             except (FetchError, ParseError) as error:
                 log.warning("cannot ask %s which symbols trade: %s", self.venue.id, error)
                 gevent.sleep(random.uniform(0, min(30.0, 0.5 * 2 ** min(tries, 10))))
             else:
-                self._instruments = {one.symbol: one for one in listed}
+                self._instruments, self._listed = {one.symbol: one for one in listed}, True
                 return
 
     def _read_these(self, symbols: list[str]) -> None:
@@ -154,7 +175,8 @@ class VenueFeed:
                 self.books.add(symbol, (self._instruments or {}).get(symbol))
             self._since_ns[symbol] = at_ns
         self.connections.add(self._topics(new))
-        log.info("%s: reading %d symbols, %d new, %d gone", self.venue.id, len(symbols), len(new), len(gone))
+        if new or gone or not self.chosen.is_set():
+            log.info("%s: reading %d symbols, %d new, %d gone", self.venue.id, len(symbols), len(new), len(gone))
 
     def _topics(self, symbols: list[str]) -> list[Topic]:
         return [Topic(symbol, channel) for symbol in symbols for channel in self._channels]
@@ -167,7 +189,7 @@ class VenueFeed:
         if house.recorder is not None:
             house.recorder.write(number, recv_ns, messages)
         if number not in self._fresh and self._away:
-            back = self._away.intersection(topic.symbol for topic in connection.topics)
+            back = self._away.intersection(topic.symbol for topic in connection.topics if topic.channel == "trade")
             ticks.outage(back)
             self._away -= back
         before = self._received.get(number, 0)
@@ -235,21 +257,29 @@ class VenueFeed:
 
     def _watch(self) -> None:
         seconds = min(1.0, self._stale_ns / 4e9)
-        looked_ns = 0
+        self._looked = now_ns(), steady_ns()
         while True:
             gevent.sleep(min(0.1, seconds))
             self.books.resync()
-            if (at_ns := now_ns()) - looked_ns >= seconds * 1e9:
-                looked_ns = at_ns
-                self._renew_stale(at_ns)
-                if "depth" in self._channels:
-                    self.books.notice_late(at_ns)
+            if steady_ns() - self._looked[1] >= seconds * 1e9:
+                self._look(now_ns(), steady_ns())
+
+    def _look(self, at_ns: int, at_steady_ns: int) -> None:
+        before_ns, before_steady_ns = self._looked
+        self._looked = at_ns, at_steady_ns
+        if abs(at_ns - before_ns - (at_steady_ns - before_steady_ns)) > SECOND_NS:
+            # The clock has been set: by it everything would be silent, or nothing ever.
+            self._since_ns = dict.fromkeys(self._since_ns, at_ns)
+        self._renew_stale(at_ns)
+        if "depth" in self._channels:
+            self.books.notice_late(at_ns)
 
     def _renew_stale(self, at_ns: int) -> None:
         """Subscribe anew to the symbols that bring nothing, while their connection is up; less and less often."""
         stale, renewed = 0, []
         for symbol, since_ns in self._since_ns.items():
-            last_ns = max(since_ns, self.books.changed_ns.get(symbol, 0), self.ticks.data_ns(symbol))
+            times = since_ns, self.books.changed_ns.get(symbol, 0), self.ticks.data_ns(symbol)
+            last_ns = max(one for one in times if one <= max(at_ns, since_ns))
             if at_ns - last_ns < self._stale_ns:
                 self._silent.forget(symbol)
                 continue
@@ -262,4 +292,5 @@ class VenueFeed:
         if renewed:
             self.house.count("stale_renewed", len(renewed))
             log.warning("%s: nothing comes of %s: subscribing anew", self.venue.id, ", ".join(renewed[:10]))
+            self.ticks.doubt(renewed)  # what is traded between the two requests does not come
             self.connections.again(self._topics(renewed))

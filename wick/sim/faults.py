@@ -268,9 +268,11 @@ class Faults:
     def _mutated(self, frame: bytes, kind: str) -> bytes:
         if kind == "truncated":
             return frame[: self._random.randrange(1, len(frame))]
-        decimals = list(_DECIMAL.finditer(frame))
-        if not decimals:  # an answer, or a recorded frame, which may be anything
+        numbers = [found for found in _DECIMAL.finditer(frame) if b"." in found[0]] or list(_DECIMAL.finditer(frame))
+        if not numbers:  # an answer, or a recorded frame, which may be anything
             return frame[: len(frame) // 2]
-        found = self._random.choice(decimals)
+        found = self._random.choice(numbers)
         replacement = self._random.choice(_WRONG_TYPES) if kind == "wrong_type" else _NUMBERS[kind]
+        if kind == "exponent" and found[0][0] != ord('"'):
+            replacement = b"1.5e"  # where numbers are no texts an exponent is right, but for half of one
         return frame[: found.start()] + replacement + frame[found.end() :]

@@ -52,7 +52,7 @@ class Capture:
 
     def flush(self, now_ns: int) -> None:
         """Bring to the disk what is older than FLUSH_S; cheap where there is nothing to do."""
-        if now_ns - self._flushed_ns < FLUSH_S * SECOND_NS:
+        if 0 <= now_ns - self._flushed_ns < FLUSH_S * SECOND_NS:  # less than 0: the clock has been set back
             return
         self._flushed_ns = now_ns
         for number, file in list(self._files.items()):
@@ -76,7 +76,7 @@ class Capture:
 
     def _open(self, number: int, now_ns: int) -> "_File | None":
         self.end(number)
-        if now_ns < self._retry_ns:
+        if 0 < self._retry_ns - now_ns <= RETRY_S * SECOND_NS:
             return None
         at = datetime.fromtimestamp(now_ns // SECOND_NS, UTC)
         try:

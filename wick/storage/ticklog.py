@@ -28,6 +28,11 @@ _LENGTHS = Struct("<II")  # the part of it that the CRC covers
 log = logging.getLogger("wick")
 
 
+def newest_ns(directory: Path) -> int:
+    """The time by which the newest segment is named; -1 where there is none. No process that wrote one began later."""
+    return max((int(segment.stem) for segment in directory.glob(SEGMENTS)), default=-1)
+
+
 class TickLog:
     """The writer; one a directory."""
 
@@ -70,7 +75,7 @@ class TickLog:
         self._segment = None
         segments = sorted(self._directory.glob(SEGMENTS))
         sizes = [segment.stat().st_size for segment in segments]
-        newest = int(segments[-1].stem) if segments else -1
+        newest = newest_ns(self._directory)
         while segments and sum(sizes) + self._segment_bytes > self._budget_bytes:
             segments.pop(0).unlink()
             sizes.pop(0)

@@ -30,6 +30,7 @@ NOBODY = -1
 # What may wait for one snapshot, in levels (200 bytes each). Five seconds of the busiest book of our recordings (57
 # levels every 100 ms); all that matters is what arrives while REST answers. On full: the oldest go, counted.
 WAITING_LEVELS = 4_096
+UNASKED_LEVELS = 256  # the same while REST is not asked yet: the answer will be newer than almost all of them
 AHEAD_NS = 2_000_000_000  # so long another connection's updates may be ahead of the owner's; then that is a gap
 _COUNTED = {"gap": "gaps", "checksum": "checksums"}  # the others are counted under their own name
 ROUND = 100  # venues cut snapshots off at multiples of this, whatever is asked for (USD-M futures: at 1000)
@@ -39,8 +40,8 @@ class _Book:
     """One symbol's book and how far it is."""
 
     __slots__ = (
-        "ahead_ns", "event_ns", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound", "seen", "shallow",
-        "state", "symbol", "waiting", "waiting_levels", "why",
+        "ahead_ns", "event_ns", "expected", "fresh", "last_id", "levels", "ordered", "other", "owner", "rewound",
+        "seen", "shallow", "state", "symbol", "waiting", "waiting_levels", "why",
     )  # fmt: skip
 
     def __init__(self, symbol: str, levels: OrderBook) -> None:
@@ -56,6 +57,7 @@ class _Book:
         self.ahead_ns = 0  # when the other's updates began not to fit
         self.fresh = False  # nothing was applied since REST's snapshot
         self.shallow = False  # it has been asked for more levels, and is live all the same
+        self.expected = False  # REST is being asked for a snapshot
         self.waiting: deque[tuple[DepthUpdate, int, int]] = deque()  # with source and recv_ns
         self.waiting_levels = 0
 
@@ -132,6 +134,11 @@ class Books:
             book.owner, book.seen, book.state = source, 0, SYNCING
             self._ask(book, book.why)
 
+    def expect(self, symbol: str, expected: bool = True) -> None:
+        """REST is asked for its snapshot now: from here on what comes has to wait for the answer; or it is no more."""
+        if symbol in self._books:
+            self._books[symbol].expected = expected
+
     def put(self, symbol: str, snapshot: DepthSnapshot, recv_ns: int) -> None:
         """REST's answer; a book that is live and not shallow, or whose stream is not open, takes none.
 
@@ -148,7 +155,7 @@ class Books:
             return
         whole = self._is_whole(snapshot.bids), self._is_whole(snapshot.asks)
         self._load(book, snapshot.bids, snapshot.asks, whole)
-        book.last_id, book.event_ns, book.fresh = snapshot_id, recv_ns, True
+        book.last_id, book.event_ns, book.fresh, book.ordered = snapshot_id, recv_ns, True, True
         self._check(book)
         for one in waiting:
             (self._follow if book.state == LIVE else self._wait)(book, *one)
@@ -234,8 +241,9 @@ class Books:
         except ParseError:
             self._break(book, "corrupt")
             raise
-        book.last_id = book.seen = last_id
-        book.ahead_ns, book.fresh, book.rewound = 0, False, False
+        book.last_id, book.ahead_ns, book.fresh = last_id, 0, False
+        if source == book.owner:
+            book.seen, book.rewound = last_id, False
         book.event_ns = update.event_ns or recv_ns
         counters = self.counters
         counters["updates"] += 1
@@ -286,9 +294,10 @@ class Books:
             book.seen = update.last_update_id
         book.waiting.append((update, source, recv_ns))
         book.waiting_levels += _size(update)
-        while book.waiting_levels > WAITING_LEVELS:
+        most = WAITING_LEVELS if book.expected else UNASKED_LEVELS
+        while book.waiting_levels > most:
             book.waiting_levels -= _size(book.waiting.popleft()[0])
-            self.counters["overflow"] += 1
+            self.counters["overflow"] += book.expected  # before that nothing is lost that could be joined
         if book.state == EMPTY:
             book.state = SYNCING
             self._ask(book, book.why)

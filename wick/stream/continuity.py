@@ -15,7 +15,10 @@ from typing import NamedTuple
 MAX_HOLES = 4_096
 MOST_MISSING = 1_000_000  # ids; more are no hole but another numbering: an exchange that began anew
 RESTART_RUN = 10  # newer trades in a row with ids that we have had: the numbering has begun anew
-KEYS = 4_096  # a generation of remembered keys; Bybit sends up to 1,024 trades a message
+# A generation of remembered keys; Bybit sends up to 1,024 trades a message. What comes twice comes within seconds, and
+# 4,096 keys of each of 300 symbols would be 100 MB.
+KEYS = 4_096
+GENERATION_NS = 60 * 10**9
 
 _first = itemgetter(0)
 
@@ -137,7 +140,7 @@ class Numbers:
     """Own numbers for trades whose ids do not count. They start with the time of the first trade, in microseconds:
     so those of the next process, or file, follow them."""
 
-    __slots__ = ("_before", "_keys", "_number", "given_up", "holes", "newest_ns", "next_id", "restarts")
+    __slots__ = ("_before", "_keys", "_number", "_since_ns", "given_up", "holes", "newest_ns", "next_id", "restarts")
 
     def __init__(self) -> None:
         self.next_id = -1  # no key is the next
@@ -146,6 +149,7 @@ class Numbers:
         self._number = -1
         self._keys: set[int] = set()
         self._before: set[int] = set()
+        self._since_ns = 0  # when this generation began
 
     def take(self, key: int, event_ns: int, recv_ns: int) -> int:
         """The number of the trade; -1 where it has come before."""
@@ -153,8 +157,8 @@ class Numbers:
         if key in keys or key in self._before:
             return -1
         keys.add(key)
-        if len(keys) >= KEYS:
-            self._before, self._keys = keys, set()
+        if len(keys) >= KEYS or not 0 <= recv_ns - self._since_ns < GENERATION_NS:
+            self._before, self._keys, self._since_ns = keys, set(), recv_ns
         if self._number < 0:
             self._number = event_ns // 1_000
         number = self._number

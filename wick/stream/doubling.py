@@ -13,7 +13,8 @@ class Doubling:
         self._waits: dict[str, tuple[int, int]] = {}  # until when, and how long that was
 
     def is_due(self, key: str, now_ns: int) -> bool:
-        return key not in self._waits or now_ns >= self._waits[key][0]
+        until_ns, wait_ns = self._waits.get(key, (now_ns, 0))
+        return not until_ns - wait_ns <= now_ns < until_ns  # before it began: the clock has been set back
 
     def done(self, key: str, now_ns: int) -> None:
         until_ns, wait_ns = self._waits.get(key, (0, 0))

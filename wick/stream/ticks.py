@@ -23,6 +23,7 @@ from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.messages import pack_depth, pack_quote, pack_record
 
 TAIL_NS = 2 * 10**9  # a trade that the venue has told of, and that has not come for so long, is missing
+SET_BACK_NS = 60 * 10**9  # no hole waits so long before it is asked for
 ASKED = 1_000  # ids: holes within so many are asked for at once, no venue gives more in one answer
 MAX_EARLY = 65_536  # past trades that wait for the first live one; on full: the oldest is let go
 
@@ -31,8 +32,8 @@ class _Pair:
     """A pair's unsent trades, packed, and the newest unsent of its quotes and of what its book holds."""
 
     __slots__ = (
-        "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns", "shard",
-        "symbol", "trades",
+        "counted", "data_ns", "depth", "depth_ns", "ids", "price_decimals", "quantity_decimals", "quote", "quote_ns",
+        "shard", "symbol", "trades",
     )  # fmt: skip
 
     def __init__(self, symbol: str, shard: int, ids: Contiguous | Numbers) -> None:
@@ -42,6 +43,7 @@ class _Pair:
         self.depth: BookDepth | None = None
         self.quote_ns = self.depth_ns = 0  # when they were received
         self.data_ns = 0  # when something was last sent
+        self.counted = False  # trades of it have been sent
         self.price_decimals = self.quantity_decimals = 0
 
     @property
@@ -51,6 +53,7 @@ class _Pair:
     def take(self, clock: VenueClock) -> tuple[int, bytearray]:
         """How many records there are, and they: trades, quote, depth (these with the venue's time of their receipt)."""
         records, self.trades = self.trades, bytearray()
+        self.counted |= bool(records)
         if self.quote is not None:
             records += pack_quote(self._scaled(self.quote), self.quote_ns, clock.of(self.quote_ns))
             self.quote = None
@@ -352,13 +355,13 @@ class Ticks:
     def next_hole(self, noticed_by_ns: int) -> Hole | None:
         """The oldest hole of some symbol, of each in its turn, and small ones behind it together with it.
 
-        None that was noticed later than `noticed_by_ns`.
+        None that was noticed later than `noticed_by_ns`, unless it is far later: then the clock has been set back.
         """
         for symbol in list(self._holed):
             pair = self._holed.pop(symbol)
             if pair.ids.holes:
                 self._holed[symbol] = pair
-                old = [hole for hole in pair.ids.holes if hole.since_ns <= noticed_by_ns]
+                old = [hole for hole in pair.ids.holes if not 0 < hole.since_ns - noticed_by_ns < SET_BACK_NS]
                 if old:
                     first = old[0]
                     last = max((hole for hole in old if hole.last_id - first.first_id < ASKED), default=first)
@@ -387,7 +390,7 @@ class Ticks:
     def notice_tails(self, now_ns: int) -> None:
         """What the venue said was traded, and did not come, is missing."""
         for symbol, (trade_id, told_ns) in list(self._told.items()):
-            if now_ns - told_ns >= TAIL_NS:
+            if not 0 <= now_ns - told_ns < TAIL_NS:  # told later than now: the clock has been set back
                 del self._told[symbol]
                 pair = self._pairs[symbol]
                 assert isinstance(pair.ids, Contiguous)
@@ -420,7 +423,9 @@ class Ticks:
             self._told[event.symbol] = (event.trade_id, recv_ns)
 
     def _take_past(self) -> list[Event | Refused | ParseError]:
-        """Take what venues tell again. What is older than any candle that is kept only tells which ids there were."""
+        """Take what venues tell again. What is older than any candle that was begun only tells which ids there were;
+        but what was traded while we did not listen counts, however long that was.
+        """
         early, self._early = self._early, deque(maxlen=MAX_EARLY)
         left: list[Event | Refused | ParseError] = []
         for event, recv_ns in early:
@@ -433,7 +438,7 @@ class Ticks:
                 self._holed.setdefault(event.symbol, pair)
             if trade_id < 0:
                 self.duplicates += 1
-            elif abs(event.event_ns - self.clock.of(recv_ns)) <= SANE_NS:
+            elif pair.counted or abs(event.event_ns - self.clock.of(recv_ns)) <= SANE_NS:
                 self._append(pair, event, trade_id, recv_ns)
         return left
 
@@ -460,7 +465,8 @@ class Ticks:
         shares: dict[int, tuple[list[list[Any]], list[bytearray]]] = {}
         for shard in range(SHARDS):
             pairs = by_shard.get(shard, [])
-            if not pairs and (not clock_due_ns or self._sent_ns[shard] > clock_due_ns):
+            # Sent later than now: the clock has been set back.
+            if not pairs and (not clock_due_ns or clock_due_ns < self._sent_ns[shard] <= now_ns):
                 continue
             parts, records = shares.setdefault(worker_of(shard, workers), ([], []))
             counts = []
