@@ -3,14 +3,14 @@
 
     taskset -c 0 .venv/bin/python scripts/bench/feed_parse.py [--rounds 25]
 
-wick's way is what the feed does with what a read of the socket gave it: the venue's `take`, then `Ticks` (validation,
-shard, clock, decimals, packing, gathering), and every few reads the messages for two workers. The trades are those of
-the real recordings of Binance, alone and in the mixed stream, and made-up ones of 300 symbols as every venue writes
-them (_wires.py): one a message, and ten where the venue puts several into one.
+wick's way is what the feed does with what a read of the socket gave it: trades in columns, and the venue's `take` for
+the rest, then `Ticks` (validation, shard, clock, decimals, packing, gathering), and every few reads the messages for
+two workers. The trades are those of the real recordings of Binance, alone and in the mixed stream, and made-up ones of
+300 symbols as every venue writes them (_wires.py): one a message, and ten where the venue puts several into one.
 
 Baselines. Binance: what one writes first (json.loads, Decimal, an object a trade; it checks nothing and packs
 nothing), and one by one (`parse`, `pack_trade`). Every venue: cryptofeed's parser on the same frames, against wick's
-`take` alone, in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
+columns alone, in the environment whose Python is named by WICK_BENCH_CRYPTOFEED:
 
     python3 -m venv /tmp/cryptofeed; /tmp/cryptofeed/bin/pip install "setuptools<72" wheel cython
     /tmp/cryptofeed/bin/pip install --no-build-isolation cryptofeed==2.4.1
@@ -43,6 +43,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from wick.exchanges import Venue, kraken, load
+from wick.exchanges._columns import take
 from wick.exchanges._text import DECIMALS
 from wick.market.trades import Quote, Trade
 from wick.net.ws_client import Inbox
@@ -80,7 +81,10 @@ def feed_way(venue: Venue, symbols: list[str], each: int = 1) -> Contender:
         some = reads(messages, each)
         for number, read in enumerate(some, 1):
             recv_ns = time.time_ns()
-            ticks.take(venue.take(read), recv_ns)
+            columns, events = take(venue, read)
+            if columns is not None:
+                ticks.take_columns(columns, recv_ns)
+            ticks.take(events, recv_ns)
             if number % READS_A_FLUSH == 0 or number == len(some):
                 clock_ns = ticks.clock.at(recv_ns)
                 for portion in ticks.portions(WORKERS, recv_ns, recv_ns - 250_000_000):
@@ -91,7 +95,11 @@ def feed_way(venue: Venue, symbols: list[str], each: int = 1) -> Contender:
 
 
 def parse_alone(venue: Venue, each: int) -> Contender:
-    return lambda messages: sum(len(venue.take(read)) for read in reads(messages, each))
+    def run(messages: list[bytes]) -> int:
+        found = [take(venue, read) for read in reads(messages, each)]
+        return sum(len(events) + (len(columns.ids) if columns is not None else 0) for columns, events in found)
+
+    return run
 
 
 def one_by_one(messages: list[bytes]) -> int:
@@ -197,6 +205,7 @@ def timed(run: Contender, given: list[bytes], venue: Venue, before: Sequence[byt
     DECIMALS.clear()
     kraken._DECIMALS.clear()
     venue.take(before)
+    take(venue, before[-A_READ:])
     began = time.process_time()
     run(given)
     return time.process_time() - began

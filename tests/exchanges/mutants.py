@@ -1,7 +1,8 @@
 """Broken frames made of good ones, and what holds for whatever a venue makes of them.
 
 The law: bytes become ParseError or sound events, never another exception; what is taken together is what each is
-alone; and good frames that come later are read as if nothing had been. What `skim` takes `parse` takes, of that time.
+alone; and good frames that come later are read as if nothing had been. What `skim` takes `parse` takes, of that time;
+and what columns take, as the same trades.
 The slow tests make WICK_TEST_FUZZ frames of each venue (the gate's million: WICK_TEST_FUZZ=1000000).
 """
 
@@ -11,9 +12,10 @@ import random
 import re
 from copy import deepcopy
 from importlib import import_module
+from unittest import mock
 
 from wick.errors import ParseError
-from wick.exchanges import Refused
+from wick.exchanges import Refused, _columns
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, LastTrade, Quote, Shutdown, Trade
 from wick.wire.messages import pack_quote, pack_trade
 
@@ -145,6 +147,24 @@ def check(event):
         assert isinstance(event, Refused | Shutdown), event
 
 
+def whole_columns(venue, frames):
+    """Its `columns`, however few the frames are."""
+    with mock.patch.object(_columns, "AT_LEAST", 1):
+        found = venue.columns(frames)
+    return found[:2] if found is not None else None
+
+
+def in_columns(venue, frames):
+    """What columns take of the frames is what `parse` makes of these, no more and no less."""
+    found = whole_columns(venue, frames)
+    if found is not None:
+        columns, left = found
+        skipped = {*left}
+        taken = [raw for place, raw in enumerate(frames) if place not in skipped]
+        assert shown(columns.trades()) == shown([event for raw in taken for event in venue.parse(raw)])
+        assert not skipped & {*columns.frames.tolist()}
+
+
 def check_skimmed(venue, raw):
     """What `skim` takes, `parse` takes too: events without a trade, of that time."""
     at_ns = venue.skim(raw)
@@ -168,6 +188,7 @@ def survives(venue, good, count, seed=1):
         for event in taken:
             check(event)
         assert shown(taken) == shown(alone(venue, frames))
+        in_columns(venue, frames)
         for raw in frames:
             check_skimmed(venue, raw)
         refused += sum(isinstance(one, Refused) for one in taken)

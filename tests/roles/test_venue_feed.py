@@ -358,3 +358,29 @@ def test_everything_is_recorded_before_it_is_parsed(monkeypatch: pytest.MonkeyPa
     desk.feed._take(desk.link, [b"{", b"[]"], NOW)  # type: ignore[arg-type]
     desk.feed._closed(1, ())
     assert written == [(1, NOW, [b"{", b"[]"]), 1]
+
+
+def test_a_flood_is_taken_as_it_is_in_small_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    match = (
+        b'{"type":"match","trade_id":%d,"maker_order_id":"ac928c66-ca53-498f-9c13-a110027a60e8","taker_order_id":'
+        b'"132fb6ae-456b-4654-b4e0-d681ac05cea1","side":"sell","size":"1.50","price":"10.5%d","product_id":"%b",'
+        b'"sequence":50,"time":"2024-08-09T00:00:00.%06dZ"}'
+    )
+    messages = [orjson.dumps(Desk(monkeypatch).book(BTC))]
+    messages += [
+        match % (1 + number // 2, number % 10, (BTC, ETH)[number % 2].encode(), number) for number in range(800)
+    ]
+    for place in (5, 300, 301, 702):
+        messages[place] = b"{"
+    messages[400] = orjson.dumps(Desk(monkeypatch).change(BTC, "buy", "10.10") | {"time": "2024-08-09T00:00:00Z"})
+    messages[500] = messages[500].replace(b'"1.50"', b'"1.123456789"')
+    found = []
+    for size in (len(messages), 50):
+        desk = Desk(monkeypatch)
+        for at in range(0, len(messages), size):
+            desk.feed._take(desk.link, messages[at : at + size], NOW)  # type: ignore[arg-type]
+        pairs = {symbol: (bytes(pair.trades), pair.ids.holes) for symbol, pair in desk.feed.ticks._pairs.items()}
+        found.append((desk.counts, desk.feed.ticks.trades, pairs, desk.feed.books.books.states()))
+        assert desk.counts["trades"] == 795 and desk.counts["refused"] == 4
+    assert found[0][2].keys() == found[1][2].keys() and found[0][0] == found[1][0]
+    assert found[0][1:] == found[1][1:]

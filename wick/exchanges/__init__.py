@@ -8,10 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wick.errors import ParseError
 from wick.market.trades import DepthSnapshot, Event, Topic, Trade
+
+if TYPE_CHECKING:
+    from wick.exchanges._columns import Columns
 
 NOT_NOW = "not now"  # the reason of a ParseError: an answer that says in its text what others say with status 429
 CHANNELS = ("trade", "quote", "depth")  # the kinds of streams; a venue without `quote` has its best prices in `depth`
@@ -118,6 +121,14 @@ class Venue(Protocol):
             except ParseError as error:
                 taken.append(Refused(place, error))
         return taken
+
+    def columns(self, frames: Sequence[bytes]) -> "Columns | None":
+        """For a flood: the flawless trades of many messages, the places of the messages that are left to `take`, and of
+        those of them that look like trades. None: all are left.
+
+        What it takes, `parse` takes too, as the same trades; a message's are taken all or none.
+        """
+        return None
 
     def skim(self, raw: bytes) -> int | None:
         """For who wants trades only: the time (ns) of a flawless frame that has none, 0 where it tells no time.

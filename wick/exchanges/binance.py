@@ -14,6 +14,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Topic, Trade
 
@@ -159,6 +161,51 @@ _DEPTH_FRAME = re.compile(
 )
 
 
+MARK = b'rade","data":{'  # of a frame of trade or aggTrade
+
+
+def walk(at: Cursor, sample: bytes) -> Row:
+    """A `trade` or `aggTrade` whose fields are in the order of the sample's: futures have had two (see `columns`)."""
+    event, matches = b"aggTrade" if b"@aggTrade" in sample else b"trade", None
+    name_first = sample.find(b',"s":') < sample.find(b',"a":') or event == b"trade"
+    at.literal(b'{"stream":"')
+    small = at.name(b"@")
+    at.literal(b'@%b","data":{"e":"%b","E":' % (event, event))
+    at.unused_milliseconds()
+    if name_first:
+        at.literal(b',"s":"')
+        codes = at.codes(at.name(b'"'), small)
+        at.literal(b'","a":' if event == b"aggTrade" else b'","t":')
+        trade_id = at.integer()
+        at.literal(b',"p":"')
+    else:
+        at.literal(b',"a":')
+        trade_id = at.integer()
+        at.literal(b',"s":"')
+        codes = at.codes(at.name(b'"'), small)
+        at.literal(b'","p":"')
+    price = at.decimal()
+    at.literal(b'","q":"')
+    quantity = at.decimal()
+    if b'"nq":' in sample:
+        at.literal(b'","nq":"')
+        at.decimal()
+    at.literal(b'","')
+    if event == b"aggTrade":
+        at.literal(b'f":')
+        first = at.integer()
+        at.literal(b',"l":')
+        matches = at.integer() - first + 1
+        at.refuse(matches < 1)
+        at.literal(b',"')
+    at.literal(b'T":')
+    event_ns = at.milliseconds()
+    at.literal(b',"m":')
+    taker_buy = ~at.either(b"true", b"false")
+    at.literal(b',"M":true}}' if b'"M":true' in sample else b"}}")
+    return codes, event_ns, trade_id, price, quantity, taker_buy, matches
+
+
 class Binance(Venue):
     """Binance spot (see `Venue`)."""
 
@@ -183,6 +230,7 @@ class Binance(Venue):
 
     _streams: ClassVar = {"trade": "trade", "quote": "bookTicker", "depth": "depth@100ms"}
     _names = _NAMES
+    _layout = Layout(MARK, walk, _NAMES)
     # How many levels REST's snapshot may have, and what it weighs.
     _snapshots: ClassVar[Mapping[int, int]] = {
         5: 5, 10: 5, 20: 5, 50: 5, 100: 5, 500: 25, 1_000: 50, 5_000: 250,
@@ -274,6 +322,10 @@ class Binance(Venue):
                 taken += self._events(frame)
             except ParseError as error:
                 add(Refused(place, error))
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        """As `Venue.columns`; four times as fast as `take` where all are trades."""
+        return self._layout.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         """As `Venue.skim`; six times as fast as `parse`, which makes objects of everything in a frame."""

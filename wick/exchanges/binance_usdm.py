@@ -17,9 +17,11 @@ from urllib.parse import quote
 from wick.errors import ParseError
 from wick.exchanges import Hole, Instrument, Limits, Refused
 from wick.exchanges import _text as text
+from wick.exchanges._columns import Layout
 from wick.exchanges._text import DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names
 from wick.exchanges.binance import (
     ID,
+    MARK,
     MOST_TRADES,
     MS,
     Binance,
@@ -30,6 +32,7 @@ from wick.exchanges.binance import (
     skimmed,
     trade,
     unwrapped,
+    walk,
 )
 from wick.market.trades import Event, Trade
 
@@ -80,6 +83,7 @@ class BinanceUsdm(Binance):
     backfill_weight = 20
 
     _names = _NAMES
+    _layout = Layout(MARK, walk, _NAMES)
     _streams: ClassVar = {"trade": "aggTrade", "quote": "bookTicker", "depth": "depth@100ms"}
     _snapshots: ClassVar = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1_000: 20}
     _snapshot_path = "/fapi/v1/depth"

@@ -15,6 +15,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -202,6 +204,39 @@ _BOOK_FRAME = re.compile(
 )
 
 
+def _head(at: Cursor) -> None:
+    at.literal(b'{"topic":"publicTrade.')
+    at.codes(at.name(b'"'))
+    at.literal(b'","ts":')
+    at.unused_milliseconds()
+    at.literal(b',"type":"snapshot","data":[')
+
+
+def _walk(at: Cursor, _: bytes) -> Row:
+    """A flawless row, whose id is a number (see `columns`)."""
+    at.literal(b'{"i":"')
+    trade_id = at.integer(words=3)
+    at.literal(b'","T":')
+    event_ns = at.milliseconds()
+    at.literal(b',"p":"')
+    price = at.decimal()
+    at.literal(b'","v":"')
+    quantity = at.decimal()
+    at.literal(b'","S":"')
+    taker_buy = at.either(b"Buy", b"Sell")
+    at.literal(b'","seq":')
+    at.integer()
+    at.literal(b',"s":"')
+    codes = at.codes(at.name(b'"'))
+    at.literal(b'","BT":false,"RPI":')
+    at.either(b"true", b"false")
+    at.literal(b"}")
+    return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(b'"publicTrade.', _walk, _NAMES, _head)
+
+
 class Bybit(Venue):
     """Bybit v5 spot (see `Venue`)."""
 
@@ -261,6 +296,9 @@ class Bybit(Venue):
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
         return take(frames, self.parse, _read)
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)

@@ -15,6 +15,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Hole, Instrument, Limits, Refused, Request, Venue, _batch
 from wick.exchanges import _text as text
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, MAX_ID, Names
 from wick.market.trades import Ack, DepthUpdate, Event, LastTrade, PastTrade, Topic, Trade
 
@@ -114,6 +116,33 @@ def _events(data: Any) -> list[Event]:
     return [PastTrade(*trade) if kind == "last_match" else trade]
 
 
+def _walk(at: Cursor, _: bytes) -> Row:
+    """A flawless match (see `columns`)."""
+    at.literal(b'{"type":"match","trade_id":')
+    trade_id = at.integer()
+    at.literal(b',"maker_order_id":"')
+    at.opaque()
+    at.literal(b'","taker_order_id":"')
+    at.opaque()
+    at.literal(b'","side":"')
+    taker_buy = at.either(b"sell", b"buy")  # the maker's side
+    at.literal(b'","size":"')
+    quantity = at.decimal()
+    at.literal(b'","price":"')
+    price = at.decimal()
+    at.literal(b'","product_id":"')
+    codes = at.codes(at.name(b'"'))
+    at.literal(b'","sequence":')
+    at.integer()
+    at.literal(b',"time":"')
+    event_ns = at.rfc3339()
+    at.literal(b'Z"}')
+    return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(b'"type":"match"', _walk, _NAMES)
+
+
 class Coinbase(Venue):
     """Coinbase Exchange (see `Venue`)."""
 
@@ -196,6 +225,9 @@ class Coinbase(Venue):
                 taken += _events(data)
             except ParseError as error:
                 add(Refused(place, error))
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         update = _UPDATE_FRAME.fullmatch(raw)

@@ -22,6 +22,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import NOT_NOW, Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
 from wick.market.trades import Ack, DepthUpdate, Event, Levels, PastTrade, Topic, Trade
 
@@ -237,6 +239,33 @@ class _OfBytes(dict[bytes, Any]):
 _DECIMALS, _SYMBOLS, _SECONDS = _OfBytes(DECIMALS), _OfBytes(_NAMES), _OfBytes(SECONDS)
 
 
+def _head(at: Cursor) -> None:
+    at.literal(_HEAD)
+
+
+def _walk(at: Cursor, _: bytes) -> Row:
+    """A flawless row (see `columns`)."""
+    at.literal(b'{"symbol":"')
+    codes = at.codes(at.name(b'"'))
+    at.literal(b'","side":"')
+    taker_buy = at.either(b"buy", b"sell")
+    at.literal(b'","price":')
+    price = at.decimal(is_json=True)
+    at.literal(b',"qty":')
+    quantity = at.decimal(is_json=True)
+    at.literal(b',"ord_type":"')
+    at.either(b"limit", b"market")
+    at.literal(b'","trade_id":')
+    trade_id = at.integer()
+    at.literal(b',"timestamp":"')
+    event_ns = at.rfc3339()
+    at.literal(b'Z"}')
+    return codes, event_ns, trade_id, price, quantity, taker_buy, None
+
+
+_LAYOUT = Layout(_HEAD, _walk, _NAMES, _head)
+
+
 def _rows(frames: Sequence[bytes]) -> list[Event | Refused] | None:
     """The trades of messages that have nothing else; None where one has, or is not flawless."""
     parts = _ROW.split(b"\n".join(frames))
@@ -399,6 +428,9 @@ class Kraken(Venue):
                 taken += trades
             start += len(some)
         return taken
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         if raw == _HEARTBEAT:

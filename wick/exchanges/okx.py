@@ -15,6 +15,8 @@ import orjson
 from wick.errors import ParseError, shown
 from wick.exchanges import Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
+from wick.exchanges._columns import Columns, Layout, Row
+from wick.exchanges._cursor import Cursor
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -199,6 +201,37 @@ _BEST_FRAME = re.compile(
 )
 
 
+def _walk(at: Cursor, _: bytes) -> Row:
+    """A flawless message of one trade (see `columns`)."""
+    at.literal(b'{"arg":{"channel":"trades","instId":"')
+    about = at.name(b'"')
+    at.literal(b'"},"data":[{"instId":"')
+    name = at.name(b'"')
+    at.same(name, about)
+    codes = at.codes(name)
+    at.literal(b'","tradeId":"')
+    trade_id = at.integer()
+    at.literal(b'","px":"')
+    price = at.decimal()
+    at.literal(b'","sz":"')
+    quantity = at.decimal()
+    at.literal(b'","side":"')
+    taker_buy = at.either(b"buy", b"sell")
+    at.literal(b'","ts":"')
+    event_ns = at.milliseconds()
+    at.literal(b'","count":"')
+    matches = at.integer()
+    at.literal(b'","source":"')
+    at.either(b"0", b"1")
+    at.literal(b'","seqId":')
+    at.integer()
+    at.literal(b"}]}")
+    return codes, event_ns, trade_id, price, quantity, taker_buy, matches
+
+
+_LAYOUT = Layout(b'"channel":"trades"', _walk, _NAMES)
+
+
 class Okx(Venue):
     """OKX v5 spot (see `Venue`)."""
 
@@ -261,6 +294,9 @@ class Okx(Venue):
 
     def take(self, frames: Sequence[bytes]) -> list[Event | Refused]:
         return take(frames, self.parse, _read)
+
+    def columns(self, frames: Sequence[bytes]) -> Columns | None:
+        return _LAYOUT.read(frames)
 
     def skim(self, raw: bytes) -> int | None:
         book = _BOOK_FRAME.fullmatch(raw)

@@ -13,6 +13,7 @@ from gevent.event import Event as Signal
 
 from wick.errors import ParseError
 from wick.exchanges import Instrument, Refused, Venue
+from wick.exchanges._columns import take
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic
 from wick.net.clock import now_ns, steady_ns
 from wick.net.dial import client_context
@@ -196,7 +197,9 @@ class VenueFeed:
         trades, quotes, duplicates, depths = ticks.trades, ticks.quotes, ticks.duplicates, 0
         own: list[Event] = []
         books_take, doubtful = self.books.take, False
-        for other in ticks.take(self.venue.take(messages), recv_ns):
+        columns, events = take(self.venue, messages)
+        left = ticks.take_columns(columns, recv_ns) if columns is not None else []
+        for other in left + ticks.take(events, recv_ns):
             if isinstance(other, DepthUpdate):
                 depths += 1
                 try:

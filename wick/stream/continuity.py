@@ -167,6 +167,20 @@ class Numbers:
 
     admit = take
 
+    def run(self, keys: list[int], first_ns: int) -> int:
+        """Take many trades none of which has come before: the first's number; -1 where that is not so."""
+        new = set(keys)
+        if len(new) < len(keys) or not (new.isdisjoint(self._keys) and new.isdisjoint(self._before)):
+            return -1
+        self._keys |= new
+        if len(self._keys) >= KEYS:
+            self._before, self._keys = self._keys, set()
+        if self._number < 0:
+            self._number = first_ns // 1_000
+        first = self._number
+        self._number += len(keys)
+        return first
+
     def skip(self) -> None:
         """Something may be missed: one number is for whatever that is."""
         if self._number >= 0:

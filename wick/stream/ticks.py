@@ -9,10 +9,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wick.errors import ParseError
 from wick.exchanges import Hole, Refused
+from wick.exchanges._columns import TradeColumns
+from wick.exchanges._cursor import Ints
 from wick.market.clock import SANE_NS, VenueClock
-from wick.market.numbers import MAX_MANTISSA, POW10
+from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10
 from wick.market.trades import RECORD, TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
 from wick.stream.continuity import Contiguous, Numbers
 from wick.stream.shards import SHARDS, shard_of, worker_of
@@ -92,6 +96,31 @@ class _Pair:
         # -1 is no quantity but says that it is not known
         scaled = [amount * factor if amount > 0 else amount for amount in depth[2:6]]
         return BookDepth._make((*depth[:2], *scaled, self.quantity_decimals))
+
+
+# The largest number that so many more decimals leave in an int64.
+_MOST = np.array([MAX_MANTISSA // POW10[more] for more in range(MAX_DECIMALS + 1)])
+_POW10 = np.array([min(POW10[more], MAX_MANTISSA) for more in range(MAX_DECIMALS + 1)])
+
+
+def _in(numbers: Ints, decimals: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """The numbers with the decimals that are wanted, where they fit so, and those that they have."""
+    more = wanted - decimals
+    if not more.any():
+        return numbers, decimals
+    fits = numbers <= _MOST[more]
+    return np.where(fits, numbers * _POW10[more], numbers), np.where(fits, wanted, decimals)
+
+
+def _packed(columns: TradeColumns, before: Ints, prices: Ints, quantities: Ints, recv_ns: int) -> bytes:
+    """The records: a trade's number is its place, and what `before` says; its decimals are to be those, if they can."""
+    records = np.zeros(len(before), RECORD)
+    records["event_ns"], records["recv_ns"], records["c"] = columns.event_ns, recv_ns, columns.matches
+    records["id"] = np.arange(len(before)) + before
+    records["a"], records["price_decimals"] = _in(columns.price, columns.price_decimals, prices)
+    records["b"], records["quantity_decimals"] = _in(columns.quantity, columns.quantity_decimals, quantities)
+    records["kind"], records["taker_buy"] = TRADE, columns.taker_buy
+    return records.tobytes()
 
 
 class Portion(NamedTuple):
@@ -236,6 +265,68 @@ class Ticks:
         if self._early and self.clock.at(recv_ns):
             left += self._take_past()
         return left
+
+    def take_columns(self, columns: TradeColumns, recv_ns: int) -> list[Event | Refused | ParseError]:
+        """As `take`, of trades in columns. A pair's trades that do not simply follow are taken one by one."""
+        if not len(columns.ids):
+            return []
+        earliest, latest = self.clock.plain(recv_ns)
+        if not earliest <= int(columns.event_ns.min()) <= int(columns.event_ns.max()) <= latest:
+            return self.take(columns.trades(), recv_ns)
+        # Runs: a pair's trades, in order.
+        columns = columns.of(np.argsort(columns.codes.astype(np.int16), kind="stable"))
+        starts = np.flatnonzero(np.diff(columns.codes, prepend=-1))
+        counts = np.diff(starts, append=len(columns.ids))
+        follows = np.diff(columns.ids, prepend=0) == 1
+        follows[starts] = True
+        runs = zip(
+            columns.codes[starts].tolist(), starts.tolist(), (starts + counts).tolist(), columns.ids[starts].tolist(),
+            np.logical_and.reduceat(follows, starts).tolist(), columns.event_ns[starts].tolist(),
+            np.maximum.reduceat(columns.event_ns, starts).tolist(),
+            np.maximum.reduceat(columns.price_decimals, starts).tolist(),
+            np.maximum.reduceat(columns.quantity_decimals, starts).tolist(), strict=True,
+        )  # fmt: skip
+        keys: list[int] = columns.ids.tolist() if self._ids is Numbers else []
+        symbols = columns.symbols
+        taken: list[tuple[_Pair, int, int]] = []  # and the bytes of its records
+        told: list[int] = []  # of each run: what makes a place the trade's id, and the decimals
+        others: list[int] = []  # codes
+        newest_ns = 0
+        for code, start, end, trade_id, follow, first_ns, last_ns, price_decimals, quantity_decimals in runs:
+            pair = self._pairs.get(symbols[code])
+            number = -1
+            if pair is not None:
+                ids = pair.ids
+                if isinstance(ids, Numbers):
+                    number = ids.run(keys[start:end], first_ns)
+                elif follow and trade_id == ids.next_id:
+                    number, ids.next_id = trade_id, trade_id + end - start
+                    if last_ns > ids.newest_ns:
+                        ids.newest_ns = last_ns
+            if pair is None or number < 0:
+                others.append(code)
+                told += 0, 0, 0
+                continue
+            if price_decimals > pair.price_decimals:
+                pair.price_decimals = price_decimals
+            if quantity_decimals > pair.quantity_decimals:
+                pair.quantity_decimals = quantity_decimals
+            newest_ns = max(newest_ns, last_ns)
+            taken.append((pair, start * RECORD.itemsize, end * RECORD.itemsize))
+            told += number - start, pair.price_decimals, pair.quantity_decimals
+        before, prices, quantities = np.array(told).reshape(-1, 3).repeat(counts, axis=0).T
+        records = _packed(columns, before, prices, quantities, recv_ns)
+        touched, size = self._touched, 0
+        for pair, begin, end in taken:
+            if not pair.trades and pair.quote is None and pair.depth is None:
+                touched.append(pair)
+            pair.trades += records[begin:end]
+            size += end - begin
+        self.unsent_bytes += size
+        self.trades += size // RECORD.itemsize
+        if taken:
+            self.clock.observe(newest_ns, recv_ns)
+        return self.take(columns.of(np.isin(columns.codes, others)).trades(), recv_ns) if others else []
 
     def book(self, depth: BookDepth, quote: Quote | None, recv_ns: int) -> None:
         """What a book holds, and its best prices where nothing else tells them: the newest of a flush are sent."""
