@@ -7,8 +7,9 @@ The frames are those of the venue's simulated exchange: acknowledgements, snapsh
 Each is broken in one of a dozen ways (cut, bits flipped, bytes put in, taken out or doubled, numbers replaced by absurd
 ones, values by other types, two frames run together, deep nesting, and several of these). They go through all that
 stands behind the socket: the venue's `take`, `Ticks`, `Books`, in batches as a read gives them. Every eighth frame is
-good: what comes out of it has to equal what comes out of it alone. Anything raised that is no ParseError ends the run
-with the frame that did it. Appends a JSON line to scripts/bench/results.jsonl.
+good: what comes out of it has to equal what comes out of it alone. Now and then a thousand trades come at once, one of
+twenty broken, as in a flood: columns have to make of them what is made of them one by one. Anything raised that is no
+ParseError ends the run with the frame that did it. Appends a JSON line to scripts/bench/results.jsonl.
 """
 
 import random
@@ -24,11 +25,13 @@ from _frames import START_MS, session
 from wick import exchanges
 from wick.errors import ParseError
 from wick.exchanges import Refused, Venue
+from wick.exchanges._columns import take
 from wick.market.trades import DepthUpdate, Quote, Trade
 from wick.stream.books import Books
 from wick.stream.ticks import Ticks
 
 CORPUS, BATCH, GOOD_EVERY = 4_000, 64, 8
+FLOOD, FLOOD_EVERY, FLOOD_BROKEN = 1_000, 50, 0.05  # a read in a flood: trades go through columns
 HANG_S = 2.0  # for a batch, which takes a millisecond: the machine may have other things to do
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _VALUE = re.compile(rb'"[^"]*"|-?\d+(?:\.\d+)?|true|false|null')
@@ -91,6 +94,7 @@ def fuzz(venue: Venue, count: int, seed: int) -> dict[str, Any]:
     corpus = list(islice(session(venue.id, count=4, seed=seed, channels=exchanges.CHANNELS), CORPUS))
     alone = [venue.take([frame]) for frame in corpus]
     assert not any(isinstance(event, Refused) for events in alone for event in events), "a good frame is refused"
+    trades = [f for f, events in zip(corpus, alone, strict=True) if events and all(type(e) is Trade for e in events)]
     symbols = {event.symbol for events in alone for event in events if isinstance(event, Trade)}
     reasons: Counter[str] = Counter()
     ticks, books = _fresh(venue, symbols)
@@ -123,6 +127,8 @@ def fuzz(venue: Venue, count: int, seed: int) -> dict[str, Any]:
         assert took < HANG_S, f"{took:.1f} s for {frames!r}"
         accepted += sum(isinstance(event, Trade | Quote | DepthUpdate) for event in taken)
         _check_good(venue, frames, picks, alone)
+        if start // BATCH % FLOOD_EVERY == 0:
+            _check_flood(venue, trades, rng, symbols)
         if start // BATCH % 100 == 99:
             ticks, books = _fresh(venue, symbols)  # what has come through must not make all the rest strange
     return {"frames": count, "refused": sum(reasons.values()), "reasons": len(reasons), "events": accepted,
@@ -138,8 +144,23 @@ def _check_good(venue: Venue, frames: list[bytes], picks: list[int], alone: list
         assert got[len(got) - len(expected) :] == expected, f"{frames[at]!r} behind {before!r} gives {got}"
 
 
+def _check_flood(venue: Venue, trades: list[bytes], rng: random.Random, symbols: set[str]) -> None:
+    """Columns make of many trades, some of them broken, what is made of them one by one."""
+    frames = [rng.choice(trades) for _ in range(FLOOD)]
+    for at in rng.sample(range(FLOOD), int(FLOOD * FLOOD_BROKEN)):
+        frames[at] = mutated(frames[at], rng.choice(trades), rng)
+    columns, rest = take(venue, frames)
+    one_by_one = venue.take(frames)
+    both = [*(columns.trades() if columns else ()), *rest]
+    for kind in (Trade, Refused):
+        expected = Counter(map(repr, (event for event in one_by_one if isinstance(event, kind))))
+        assert Counter(map(repr, (event for event in both if isinstance(event, kind)))) == expected
+    if columns is not None:
+        Ticks(venue.id, symbols, venue.contiguous_ids).take_columns(columns, START_MS * 1_000_000)
+
+
 def _fresh(venue: Venue, symbols: set[str]) -> tuple[Ticks, Books]:
-    ticks = Ticks(venue.id, symbols)
+    ticks = Ticks(venue.id, symbols, venue.contiguous_ids)
     books = Books(100, venue.depth_from_rest, venue.depth_levels)
     for symbol in symbols:
         books.add(symbol, "", "")
