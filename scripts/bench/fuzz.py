@@ -185,7 +185,7 @@ def main() -> int:
     parser.add_argument("--venue", action="append", choices=exchanges.ids())
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    count = 6_400 if args.quick else args.frames
+    count = 1_280 if args.quick else args.frames
     found = {}
     for venue_id in args.venue or exchanges.ids():
         began = time.perf_counter()

@@ -17,7 +17,7 @@ from wick import exchanges
 
 pytestmark = pytest.mark.slow
 
-SECONDS = "3"
+SECONDS = "2"
 
 
 Done = subprocess.CompletedProcess[str]
