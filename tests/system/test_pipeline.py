@@ -112,11 +112,16 @@ def test_recordings_come_out_of_the_whole_system_to_the_last_digit_in_the_store_
             lambda c: all(len(c.closed[f"candles:binance:{pair}:15s"]) >= len(whole[pair]) - 1 for pair in PAIRS), 40
         )
         wait_until(lambda: all(len(stored(wick, pair, "15s")) >= len(whole[pair]) - 1 for pair in PAIRS))
+        kept = {(pair, interval): stored(wick, pair, interval) for pair in PAIRS for interval in INTERVALS}
+        # The sink may have been quicker than the client.
+        client.follow(
+            lambda c: all(rows.keys() <= c.closed[f"candles:binance:{p}:{i}"].keys() for (p, i), rows in kept.items())
+        )
         for pair in PAIRS:
             for interval in INTERVALS:
                 topic = f"candles:binance:{pair}:{interval}"
                 right = expected(trades[pair], interval)
-                rows = stored(wick, pair, interval)
+                rows = kept[pair, interval]
                 assert rows == {key: row for key, row in client.closed[topic].items() if key in rows}, topic
                 traded = {key: row for key, row in rows.items() if not row[F["flags"]] & Flag.EMPTY}
                 assert {key: decimals(row) for key, row in traded.items()} == {key: right[key] for key in traded}, topic

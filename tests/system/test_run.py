@@ -326,7 +326,7 @@ def test_a_port_in_use_is_told_with_the_setting_and_another_port(project: Projec
     ("arguments", "words"),
     [
         (["live", "nasdaq", "X"], "unknown venue 'nasdaq': valid is binance"),
-        (["live", "binance"], "cannot make sense of 'live binance'"),
+        (["live", "binance"], "binance of what? A venue is followed by its symbols"),
         (["demo", "now"], "cannot make sense of 'demo now'"),
         (["--front-prot", "1"], "unknown option '--front-prot'"),
         (["--front-port", "http"], "front.port = 'http' (from option --front-port) is wrong"),
