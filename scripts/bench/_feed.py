@@ -36,11 +36,9 @@ class Running:
             "FEED_REST_URL": f"http://127.0.0.1:{port}",
         }  # fmt: skip
         endpoints.run_dir(directory)
-        env = (
-            os.environ
-            | {"PYTHONPATH": str(common.ROOT)}
-            | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
-        )
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("WICK_")}
+        ours = {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
+        env = outer | {"PYTHONPATH": str(common.ROOT)} | ours
         self.address = f"http://127.0.0.1:{port}"
         self.stats: dict[str, Any] = {}  # what the feed says of itself, once a second
         self.batches = 0
