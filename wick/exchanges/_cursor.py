@@ -223,14 +223,6 @@ class Cursor:
             self._go(np.where(is_first, _U(8 * len(first)), _U(8 * len(second))))
         return is_first
 
-    def optional(self, text: bytes) -> None:
-        """A text that may be missing."""
-        self._need(max(8, len(text)))
-        missing = np.zeros(self._count, np.uint64)
-        for start, word, mask in _words(text):
-            missing |= (self._look(start) ^ word) & mask
-        self._go(np.where(missing, _U(0), _U(8 * len(text))))
-
     def name(self, end: bytes) -> Words:
         """Up to 15 bytes that the byte `end` follows: two words, in the last byte their count."""
         found = self._see(2)
