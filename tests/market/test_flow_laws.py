@@ -159,6 +159,14 @@ def test_whatever_the_grace_the_candles_end_the_same(stream, grace_ms):
     check(stream, run, grace_ms=grace_ms)
 
 
+def test_a_hole_filled_by_trades_of_which_one_has_more_decimals_ends_with_the_last_trade():
+    ns = 1_723_117_635_000 * MS
+    begun = [(ns, number, 1, 0, 1, 0, False, 1) for number in (1, 2, 5)]
+    filled = [(ns, 3, 1, 0, 1, 0, False, 1), (ns, 4, 1, 0, 1, 1, False, 1)]
+    stream = Stream([("trades", begun), ("clock", ns // MS + 700), ("trades", filled)], [*begun, *filled])
+    check(stream, play(ended(stream), new_pair()))
+
+
 @given(stream=streams(gaps=["days"], sizes=["plain", "large"], most=12, jump_ms=40 * DAY, holes=False, late=False))
 def test_days_of_silence_and_clocks_that_jump_by_weeks_leave_whole_calendars(stream):
     """Of the intervals whose flat candles can be counted: days, weeks and months."""

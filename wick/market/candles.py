@@ -553,8 +553,14 @@ class PairCandles(Stateful):
     ) -> int:  # fmt: skip
         """Any trade; 1 where it counts, 0 where it came before."""
         ids, is_next, late = self.ids, trade_id == self.ids.next, self._late
-        newest = trade_id >= ids.next
-        if late and not (trade_id == late[-1][flow.LAST_ID] + 1 and self._late_ms == _first_open_ms(event_ns)):
+        newest, head = trade_id >= ids.next, self.head
+        # Before its id is known and it restates anything: the hole that it fills still divides those before it.
+        if late and (
+            trade_id != late[-1][flow.LAST_ID] + 1
+            or self._late_ms != _first_open_ms(event_ns)
+            or price_decimals > head[PRICE_DECIMALS]
+            or quantity_decimals > head[QUANTITY_DECIMALS]
+        ):
             self._place_late()
         if not is_next:
             if not ids.admit(trade_id, self._last_ns, event_ns):
@@ -562,7 +568,6 @@ class PairCandles(Stateful):
             self.history.recheck = True
         ids.next = max(ids.next, trade_id + 1)
         self._adopt(price_decimals, quantity_decimals)
-        head = self.head
         price *= POW10[head[PRICE_DECIMALS] - price_decimals]
         size *= POW10[head[QUANTITY_DECIMALS] - quantity_decimals]
         cascade = self._cascade
@@ -670,8 +675,6 @@ class PairCandles(Stateful):
         self._large_from = max(1, mantissa * 10**power if power >= 0 else -(-mantissa // 10**-power))
 
     def _restate(self, more_price: int, more_size: int) -> None:
-        if self._late:
-            self._place_late()
         head = self.head
         rescale(head, HEAD, more_price, more_size)
         head[PRICE_DECIMALS] += more_price
