@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.host", TEXT, "127.0.0.1", "The address to listen on; beyond loopback, with a token."),
     Setting("front.port", INTEGER, 8765, "The port of the page, the API and the WebSocket.", 1, 65_535),
     Setting("front.token", TEXT, "", "What clients must present; blank: nothing.", blank=True),
-    Setting("front.token_file", TEXT, "", "A file of further tokens, one a line (`name token`); read again when it changes.",
+    Setting("front.token_file", TEXT, "", "A file of tokens, one a line (`name token`); read again when it changes.",
             blank=True),
     Setting("front.open", BOOLEAN, False, "Listen beyond loopback without a token."),
     Setting("front.origins", LIST, (), "Other pages that may open a WebSocket; blank: only our own.",

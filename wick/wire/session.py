@@ -1,4 +1,4 @@
-"""The session protocol between a front and its clients, version 1, declared. Pure; `docs/protocol.md` is made from this.
+"""The session protocol between a front and its clients, version 1. Pure; `docs/protocol.md` is made from this.
 
 Every message is an array whose first element is its kind. msgpack by default, JSON by subprotocol. A WebSocket message
 is one of these, or a BATCH of them.
