@@ -11,7 +11,8 @@ from wick.errors import WireError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, UNKNOWN, VOLUME
 from wick.market.trades import Quote, Trade
-from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
+from wick.stream.mirror import RECENT, ShardMirror
+from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs, Snapshot
 
 F = {name: index for index, name in enumerate(FORMED_FIELDS)}

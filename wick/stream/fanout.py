@@ -15,7 +15,7 @@ from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 from wick.market.schema import STATE_WIDTHS, Row
 from wick.stream import diffs
-from wick.stream.shard import ShardMirror
+from wick.stream.mirror import ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
 from wick.wire.session import Kind, Topic, parse_topic
 
