@@ -88,8 +88,7 @@ class Fanout:
         return None if number is None else self.mirrors[self._shard_of(venue, symbol)].groups[number]
 
     def recent(self, venue: str, symbol: str, interval: int) -> list[Row]:
-        rows = self.mirrors[self._shard_of(venue, symbol)].recent.get((venue, symbol))
-        return sorted(rows[interval].values()) if rows else []
+        return self.mirrors[self._shard_of(venue, symbol)].rows(venue, symbol, interval)
 
     @property
     def subscriptions(self) -> int:
