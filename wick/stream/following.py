@@ -1,4 +1,4 @@
-"""The two streams of a shard, diffs and closes, as a reader follows them: both are mended by the same snapshot. Pure."""
+"""The two streams of a shard, diffs and closes, as a reader follows them: one snapshot mends both. Pure."""
 
 from itertools import count
 
