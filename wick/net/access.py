@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -25,7 +26,7 @@ from wick.ops.settings import Settings, is_loopback
 from wick.wire.http import Reply, Request
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
-TOKEN_OF_SETTING: Final = "front.token"  # noqa: S105 - what the one token of the setting is called
+TOKEN_OF_SETTING: Final = "front.token"
 LOOK_AGAIN_S: Final = 1.0  # at most so often is the token file looked at
 RETRY_AFTER_S: Final = 10  # what who is turned away for its number is told
 MAX_HOPS: Final = 16  # of X-Forwarded-For, from the right
@@ -99,7 +100,7 @@ class Tokens:
 
     def _stamp_of(self) -> tuple[int, ...]:
         try:
-            status = os.stat(self._path) if self._path else None
+            status = Path(self._path).stat() if self._path else None
         except OSError:
             status = None
         return (status.st_mtime_ns, status.st_size, status.st_ino) if status else ()
@@ -108,8 +109,7 @@ class Tokens:
         tokens = {self._own: TOKEN_OF_SETTING} if self._own else {}
         if self._path:
             try:
-                with open(self._path, encoding="utf-8") as file:
-                    text = file.read()
+                text = Path(self._path).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
                 raise SettingError(

@@ -138,8 +138,9 @@ ROUTES: Final = (
     ), (JSON, CSV, MSGPACK)),
     Route("/api/v1/snapshot", "snapshot", "What is true now of many pairs, with the positions of their streams.",
           "Snapshot", (
-        Parameter("pairs", LIST, "Pairs as `venue:symbol`, with commas; `*` stands for any characters. Without it "
-                  "all of them.", "binance:BTC-*,kraken:*", least=1, most=MAX_LIST),
+        Parameter("pairs", TEXT, "Pairs, as they follow `ticker:` in a topic of the session: `<venues>:<symbols>`, "
+                  "each a list by comma in which `*` stands for any characters. Without it all of them.",
+                  "binance:BTC-*,ETH-USDT", least=1, most=900),
         Parameter("intervals", LIST, "Whose live candles come with them.", "1m,1h", default=(), least=1, most=MAX_TEXT,
                   choices=NAMES),
         _format("json", "msgpack"),
