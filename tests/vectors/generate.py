@@ -29,6 +29,7 @@ class Vector:
         self.name, self.about = name, about
         self.steps: list[dict[str, Any]] = []
         self._events: list[dict[str, Any]] = []
+        self.letters: dict[str, str] = {}
         self._id = 0
 
     def _add(self, **step: Any) -> None:
@@ -67,8 +68,6 @@ class Vector:
         """What the client holds: `T0={...}` is by the letter that `topics` gives."""
         self._add(expect={self.letters[letter]: state for letter, state in held.items()}, events=self._events)
         self._events = []
-
-    letters: dict[str, str] = {}
 
     def begin(self, front: str = "front-0.1", **topics: str) -> None:
         """A connection, its HELLO; `topics` are those of this vector, by letter."""
@@ -454,18 +453,23 @@ def errors() -> Vector:
     vector = Vector(
         "errors", "One text names nothing: an ERROR for it, an ACK for the others; it is not asked for again."
     )
-    vector.subscribe("tikcer:binance:BTC-USDT", TICKER)
+    wrong = "tikcer:binance:BTC-USDT"
+    vector.subscribe(wrong, TICKER)
     vector.begin(T=TICKER)
-    vector.send(Kind.SUBSCRIBE, ["tikcer:binance:BTC-USDT", TICKER])
+    vector.send(Kind.SUBSCRIBE, [wrong, TICKER])
     kinds = ["ticker", "trades", "candles", "closes", "metrics", "book", "stats"]
-    vector.receive(Kind.ERROR, 1, "bad_kind", "kind", "tikcer", "valid is one of " + ", ".join(kinds), kinds)
-    vector.says("error", code="bad_kind", field="kind", value="tikcer", valid=kinds)
+    vector.receive(Kind.ERROR, 1, "bad_kind", "kind", "tikcer", "valid is one of " + ", ".join(kinds), kinds, wrong)
+    vector.says("error", code="bad_kind", field="kind", value="tikcer", valid=kinds, topic=wrong)
     vector.ack((TICKER, 1, False))
     vector.receive(Kind.SNAPSHOT, 1, EPOCH, 10, [FIRST], [])
     vector.says("snapshot", topic=TICKER)
-    vector.receive(Kind.ERROR, None, "bad_message", "message", "{}", "valid is an array [kind, id, …]", ["an array"])
-    vector.says("error", code="bad_message", field="message", value="{}", valid=["an array"])
+    vector.receive(Kind.ERROR, None, "bad_message", "message", "{}", "valid is an array", ["an array"], None)
+    vector.says("error", code="bad_message", field="message", value="{}", valid=["an array"], topic=None)
     vector.expect(T=held(EPOCH, 10, [FIRST]))
+    vector.disconnect(1006)
+    vector.reconnect(60_000)
+    vector.begin()
+    vector.send(Kind.SUBSCRIBE, [[TICKER, EPOCH, 10]])
     vector.disconnect(CloseCode.BAD_REQUESTS)
     vector.reconnect(None)
     return vector
