@@ -84,10 +84,10 @@ class Fanout:
         *,
         max_topics: int = 1000,
         kinds: dict[str, MakeChannel] | None = None,
-        slices: int = cohorts.SLICES,
+        slices: Slices | None = None,
     ) -> None:
         self.mirrors = [ShardMirror() for _ in range(shards)]
-        self.slices = Slices(slices)
+        self.slices = slices or Slices()
         self.counters = Counters()
         self.topics: dict[Topic, Channel] = {}
         self._sender, self._shard_of, self._max_topics = sender, shard_of, max_topics
