@@ -127,9 +127,9 @@ class Api:
         return self._kept("metrics_schema", metrics_schema)
 
     def _openapi(self, _given: dict[str, Any], _form: str) -> Reply:
-        from wick.net import openapi  # a description that few ask for
+        from wick.net.openapi import document  # a description that few ask for
 
-        return self._kept("openapi", openapi.document)
+        return self._kept("openapi", document)
 
     def _candles(self, given: dict[str, Any], form: str) -> Reply:
         pair = given["venue"], given["symbol"]
