@@ -122,17 +122,16 @@ class Worker:
 class Front:
     """A running services/front.py."""
 
-    def __init__(self, data_dir: Path, settings: dict[str, object]) -> None:
-        self.port = free_port()
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, settings: dict[str, object], index: int = 0, of: int = 1, port: int = 0) -> None:
+        self.port = port or free_port()
+        self.data_dir, self.index = data_dir, index
         (data_dir / "wick.toml").touch()
         own = {"CONFIG": data_dir / "wick.toml", "CORE_DATA_DIR": data_dir, "FRONT_PORT": self.port,
                "AGGREGATOR_WORKERS": 1, "FRONT_ORIGINS": PAGE_ORIGIN}  # fmt: skip
         env = os.environ | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
-        with (data_dir / "front.log").open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "services/front.py"], cwd=ROOT, env=env, stdout=output, stderr=output
-            )
+        command = [sys.executable, "services/front.py", "--index", str(index), "--of", str(of)]
+        with self._log_path.open("wb") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
 
     def rss_mb(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
@@ -142,8 +141,12 @@ class Front:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
 
+    @property
+    def _log_path(self) -> Path:
+        return self.data_dir / f"front-{self.index}.log"
+
     def log(self) -> str:
-        return (self.data_dir / "front.log").read_text(errors="replace")
+        return self._log_path.read_text(errors="replace")
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case names) and body; the path is sent as it is."""
