@@ -155,6 +155,15 @@ def frame(payload: bytes, opcode: int, compressed: bool = False) -> bytes:
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
+def boundary(frames: bytes, at: int, sent: int) -> int:
+    """Where the frame ends of which the byte before `sent` is the last that went out; one begins or ends at `at`."""
+    while at < sent:
+        size = frames[at + 1]
+        long = {126: 2, 127: 8}.get(size, 0)
+        at += 2 + long + (int.from_bytes(frames[at + 2 : at + 2 + long], "big") if long else size)
+    return at
+
+
 def close_frame(code: int | None, reason: str = "") -> bytes:
     """`reason` is cut to what a control frame holds, between characters. No code: an empty one."""
     if code is None:
