@@ -1,4 +1,4 @@
-"""docs/nginx.conf and docs/Caddyfile as they stand, in front of wick's server and access: with a real nginx, a real Caddy.
+"""docs/nginx.conf and docs/Caddyfile as they stand, in front of wick's server and access, with the real programs.
 
 They are looked for in PATH, or where WICK_TEST_NGINX and WICK_TEST_CADDY say; without them these tests are skipped.
 """
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -128,23 +129,29 @@ class Proxied:
         finally:
             connection.close()
 
-    def open(self, query: str = f"?token={TOKEN}", **headers: str) -> ClientConnection:
+    @contextmanager
+    def open(self, query: str = f"?token={TOKEN}", **headers: str) -> Iterator[ClientConnection]:
         origin = headers.pop("origin", f"https://{NAME}")
-        return connect(
+        with connect(
             f"wss://{NAME}/ws{query}", sock=socket.create_connection(("127.0.0.1", self.port), 5), ssl=self.context,
             origin=Origin(origin),
             additional_headers={name.replace("_", "-"): value for name, value in headers.items()},
-        )  # fmt: skip
+        ) as session:  # fmt: skip
+            yield session
 
-    def open_soon(self, **headers: str) -> ClientConnection:
+    @contextmanager
+    def open_soon(self, **headers: str) -> Iterator[ClientConnection]:
         """As soon as there is a place: wick hears of it a moment later that a session has ended."""
         deadline = time.monotonic() + 5
-        while True:
-            try:
-                return self.open(**headers)
-            except InvalidStatus as error:
-                assert error.response.status_code == 429 and time.monotonic() < deadline
-                time.sleep(0.02)
+        with ExitStack() as stack:
+            while True:
+                try:
+                    session = stack.enter_context(self.open(**headers))
+                    break
+                except InvalidStatus as error:
+                    assert error.response.status_code == 429 and time.monotonic() < deadline
+                    time.sleep(0.02)
+            yield session
 
 
 def _wait_for(port: int, running: subprocess.Popen[str], folder: Path) -> None:
@@ -206,7 +213,7 @@ def test_a_session_is_opened_and_each_message_comes_at_once(proxied: Proxied) ->
         for _ in range(12):
             assert session.recv(2) in ("tick", "echo")
             arrived.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in zip(arrived, arrived[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(arrived)]
     assert max(gaps) < 0.5, "they would come together, were they buffered"
 
 
@@ -217,20 +224,20 @@ def test_what_a_client_says_of_its_own_address_does_not_reach_wick(proxied: Prox
 
 def test_the_connections_of_an_address_are_counted_behind_the_proxy_and_given_back(proxied: Proxied) -> None:
     for _ in range(2):
-        sessions = [proxied.open_soon() for _ in range(MOST)]
-        with pytest.raises(InvalidStatus) as refused:
-            proxied.open()
+        with ExitStack() as sessions:
+            for _ in range(MOST):
+                sessions.enter_context(proxied.open_soon())
+            with pytest.raises(InvalidStatus) as refused, proxied.open():
+                pass
         assert refused.value.response.status_code == 429
-        for session in sessions:
-            session.close()
 
 
 @pytest.mark.parametrize(("query", "origin", "status"), [
     ("", f"https://{NAME}", 401), (f"?token={TOKEN}", "https://evil.example", 403),
 ])  # fmt: skip
 def test_a_session_that_is_refused_is_refused_with_its_status(proxied: Proxied, query, origin, status) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        proxied.open(query, origin=origin)
+    with pytest.raises(InvalidStatus) as refused, proxied.open(query, origin=origin):
+        pass
     assert refused.value.response.status_code == status
 
 
