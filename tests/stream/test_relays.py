@@ -272,7 +272,7 @@ def test_rings_that_linger_are_bounded_and_the_oldest_goes_first(world, monkeypa
     monkeypatch.setattr(relays, "MAX_LINGERING", 2)
     symbols = [symbol for symbol in map("X{}-USDT".format, range(1000)) if shard_of(VENUE, symbol) == SHARD][:4]
     clients = {symbol: world.client(TRADES._replace(symbol=symbol)) for symbol in symbols}
-    for seq, symbol in enumerate(symbols):
+    for seq, symbol in enumerate(symbols, 1):
         world.take(ticks(seq, trade(1, symbol), symbols=[symbol]))
     for at_ns, symbol in enumerate(symbols[:3], 1):
         world.fanout.leave(clients[symbol])
