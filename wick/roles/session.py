@@ -189,7 +189,7 @@ class Sessions:
         answers: list[list[Any]] = []
         told = []
         for wanted, pattern, topics in self._named(client, request, answers):
-            new = [topic for topic in topics if topic not in held]
+            new = {topic for topic in topics if topic not in held}
             if (room := self._most_topics - len(held)) < len(new):
                 error = ProtocolError("too_many", "topics", len(new), "", (f"at most {room} topics more",))
                 answers.append(self._error(client, request.id, error, wanted.text))
@@ -198,7 +198,10 @@ class Sessions:
             if pattern.is_open:
                 fanout.follow(client, pattern)
             for topic in topics:
-                channel, resumed = fanout.subscribe(client, topic, wanted.position)
+                if topic in new or pattern.single is not None:
+                    channel, resumed = fanout.subscribe(client, topic, wanted.position)
+                else:  # who resumes names its topics with their positions, and its globs: those are held by now
+                    channel, resumed = fanout.topics[topic], True
                 told.append([topic.text, channel.handle, resumed])
         self._say(client, *answers, [Kind.ACK, request.id, told])
         fanout.tell(client)
