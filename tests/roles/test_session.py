@@ -220,6 +220,18 @@ def test_who_does_not_take_an_answer_is_told_the_rest_when_it_takes_data_again(w
     assert kinds(world.line.told[client]) == [HELLO, ACK, SNAPSHOT] and client.cohort is not None
 
 
+def test_answers_that_nobody_reads_are_bounded():
+    world = World(front__client_queue_kb=4)
+    client = world.connect()
+    client.rest = bytes(4096)
+    world.line.full.add(client)
+    world.say(client, 18, 1)
+    assert client not in world.line.codes
+    client.rest += b"."
+    world.say(client, 18, 2)
+    assert world.line.codes[client] == CloseCode.SLOW
+
+
 def test_who_leaves_gives_back_all_that_it_held(world, client):
     world.say(client, 16, 1, ["ticker:*", "candles:*:1m"])
     assert world.fanout.subscriptions == 8 and world.access.counts()["addresses"] == 1
