@@ -75,9 +75,7 @@ class Front(Role):
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
         store = Path(settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
         self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
-        sources = Sources(
-            self.fanout.pairs, self._state, self._live, self.history.read, self.health, lambda: [], now_ms
-        )
+        sources = Sources(self.fanout.pairs, self._state, self._live, self.history.read, self.health, list, now_ms)
         self.api = Api(sources, settings["front.ready_s"])
 
     # ------------------------------------------------------------------ life

@@ -6,9 +6,9 @@ for all who get it, and no client costs a window. What a client sent against the
 
 import base64
 import zlib
+from _sha1 import sha1  # hashlib would load OpenSSL: 3.4 MB of a front's 30
 from binascii import Error as Base64Error
 from codecs import utf_8_decode
-from hashlib import sha1
 from typing import Final, NamedTuple
 
 from wick.errors import WireError, shown
@@ -153,6 +153,15 @@ def frame(payload: bytes, opcode: int, compressed: bool = False) -> bytes:
     if size < 1 << 16:
         return bytes((first, 126)) + size.to_bytes(2, "big") + payload
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def boundary(frames: bytes, at: int, sent: int) -> int:
+    """Where the frame ends of which the byte before `sent` is the last that went out; one begins or ends at `at`."""
+    while at < sent:
+        size = frames[at + 1]
+        long = {126: 2, 127: 8}.get(size, 0)
+        at += 2 + long + (int.from_bytes(frames[at + 2 : at + 2 + long], "big") if long else size)
+    return at
 
 
 def close_frame(code: int | None, reason: str = "") -> bytes:
