@@ -23,6 +23,7 @@ from wick.net.flusher import Flusher
 from wick.net.history import History
 from wick.net.reader import Reader
 from wick.net.ws_server import Server, listen
+from wick.ops.process import allow_open_files
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
 from wick.roles.relay import Relay
@@ -39,6 +40,7 @@ from wick.wire.session import Kind
 
 MS = 1_000_000
 ASK_AGAIN_NS = 1_000 * MS
+OWN_FILES = 2_000  # descriptors beside those of clients: visits of HTTP, the bus, the store
 
 log = logging.getLogger("wick")
 
@@ -89,6 +91,7 @@ class Front(Role):
 
     def start(self) -> None:
         self.stats.state = "waiting"
+        self._allow_clients()
         self.spawn(Reader(self.sub, self._receive).run)
         for reader in self.readers:
             self.spawn(reader.run)
@@ -100,6 +103,16 @@ class Front(Role):
         for greenlet in self.server.start():
             greenlet.link_exception(self._failed)
         log.info("listening on %s:%d", self.settings["front.host"], self.settings["front.port"])
+
+    def _allow_clients(self) -> None:
+        """Each holds a descriptor. With fewer than are wanted the front runs too: it accepts no more then."""
+        wanted = self.settings["front.max_clients"] + OWN_FILES
+        allowed = allow_open_files(wanted)
+        if allowed < wanted:
+            log.warning(
+                "front.max_clients = %d needs %d open files, the system allows %d: raise its hard limit (ulimit -Hn)",
+                wanted - OWN_FILES, wanted, allowed,
+            )  # fmt: skip
 
     def drain(self) -> None:
         self.server.stop_accepting()
