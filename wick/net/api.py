@@ -10,8 +10,9 @@ from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
 from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
 from wick.metrics import pattern_table
-from wick.net import candles, prometheus, udf
+from wick.net import candles, udf
 from wick.net.pages import Pages
+from wick.net.prometheus import Exporter
 from wick.net.reader import give_way
 from wick.net.replies import (
     JSON,
@@ -74,6 +75,7 @@ class Api:
     def __init__(self, sources: Sources, ready_s: float, pages: Pages | None = None) -> None:
         self._sources, self._ready_ms = sources, ready_s * 1000
         self._pages = Pages() if pages is None else pages
+        self._exporter = Exporter()
         self._fixed: dict[str, Reply] = {}
 
     def respond(self, request: Request) -> Reply:
@@ -212,7 +214,7 @@ class Api:
         return json_reply({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def _metrics(self, _given: dict[str, Any], form: str) -> Reply:
-        return prometheus.metrics_reply(self._sources.stats(), self._sources.now_ms() * 1_000_000, form)
+        return self._exporter.reply(self._sources.stats(), self._sources.now_ms() * 1_000_000, form)
 
 
 def unready(health: Health, ready_ms: float) -> Iterable[str]:
