@@ -18,6 +18,7 @@ from wick.net.api import Health
 from wick.net.candles import CHUNK
 from wick.net.pages import ROOT
 from wick.net.routes import MAX_LIMIT, ROUTES
+from wick.wire.codec import unpack
 
 CANDLES = "/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m"
 FOUND = bytes([5, *bytes(59), 256 - 10])  # the first pattern +100, the last -200
@@ -215,6 +216,12 @@ def test_msgpack_says_what_json_says():
     known = Known([row(price_decimals=2, close=12345, rsi_14=0.1 + 0.2, patterns=FOUND)])
     packed = known.api().respond(request(CANDLES + "&fields=all&format=msgpack"))
     assert msgpack.unpackb(packed.body) == known.ask(CANDLES + "&fields=all")[1]
+
+
+def test_an_integer_of_any_size_is_the_session_s_own_in_msgpack():
+    known = Known([row(bull=2**63, bear=2**70)])
+    body = known.api().respond(request(CANDLES + "&fields=bull,bear&format=msgpack")).body
+    assert unpack(body)["rows"] == [[2**63, 2**70]]
 
 
 # ---------------------------------------------------------------------- candles: how long they may be kept
