@@ -174,6 +174,27 @@ def test_nothing_that_was_asked_comes_back_as_a_tag():
         assert not set(b"<>&") & set(reply.body)
 
 
+_TEXTS = st.text("bBTC-USDT:*,1m0é\x00<", max_size=8) | st.sampled_from(["binance", "BTC-USDT", "1m", "60000", "json"])
+
+
+@given(
+    st.sampled_from(ROUTES), st.data(), st.dictionaries(st.sampled_from(["accept", "if-none-match"]), _TEXTS),
+)  # fmt: skip
+def test_whatever_is_asked_is_answered_or_refused_by_name(route, data, headers):
+    names = st.sampled_from([parameter.name for parameter in route.parameters] or ["x"])
+    query = data.draw(st.dictionaries(names, _TEXTS))
+    asked = request(route.path)._replace(query=query, headers={"host": "localhost"} | headers)
+    reply = Known(OLD).api().respond(asked)
+    assert reply.status in (200, 304, 400, 404, 406)
+    if reply.status >= 400:
+        told = json.loads(reply.body)
+        assert told["errmsg"] if "s" in told else told["error"]["field"] in (*query, *missing(route), "Accept")
+
+
+def missing(route):
+    return [parameter.name for parameter in route.parameters if parameter.required]
+
+
 # ---------------------------------------------------------------------- candles: form
 
 
