@@ -18,9 +18,8 @@ const BACKOFF_CAP_MS = 15_000;
 const HEARTBEAT_S = 5; // until HELLO says how often
 const SILENT_BEATS = 3; // so many missing: the connection is dead
 const STALE_MS = 10_000; // the newest data are older than this: the connection lives, its source does not
-const WATCH_MS = 1_000;
 const MESSAGE_BYTES = 16_384; // of ours, until HELLO says how long they may be
-const ENTRY_BYTES = 32; // of an entry of SUBSCRIBE beyond its topic's name: a position, brackets
+const ENTRY_BYTES = 64; // of an entry of SUBSCRIBE beyond its topic's name: a position as JSON writes it
 const QUEUED_EVENTS = 4096; // for an iterator that lags; on full the oldest go, and it is told how many
 
 const EVENTS = Object.freeze(["subscribed", "gap", "snapshot", "diff", "close", "live", "trades", "book", "stats"]); // of a topic
@@ -35,6 +34,15 @@ export class EndedError extends Error {
 }
 
 // ---------------------------------------------------------------------------------------------------- subscriptions
+
+/** A listener's fault is its own: the others hear the event, and nobody swallows the error. */
+function call(listener, ...given) {
+  try {
+    listener(...given);
+  } catch (error) {
+    queueMicrotask(() => { throw error; });
+  }
+}
 
 /**
  * Topics that are wanted together, by text: names and globs. Made by `WickClient.subscribe`.
@@ -92,16 +100,9 @@ export class Subscription {
   /** For the client: an event, for the listener or the reader. */
   deliver(event) {
     if (this.#end) return;
-    if (this.#listener) {
-      // A listener's fault is its own: the others hear the event, and nobody swallows the error.
-      try {
-        this.#listener(event, this);
-      } catch (error) {
-        queueMicrotask(() => { throw error; });
-      }
-    } else if (this.#readers.length) {
-      this.#readers.shift().resolve({ done: false, value: event });
-    } else {
+    if (this.#listener) call(this.#listener, event, this);
+    else if (this.#readers.length) this.#readers.shift().resolve({ done: false, value: event });
+    else {
       this.#events.push(event);
       if (this.#events.length > QUEUED_EVENTS) {
         this.#events.shift();
@@ -159,6 +160,7 @@ export class WickClient {
   #nextId = 1;
   #requests = new Map(); // id -> the request that awaits its ACK
   #subscriptions = new Set();
+  #refused = new Set(); // texts that the front cannot follow
   #byHandle = new Map();
   #attempt = 0;
   #retryAfterMs = 0;
@@ -255,6 +257,7 @@ export class WickClient {
     subscription.finish();
     for (const topic of this.topics.values()) topic.subscriptions = topic.subscriptions.filter((other) => other !== subscription);
     const wanted = this.#texts();
+    for (const text of this.#refused) if (!wanted.has(text)) this.#refused.delete(text);
     const left = subscription.texts.filter((text) => !wanted.has(text));
     if (this.#isWelcome && left.length) this.#request(KIND.UNSUBSCRIBE, left);
   }
@@ -297,17 +300,19 @@ export class WickClient {
       if (!topic.subscriptions.length) this.topics.delete(name);
       else topic.isResuming = topic.epoch !== null;
     }
-    const texts = [...this.#texts()].filter((text) => !this.topics.has(text));
+    const texts = [...this.#texts()].filter((text) => !this.topics.has(text) && !this.#refused.has(text));
     this.#request(KIND.SUBSCRIBE, [...[...this.topics.values()].map(placeOf), ...texts]);
   }
 
   // -------------------------------------------------------------------------------------------------- connection
 
+  #say(event) { call(this.#onEvent, event); }
+
   #setStatus(status, reason = "") {
     if (status === this.status && reason === this.reason) return;
     this.status = status;
     this.reason = reason;
-    this.#onEvent({ type: "status", status, reason });
+    this.#say({ type: "status", status, reason });
   }
 
   #connect() {
@@ -366,24 +371,20 @@ export class WickClient {
     this.#subscriptions.clear();
   }
 
-  /** Once a second: is the line silent, are the data old? */
+  /** Looks again when the line would have been silent for too long. */
   #watch() {
-    this.#environment.clearTimeout(this.#watchTimer);
-    this.#watchTimer = this.#environment.setTimeout(() => {
-      const silenceMs = SILENT_BEATS * 1000 * (this.limits.heartbeat_s ?? HEARTBEAT_S);
-      if (this.#environment.now() - this.#heardAt > silenceMs) {
-        this.#setStatus("stale", "the server fell silent");
-        this.#abandon("the server fell silent");
-        return;
-      }
-      this.#judge();
-      this.#watch();
-    }, WATCH_MS);
+    const silenceMs = SILENT_BEATS * 1000 * (this.limits.heartbeat_s ?? HEARTBEAT_S);
+    const leftMs = this.#heardAt + silenceMs - this.#environment.now();
+    if (leftMs > 0) {
+      this.#watchTimer = this.#environment.setTimeout(() => this.#watch(), leftMs);
+      return;
+    }
+    this.#setStatus("stale", "the server fell silent");
+    this.#abandon("the server fell silent");
   }
 
-  #judge() {
-    if (this.#isWelcome) this.#setStatus(this.dataAgeMs !== null && this.dataAgeMs > STALE_MS ? "stale" : "live");
-  }
+  /** Are the data old? As the heartbeats say: where those are missing it is the line that is silent. */
+  #judge() { this.#setStatus(this.dataAgeMs !== null && this.dataAgeMs > STALE_MS ? "stale" : "live"); }
 
   // -------------------------------------------------------------------------------------------------- messages
 
@@ -414,7 +415,7 @@ export class WickClient {
       case KIND.CLOSE: return this.#toTopic("close", ...fields);
       case KIND.LIVE: return this.#toTopic("live", ...fields);
       case KIND.TRADES: return this.#toTopic("trades", ...fields);
-      case KIND.BOOK: return this.#toTopic("book", ...fields);
+      case KIND.BOOK: return this.#toTopic("levels", ...fields);
       case KIND.STATS: return this.#toTopic("stats", ...fields);
       case KIND.ACK: return this.#ack(...fields);
       case KIND.HELLO: return this.#hello(...fields);
@@ -430,7 +431,7 @@ export class WickClient {
     const event = topic?.[method](...fields);
     if (!event) return;
     this.#hasData = true;
-    if (FRESH.has(event.type)) this.dataAt = this.#heardAt;
+    if (FRESH.has(event.type)) this.#isFresh();
     this.#tell(topic, event);
     if (event.type === "gap") this.#request(KIND.SUBSCRIBE, [placeOf(topic)]);
   }
@@ -441,6 +442,11 @@ export class WickClient {
     for (const subscription of topic.subscriptions) subscription.deliver(event);
   }
 
+  #isFresh() {
+    this.dataAt = this.#heardAt;
+    if (this.status === "stale") this.#judge();
+  }
+
   #hello(version, serverTimeMs, front, limits) {
     if (version !== VERSION) throw new ProtocolError(`the front speaks version ${version} of the protocol, we speak ${VERSION}`);
     this.#isWelcome = true;
@@ -448,7 +454,7 @@ export class WickClient {
     this.limits = limits;
     this.#tick(serverTimeMs);
     this.#setStatus("live");
-    this.#onEvent({ type: "hello", front, limits });
+    this.#say({ type: "hello", front, limits });
     this.#subscribeAll();
   }
 
@@ -464,20 +470,17 @@ export class WickClient {
 
   #bye(code, reason, retryAfterMs) {
     this.#retryAfterMs = integer(retryAfterMs);
-    this.#onEvent({ type: "bye", code, reason, retryAfterMs: this.#retryAfterMs });
+    this.#say({ type: "bye", code, reason, retryAfterMs: this.#retryAfterMs });
   }
 
-  #error(id, code, field, value, message, valid) {
+  /** What is wrong with a text is told to those who asked for it; it is not asked for again. */
+  #error(_id, code, field, value, message, valid, text) {
     this.counters.errors += 1;
-    const event = { type: "error", code, field, value, message, valid };
-    this.#onEvent(event);
-    // One entry of a request is at fault: those hear of it that asked for it, or all who asked where it cannot be told.
-    const asked = this.#requests.get(id)?.texts ?? [];
-    const guilty = asked.filter((text) => text.includes(String(value)));
-    const texts = new Set(guilty.length ? guilty : asked);
-    for (const subscription of this.#subscriptions) {
-      if (subscription.texts.some((text) => texts.has(text))) subscription.deliver(event);
-    }
+    const event = { type: "error", code, field, value, message, valid, text };
+    this.#say(event);
+    if (text === null) return;
+    this.#refused.add(text);
+    for (const subscription of this.#subscriptions) if (subscription.texts.includes(text)) subscription.deliver(event);
   }
 
   // -------------------------------------------------------------------------------------------------- topics
@@ -498,12 +501,11 @@ export class WickClient {
       topic.subscriptions = [...this.#subscriptions].filter((subscription) => subscription.matches(name));
       this.topics.set(name, topic);
     }
-    const isNew = topic.handle !== handle;
     topic.handle = handle;
     this.#byHandle.set(handle, topic);
     const { isResuming } = topic;
     topic.isResuming = false;
-    if (isNew) this.#tell(topic, { type: "subscribed", resumed });
+    this.#tell(topic, { type: "subscribed", resumed });
     if (!isResuming) return;
     if (resumed) {
       this.resumption.resumed += 1;

@@ -64,6 +64,9 @@ export class Topic {
     this.seq = null;
     this.groups = null;
     this.rows = []; // candles that are over, by open time; the newest KEPT_ROWS
+    this.row = null; // the live candle of a metrics topic
+    this.book = null; // {seq, timeUs, bids, asks}
+    this.processes = {}; // what each says of itself, by name
     this.isCurrent = false;
     this.isResuming = false; // a SUBSCRIBE with its position is on its way
     this.handle = null; // of this connection
@@ -98,7 +101,10 @@ export class Topic {
     return { type: "close", row: told };
   }
 
-  live(row) { return { type: "live", row: row.map(cell) }; }
+  live(row) {
+    this.row = row.map(cell);
+    return { type: "live", row: this.row };
+  }
 
   /** Trades are numbered by `seq`: after a resume some come again, which are told once. */
   trades(epoch, seq, missed, priceDecimals, quantityDecimals, trades) {
@@ -112,9 +118,15 @@ export class Topic {
     return { type: "trades", trades: told, missed: integer(missed) };
   }
 
-  book(seq, timeUs, bids, asks) { return { type: "book", seq: integer(seq), timeUs: integer(timeUs), bids, asks }; }
+  levels(seq, timeUs, bids, asks) {
+    this.book = { seq: integer(seq), timeUs: integer(timeUs), bids, asks };
+    return { type: "book", ...this.book };
+  }
 
-  stats(process, stats) { return { type: "stats", process, stats }; }
+  stats(process, stats) {
+    this.processes[process] = stats;
+    return { type: "stats", process, stats };
+  }
 
   /** Something may have been missed: no diff means anything until the next snapshot. What we hold, we hold still. */
   gap(reason) {
