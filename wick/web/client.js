@@ -170,7 +170,7 @@ export class WickClient {
   #hasData = false; // since this connection was opened
 
   /**
-   * @param {string} url of the front's WebSocket: `ws://127.0.0.1:8765/ws`
+   * @param {string} url of the front's WebSocket, as `ws://localhost:8765/ws`
    * @param {object} [options]
    * @param {string} [options.token] what the front wants to be shown
    * @param {"msgpack" | "json"} [options.form]
