@@ -290,11 +290,15 @@ def test_a_position_is_readable_to_the_front(form: str) -> None:
 def test_all_of_msgpack_is_read() -> None:
     lengths = [0, 1, 15, 16, 31, 32, 33, 255, 256, 65_535, 65_536]
     value = {
-        "texts": ["x" * length for length in lengths], "letters": ["\u00e9\u20ac\U0001f40d" * length for length in lengths[:9]],
-        "arrays": [[7] * length for length in lengths], "map": {str(number): None for number in range(70_000)},
-        "maps": [{str(number): number for number in range(length)} for length in lengths[:5]], "__proto__": {"a": 1},
-        "floats": [0.0, -0.5, 1e-300, 1e300, 5e-324, 0.1], "others": [None, True, False, -1, -32, -33, -128, -129, -32769],
-    }  # fmt: skip
+        "texts": ["x" * length for length in lengths],
+        "letters": ["\u00e9\u20ac\U0001f40d" * length for length in lengths[:9]],
+        "arrays": [[7] * length for length in lengths],
+        "maps": [{str(number): number for number in range(length)} for length in lengths[:5]],
+        "long map": {str(number): None for number in range(70_000)},
+        "floats": [0.0, -0.5, 1e-300, 1e300, 5e-324, 0.1],
+        "others": [None, True, False, -1, -32, -33, -128, -129, -32769],
+        "__proto__": {"a": 1},
+    }
     messages = [[Kind.ACK, 1, [["stats", 7, False]]], [Kind.STATS, 7, "feed-0", value]]
     (_, event) = replay("msgpack", messages, ["stats"])["events"]
     assert event["stats"] == value

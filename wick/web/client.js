@@ -524,7 +524,7 @@ export class WickClient {
     topic.handle = null;
     if (!topic.subscriptions.length) this.topics.delete(name);
     else if (![...this.#requests.values()].some(({ texts }) => texts.some((text) => patternOf(text).test(name)))) {
-      this.#request(KIND.SUBSCRIBE, [name]);
+      this.#request(KIND.SUBSCRIBE, [placeOf(topic)]);
     }
   }
 }
