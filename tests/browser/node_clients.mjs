@@ -1,5 +1,7 @@
-// Two clients of a real front, one through a line that is cut now and then: reads {url, cut, form, topics} from its arguments,
-// and when stdin ends writes what each has held at which position, and heard of closes.
+// Two clients of a real front, one over a line that is cut now and then: takes {url, cut, form, topics} as its argument, and
+// answers each line on stdin with what each has held at which position, and heard of closes.
+
+import { createInterface } from "node:readline";
 
 const web = new URL("../../wick/web/", import.meta.url);
 const { WickClient } = await import(new URL("client.js", web));
@@ -30,7 +32,6 @@ function follow(url) {
 
 const steady = follow(given.url);
 const unsteady = follow(given.cut);
-process.stdin.resume();
-process.stdin.on("end", () => {
-  process.stdout.write(JSON.stringify({ steady: steady.told(), unsteady: unsteady.told() }), () => process.exit());
-});
+createInterface({ input: process.stdin })
+  .on("line", () => { process.stdout.write(`${JSON.stringify({ steady: steady.told(), unsteady: unsteady.told() })}\n`); })
+  .on("close", () => process.exit());
