@@ -15,7 +15,7 @@ from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 from wick.market.schema import STATE_WIDTHS, Row
 from wick.stream import diffs
-from wick.stream.shard import ShardMirror
+from wick.stream.mirror import ShardMirror
 from wick.wire.messages import Closes, Diffs, Snapshot
 from wick.wire.session import Kind, Topic, parse_topic
 
@@ -88,8 +88,7 @@ class Fanout:
         return None if number is None else self.mirrors[self._shard_of(venue, symbol)].groups[number]
 
     def recent(self, venue: str, symbol: str, interval: int) -> list[Row]:
-        rows = self.mirrors[self._shard_of(venue, symbol)].recent.get((venue, symbol))
-        return sorted(rows[interval].values()) if rows else []
+        return self.mirrors[self._shard_of(venue, symbol)].rows(venue, symbol, interval)
 
     @property
     def subscriptions(self) -> int:
