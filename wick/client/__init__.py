@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wick.client.events import (
     Book,
+    Bye,
     Changed,
     Closed,
     Connected,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from wick.client.http import history
 
 __all__ = [
-    "AsyncSession", "Book", "Candle", "Changed", "ClientError", "Closed", "Connected", "Disconnected", "Error", "Event",
-    "Fresh", "Gap", "Held", "Level", "Live", "Revised", "Session", "Snapshot", "Stale", "Stats", "Subscribed", "Ticker",
+    "AsyncSession", "Book", "Bye", "Candle", "Changed", "ClientError", "Closed", "Connected", "Disconnected", "Error",
+    "Event", "Fresh", "Gap", "Held", "Level", "Live", "Revised", "Session", "Snapshot", "Stale", "Stats", "Subscribed", "Ticker",
     "Trade", "Trades", "Unsubscribed", "connect", "connect_async", "history",
 ]  # fmt: skip
 

@@ -1,17 +1,16 @@
 """What both shells do alike: the address, the token, the offer of subprotocols, and what a failed attempt means."""
 
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from wick.client._address import bearer, websocket_url
 from wick.client.forms import FORMS, Form
 from wick.client.reconnect import ClientError
 
 MAX_MESSAGE_BYTES: Final = 64 << 20  # at midnight on the 1st a glob's twelve candles a pair close in one message
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 1.0  # a front that is gone answers no close; the connection is dropped then
-SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 # What an attempt may fail with; anything else is our own fault and ends the program.
 FAILURES: Final = (OSError, InvalidHandshake, TimeoutError, EOFError)
@@ -30,8 +29,7 @@ class Dial(NamedTuple):
         """Raises ClientError for a url or form that is none."""
         if form not in FORMS:
             raise ClientError(f"form = {form!r} is wrong: valid is {' or '.join(FORMS)}")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return cls(websocket_url(url), FORMS[form], headers, options)
+        return cls(websocket_url(url), FORMS[form], bearer(token), options)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -45,15 +43,6 @@ class Dial(NamedTuple):
             "ping_interval": None,  # the front's heartbeats tell that it lives
             **self.options,
         }
-
-
-def websocket_url(url: str) -> str:
-    """`http://host:8765`, `ws://host:8765` or the whole `ws://host:8765/ws`: all mean the same."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ClientError(f"url = {url!r} is wrong: valid is ws://<host>:<port>, or wss:, http:, https:")
-    path = parts.path if parts.path not in ("", "/") else "/ws"
-    return urlunsplit((SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
 
 
 def failure(error: Exception) -> tuple[int | None, str, int]:

@@ -81,6 +81,11 @@ class AsyncSession:
         return dict(self._core.counts)
 
     @property
+    def age_ms(self) -> int | None:
+        """How old the front's newest data are: as its last heartbeat said, and the time since. None: not known."""
+        return self._core.age_ms(_now_ms())
+
+    @property
     def closed(self) -> bool:
         return self._closed.is_set()
 

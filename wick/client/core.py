@@ -17,12 +17,12 @@ from typing import Any, Final
 from wick.client import reconnect
 from wick.client.events import (
     Book,
+    Bye,
     Connected,
     Disconnected,
     Error,
     Event,
     Fresh,
-    Live,
     Stale,
     Stats,
     Subscribed,
@@ -31,7 +31,7 @@ from wick.client.events import (
 from wick.client.forms import MSGPACK, Form, Message
 from wick.client.held import CAN_MISS, Held
 from wick.client.reconnect import ClientError
-from wick.client.views import Candle, Level
+from wick.client.views import Level
 from wick.errors import ProtocolError, WireError, shown
 from wick.wire.session import HEARTBEAT_S, MESSAGES, VERSION, Kind, parse_topics
 
@@ -65,13 +65,14 @@ class Core:
         self._form, self._keep, self._stale_after_ms, self._chance = form, keep_candles, stale_after_ms, chance
         self._attempt = 0
         self._handles: dict[int, Held] = {}
-        self._named: dict[str, None] = {}  # what this connection has been asked for
         self._requests: dict[int, Kind] = {}
         self._next_id = 1
         self._out: list[Message] = []
         self._limits: dict[str, Any] | None = None  # of the front; None: it has not said HELLO
         self._silence_ms = SILENT * HEARTBEAT_S * 1000
-        self._retry_ms = 0
+        self._heard_ms = 0
+        self._new_ms: int | None = None  # when the newest data were new, by the last heartbeat
+        self._within_ms = 0  # a front that stops asked to come back within this time
 
     # ------------------------------------------------------------------ wishes
 
@@ -82,20 +83,19 @@ class Core:
             self._ask(Kind.SUBSCRIBE, new)
 
     def unsubscribe(self, topics: Iterable[str]) -> None:
-        """As they were subscribed to. What another glob names as well is subscribed to anew by that."""
+        """As they were subscribed to, globs included."""
         left = [topic for topic in topics if topic in self._wanted]
         for topic in left:
             del self._wanted[topic]
-        # A glob's pairs were asked for one by one where the client went on from a position.
-        loose = [topic for topic in self.topics if not self._wants(topic)]
-        if self._limits is None:
-            for topic in loose:
-                del self.topics[topic]
-            return
-        self._ask(Kind.UNSUBSCRIBE, dict.fromkeys([*left, *(topic for topic in loose if topic in self._named)]))
+        if self._limits is not None:
+            self._ask(Kind.UNSUBSCRIBE, left)
 
     def _wants(self, topic: str) -> bool:
         return any(_names(text, topic) for text in self._wanted)
+
+    def age_ms(self, now_ms: int) -> int | None:
+        """How old the newest data are, as the last heartbeat said, and the time since; None: not known."""
+        return None if self._new_ms is None else max(0, now_ms - self._new_ms)
 
     def outgoing(self) -> list[bytes | str]:
         """What is to be sent now, each a WebSocket message; it is the shell's from here on."""
@@ -111,7 +111,7 @@ class Core:
 
     def receive(self, data: bytes | str, now_ms: int) -> Iterator[Event]:
         """A WebSocket message has come."""
-        self.deadline_ms = now_ms + self._silence_ms
+        self._heard_ms, self.deadline_ms = now_ms, now_ms + self._silence_ms
         self.counts["messages"] += 1
         self.counts["bytes"] += len(data)
         try:
@@ -133,7 +133,7 @@ class Core:
             self.closing = (DROPPED, f"nothing came for {self._silence_ms / 1000:g} s")
             if not self.is_stale:
                 self.is_stale = True
-                yield Stale(None)
+                yield Stale(self.age_ms(now_ms))
 
     def lost(self, now_ms: int, code: int | None, reason: str) -> Iterator[Event]:
         """The connection is closed; `code`: with which the front closed it, None where it did not."""
@@ -143,14 +143,12 @@ class Core:
 
     def refused(self, now_ms: int, status: int | None, reason: str, retry_after_ms: int = 0) -> Iterator[Event]:
         """No WebSocket came about; `status`: of the HTTP answer, None where there was none."""
-        self._retry_ms = max(self._retry_ms, retry_after_ms)
-        yield self._over(now_ms, status, reason, comes_back=reconnect.passes(status))
+        yield self._over(now_ms, status, reason, comes_back=reconnect.passes(status), after_ms=retry_after_ms)
 
-    def _over(self, now_ms: int, code: int | None, reason: str, *, comes_back: bool) -> Event:
+    def _over(self, now_ms: int, code: int | None, reason: str, *, comes_back: bool, after_ms: int = 0) -> Event:
         for held in self.topics.values():
             held.in_step = False
         self._handles.clear()
-        self._named.clear()
         self._requests.clear()
         self._out.clear()
         self._limits = self.closing = None
@@ -158,9 +156,9 @@ class Core:
             self.ended = ClientError(reason, code)
         if self.ended:
             return Disconnected(code, reason, None)
-        delay_ms = reconnect.delay_ms(self._attempt, self._retry_ms, self._chance())
+        delay_ms = reconnect.delay_ms(self._attempt, self._chance(), within_ms=self._within_ms, after_ms=after_ms)
         self._attempt += 1
-        self._retry_ms = 0
+        self._within_ms = 0
         self.deadline_ms = now_ms + delay_ms
         return Disconnected(code, reason, delay_ms)
 
@@ -180,10 +178,6 @@ class Core:
                 entries, size = [], 0
             entries.append([topic, *position] if position else topic)
             size += length
-            if kind == Kind.SUBSCRIBE:
-                self._named[topic] = None
-            else:
-                self._named.pop(topic, None)
         if entries:
             self._request(kind, entries)
 
@@ -210,33 +204,41 @@ class Core:
         self._silence_ms = int(SILENT * 1000 * limits.get("heartbeat_s", HEARTBEAT_S))
         for topic in [topic for topic in self.topics if not self._wants(topic)]:
             del self.topics[topic]  # left while nobody could be told
-        # First what can go on from a position, a glob's pairs among it; then the globs find these already there.
-        going_on = [topic for topic, held in self.topics.items() if held.position]
-        self._ask(Kind.SUBSCRIBE, dict.fromkeys([*going_on, *self._wanted]))
+        # First what is held, a glob's pairs among it, each from its position; then the globs find these there.
+        self._ask(Kind.SUBSCRIBE, dict.fromkeys([*self.topics, *self._wanted]))
         yield Connected(front, server_time_ms, self._limits)
 
     def _ack(self, number: int | None, topics: list[list[Any]]) -> Iterator[Event]:
         kind = self._requests.pop(number, None) if number is not None else Kind.SUBSCRIBE
+        again: list[str] = []
         for topic, handle, resumed in topics:
             if kind == Kind.UNSUBSCRIBE:
-                if self._handles.pop(handle, None) and self.topics.pop(topic, None):
+                if self._handles.pop(handle, None) is None:
+                    continue
+                if self._wants(topic):  # by another text, of which the front did not know that it names it too
+                    again.append(topic)
+                else:
+                    del self.topics[topic]
                     yield Unsubscribed(topic)
                 continue
-            if handle in self._handles:
-                continue
             held = self.topics.get(topic) or self.topics.setdefault(topic, Held(topic, self._keep))
+            is_new = handle not in self._handles
             self._handles[handle] = held
-            held.in_step = bool(resumed)
             yield Subscribed(topic, bool(resumed))
+            if not is_new:
+                continue
+            held.in_step = bool(resumed)
             if held.told and not resumed and held.kind in CAN_MISS:
                 self.counts["gaps"] += 1
                 yield held.gap("unproven")
+        self._ask(Kind.SUBSCRIBE, again)
 
     def _error(
-        self, number: int | None, code: str, field: str, value: Any, message: str, valid: list[str]
+        self, _number: int | None, code: str, field: str, value: Any, message: str, valid: list[str], topic: str | None
     ) -> Iterator[Event]:
         self.counts["errors"] += 1
-        yield Error(code, field, value, message, list(valid))
+        self._wanted.pop(topic or "", None)
+        yield Error(code, field, value, message, list(valid), topic)
 
     def _snapshot(
         self, handle: int, epoch: int, seq: int, groups: list[list[int]], rows: list[list[Any]]
@@ -260,8 +262,7 @@ class Core:
 
     def _live(self, handle: int, row: list[Any]) -> Iterator[Event]:
         if held := self._handles.get(handle):
-            held.told = True
-            yield Live(held.topic, Candle(row))
+            yield held.live(row)
 
     def _trades(
         self, handle: int, epoch: int, seq: int, missed: int, prices: int, quantities: int, trades: list[list[Any]]
@@ -273,38 +274,41 @@ class Core:
         self, handle: int, seq: int, time_us: int, bids: list[list[Any]], asks: list[list[Any]]
     ) -> Iterator[Event]:
         if held := self._handles.get(handle):
-            yield Book(held.topic, seq, time_us, [Level.of(*one) for one in bids], [Level.of(*one) for one in asks])
+            levels = [Level.of(*one) for one in bids], [Level.of(*one) for one in asks]
+            held.book = Book(held.topic, seq, time_us, *levels)
+            yield held.book
 
     def _stats(self, handle: int, process: str, stats: dict[str, Any]) -> Iterator[Event]:
         if held := self._handles.get(handle):
+            held.processes[process] = stats
             yield Stats(held.topic, process, stats)
 
     def _heartbeat(self, server_time_ms: int, age_ms: int | None) -> Iterator[Event]:
         self._attempt = 0  # who holds until its first heartbeat was not turned away
-        is_stale = age_ms is None or age_ms > self._stale_after_ms
-        if is_stale != self.is_stale:
-            self.is_stale = is_stale
-            yield Stale(age_ms) if age_ms is None or is_stale else Fresh(age_ms)
+        self._new_ms = None if age_ms is None else self._heard_ms - age_ms
+        if age_ms is not None and (age_ms > self._stale_after_ms) != self.is_stale:
+            self.is_stale = not self.is_stale
+            yield Stale(age_ms) if self.is_stale else Fresh(age_ms)
 
     def _bye(self, close_code: int, reason: str, retry_after_ms: int) -> Iterator[Event]:
-        self._retry_ms = retry_after_ms
-        return iter(())
+        self._within_ms = retry_after_ms
+        yield Bye(close_code, reason, retry_after_ms)
 
 
 _PARTS: Final = {declared.kind: len(declared.parts) for declared in MESSAGES}
 _TAKE: Final[dict[int, Callable[..., Iterator[Event]]]] = {
-        Kind.HELLO: Core._hello,
-        Kind.ACK: Core._ack,
-        Kind.ERROR: Core._error,
-        Kind.SNAPSHOT: Core._snapshot,
-        Kind.DIFF: Core._diff,
-        Kind.CLOSE: Core._close,
-        Kind.HEARTBEAT: Core._heartbeat,
-        Kind.BYE: Core._bye,
-        Kind.LIVE: Core._live,
-        Kind.TRADES: Core._trades,
-        Kind.BOOK: Core._book,
-        Kind.STATS: Core._stats,
+    Kind.HELLO: Core._hello,
+    Kind.ACK: Core._ack,
+    Kind.ERROR: Core._error,
+    Kind.SNAPSHOT: Core._snapshot,
+    Kind.DIFF: Core._diff,
+    Kind.CLOSE: Core._close,
+    Kind.HEARTBEAT: Core._heartbeat,
+    Kind.BYE: Core._bye,
+    Kind.LIVE: Core._live,
+    Kind.TRADES: Core._trades,
+    Kind.BOOK: Core._book,
+    Kind.STATS: Core._stats,
 }
 
 

@@ -24,8 +24,16 @@ class Disconnected(NamedTuple):
     retry_ms: int | None  # the next attempt is made in so many ms; None: none is made, the iterator raises next
 
 
+class Bye(NamedTuple):
+    """The front is about to close the connection; the client comes back by itself."""
+
+    close_code: int
+    reason: str
+    retry_after_ms: int  # at a random moment within this time
+
+
 class Subscribed(NamedTuple):
-    """The front knows the topic; for a glob, one event for each pair that it matches, later ones included."""
+    """The front took the topic; for a glob, one event for each pair that it matches, later ones included."""
 
     topic: str
     resumed: bool  # proven: nothing was missed since the connection before
@@ -117,9 +125,9 @@ class Gap(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """The newest data are old, or the front is silent. Said once, until Fresh."""
+    """The newest data are old, or the front is silent (it is called anew then). Said once, until Fresh."""
 
-    age_ms: int | None  # None: the front has had no data yet, or it is the front that is silent
+    age_ms: int | None  # of the newest data; None: the front never had any
 
 
 class Fresh(NamedTuple):
@@ -135,10 +143,11 @@ class Error(NamedTuple):
     field: str
     value: Any  # what was given, shortened
     message: str
-    valid: list[str]
+    valid: list[str]  # choices, the nearest first, or one description
+    topic: str | None = None  # as it was subscribed to: it is not asked for again
 
 
 Event = (
-    Connected | Disconnected | Subscribed | Unsubscribed | Snapshot | Changed | Closed | Revised | Live | Trades | Book
-    | Stats | Gap | Stale | Fresh | Error
+    Connected | Disconnected | Bye | Subscribed | Unsubscribed | Snapshot | Changed | Closed | Revised | Live | Trades
+    | Book | Stats | Gap | Stale | Fresh | Error
 )  # fmt: skip

@@ -9,7 +9,7 @@ from itertools import chain
 from math import isfinite
 from typing import Any, Final
 
-from wick.client.events import Changed, Closed, Event, Gap, Revised, Snapshot, Trades
+from wick.client.events import Book, Changed, Closed, Event, Gap, Live, Revised, Snapshot, Trades
 from wick.client.views import Candle, Ticker, Trade
 from wick.errors import WireError, shown
 from wick.market.schema import CANDLE, CLOSED, HEAD, LIVE
@@ -20,6 +20,7 @@ WIDTHS: Final = {"HEAD": len(HEAD), "LIVE": len(LIVE)}
 CAN_MISS: Final = ("candles", "closes", "trades")  # the others tell what is true now: nothing in them can be missed
 ENDED_KEPT: Final = 8  # candles that wait for their CLOSE; for one without trades it may never come
 _FLAGS: Final = [name for name, _ in CANDLE].index("flags")
+_REVISION: Final = [name for name, _ in CANDLE].index("revision")
 _CLOSE_TIME: Final = [name for name, _ in CANDLE].index("close_time_ms")
 
 Row = list[Any]
@@ -39,7 +40,22 @@ class Held:
     name. `rows` keeps the newest `keep` candles by open time.
     """
 
-    __slots__ = ("_ended", "_interval", "_keep", "epoch", "groups", "in_step", "kind", "rows", "seq", "told", "topic")
+    __slots__ = (
+        "_ended",
+        "_interval",
+        "_keep",
+        "book",
+        "epoch",
+        "groups",
+        "in_step",
+        "kind",
+        "latest",
+        "processes",
+        "rows",
+        "seq",
+        "told",
+        "topic",
+    )
 
     def __init__(self, topic: str, keep: int) -> None:
         single = parse_topics(topic).single
@@ -50,6 +66,9 @@ class Held:
         self.seq: int | None = None
         self.groups: list[list[int]] = []
         self.rows: dict[int, Row] = {}
+        self.latest: Candle | None = None  # of a `metrics:` topic
+        self.book: Book | None = None  # of a `book:` topic
+        self.processes: dict[str, dict[str, Any]] = {}  # of the `stats` topic: what each said last
         self._ended: dict[int, Candle] = {}  # by open time: as they stood when the next one began
         self.in_step = False  # DIFFs apply
         self.told = False  # it has been told of once, on this connection or one before
@@ -61,7 +80,9 @@ class Held:
 
     @property
     def candle(self) -> Candle | None:
-        """The live candle of a `candles:` topic; None before the first trade."""
+        """The live candle of a `candles:` or `metrics:` topic; None before the first trade."""
+        if self.kind == "metrics":
+            return self.latest
         return Candle.live(self.groups[0], self.groups[1], self._interval) if len(self.groups) > 1 else None
 
     @property
@@ -108,7 +129,7 @@ class Held:
     def diff(self, seq: int, back: int, changes: list[int]) -> Event | None:
         """None: a hole; the state stays as it was, and takes no further diff before its snapshot."""
         if seq - back != self.seq:
-            self.forget()
+            self.in_step = False
             return None
         before = self.candle
         diffs.apply(self.groups, changes)
@@ -120,6 +141,10 @@ class Held:
             if len(self._ended) > ENDED_KEPT:
                 del self._ended[min(self._ended)]
         return Changed(self.topic, Ticker(self.groups[0]), now, ended)
+
+    def live(self, values: Row) -> Live:
+        self.told, self.latest = True, Candle(_row(values))
+        return Live(self.topic, self.latest)
 
     def close(self, seq: int, values: Row) -> Event | None:
         """None: nothing that was not known."""
@@ -141,9 +166,11 @@ class Held:
             yield Trades(self.topic, [Trade.of(row, *decimals) for row in rows], missed)
 
     def _keep_row(self, row: Row) -> Closed | Revised | None:
-        """Keeps the row; says what it is where it is news."""
+        """Keeps the row, unless a later revision is there; says what it is where it is news."""
         at = row[0]
         held = self.rows.get(at)
+        if held and (held[_FLAGS] & CLOSED, held[_REVISION]) > (row[_FLAGS] & CLOSED, row[_REVISION]):
+            return None
         self.rows[at] = row
         self._ended.pop(at, None)
         if len(self.rows) > self._keep:

@@ -6,6 +6,7 @@ from wick.errors import WickError
 
 FIRST_MS: Final = 500
 CAP_MS: Final = 30_000
+LONGEST_MS: Final = 300_000  # that a front can ask for
 
 # Our messages were at fault, or we are not wanted: the next time would end alike (docs/protocol.md).
 _AT_FAULT: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
@@ -33,11 +34,12 @@ def passes(status: int | None) -> bool:
     return status is None or status >= 500 or status in _PASSING
 
 
-def delay_ms(attempt: int, at_most_ms: int, chance: float) -> int:
+def delay_ms(attempt: int, chance: float, *, within_ms: int = 0, after_ms: int = 0) -> int:
     """How long to wait before attempt number `attempt` (from 0); `chance` is random in [0, 1).
 
     Full jitter under a capped exponential (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/):
-    a crowd that lost its front together does not come back together. `at_most_ms`: within which the front asked for.
+    a crowd that lost its front together does not come back together. `within_ms`: a front that stops asked for this
+    instead. `after_ms`: it asked for no attempt before (HTTP's Retry-After).
     """
-    ceiling = min(CAP_MS, FIRST_MS << min(attempt, 10))
-    return int(chance * max(ceiling, at_most_ms))
+    ceiling = within_ms or min(CAP_MS, FIRST_MS << min(attempt, 10))
+    return min(after_ms, LONGEST_MS) + int(chance * ceiling)

@@ -13,7 +13,21 @@ from typing import Any, ClassVar, NamedTuple, Self
 from wick.market.intervals import INTERVALS
 from wick.market.numbers import format_decimal
 from wick.market.rows import Readable, decimals_of, fired, flag_names, readable_value
-from wick.market.schema import CANDLE, CLOSED, FORMED, HEAD, LIVE, PATTERNS, PLAIN, REAL, REVISED
+from wick.market.schema import (
+    CANDLE,
+    CLOSED,
+    FORMED,
+    HEAD,
+    LIVE,
+    PATTERNS,
+    PLAIN,
+    PRICE,
+    REAL,
+    REVISED,
+    TURNOVER,
+    VOLUME,
+)
+from wick.metrics import pattern_table
 
 _AFTER_VOLUMES = [name for name, _ in CANDLE].index("first_trade_id")
 _UNKNOWN = (None,) * (len(CANDLE) - _AFTER_VOLUMES)
@@ -105,6 +119,21 @@ class Candle(Record):
             *[head[total] - live[opening] for total, opening in _SUMS], *_UNKNOWN,
         ))  # fmt: skip
 
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> Self:
+        """From fields by name as `text` gives them and the HTTP API writes them; what is not among them is not known.
+
+        Their decimals are as many as the texts need, which may be fewer than the pair has: compare fields, not values.
+        """
+        longest = dict.fromkeys((PRICE, VOLUME, TURNOVER), 0)
+        for name, kind in CANDLE:
+            if kind in longest:
+                longest[kind] = max(longest[kind], len((fields.get(name) or "").partition(".")[2]))
+        prices = longest[PRICE]
+        decimals = decimals_of(prices, max(longest[VOLUME], longest[TURNOVER] - prices))
+        known = {**fields, "price_decimals": prices, "quantity_decimals": decimals[VOLUME]}
+        return cls([_value(known.get(name), kind, decimals) for name, kind in CANDLE])
+
     @property
     def closed(self) -> bool:
         """Final, until a late trade revises it."""
@@ -119,6 +148,20 @@ class Candle(Record):
     def flag_names(self) -> list[str]:
         """Of `closed`, `empty`, `partial`, `suspect`, `revised` those that hold."""
         return flag_names(self.values[3])
+
+
+def _value(read: Any, kind: str, decimals: dict[str, int]) -> Any:
+    """A field as on the wire, from what a reader of the HTTP API sees."""
+    if read is None:
+        return None
+    if kind == PATTERNS:
+        return bytes([read.get(name, 0) // 20 & 255 for name in pattern_table.NAMES])
+    if kind == REAL:
+        return float(read)
+    if kind == PLAIN:
+        return int(read)  # a text where JSON cannot hold it
+    whole, _, fraction = read.partition(".")
+    return int(whole + fraction.ljust(decimals[kind], "0"))
 
 
 class Trade(NamedTuple):
