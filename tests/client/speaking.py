@@ -5,7 +5,7 @@ from typing import Any
 
 from wick.client import events
 from wick.client.core import Core
-from wick.client.forms import JSON, MSGPACK, Form
+from wick.client.forms import MSGPACK, Form
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.wire import codec
 from wick.wire.session import Kind

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncSession", "Book", "Bye", "Candle", "Changed", "ClientError", "Closed", "Connected", "Disconnected", "Error",
-    "Event", "Fresh", "Gap", "Held", "Level", "Live", "Revised", "Session", "Snapshot", "Stale", "Stats", "Subscribed", "Ticker",
-    "Trade", "Trades", "Unsubscribed", "connect", "connect_async", "history",
+    "Event", "Fresh", "Gap", "Held", "Level", "Live", "Revised", "Session", "Snapshot", "Stale", "Stats", "Subscribed",
+    "Ticker", "Trade", "Trades", "Unsubscribed", "connect", "connect_async", "history",
 ]  # fmt: skip
 
 # Loaded when they are first asked for (PEP 562): who iterates needs no asyncio, who uses asyncio no threads.
