@@ -134,6 +134,10 @@ class Front:
                 [sys.executable, "services/front.py"], cwd=ROOT, env=env, stdout=output, stderr=output
             )
 
+    def rss_mb(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
