@@ -33,7 +33,7 @@ from wick.client.held import CAN_MISS, Held
 from wick.client.reconnect import ClientError
 from wick.client.views import Level
 from wick.errors import ProtocolError, WireError, shown
-from wick.wire.session import HEARTBEAT_S, MESSAGES, VERSION, Kind, parse_topics
+from wick.wire.session import HEARTBEAT_S, KINDS, MESSAGES, VERSION, Kind, parse_topics
 
 SILENT: Final = 3  # heartbeats that do not come until the connection counts as dead
 MESSAGE_BYTES: Final = 65_536  # a front that does not say how long a request may be takes this
@@ -77,8 +77,8 @@ class Core:
     # ------------------------------------------------------------------ wishes
 
     def subscribe(self, topics: Iterable[str]) -> None:
-        new = [topic for topic in topics if topic not in self._wanted]
-        self._wanted.update(dict.fromkeys(new))
+        new = dict.fromkeys(topic for topic in topics if topic not in self._wanted)
+        self._wanted.update(new)
         if self._limits is not None:
             self._ask(Kind.SUBSCRIBE, new)
 
@@ -240,14 +240,21 @@ class Core:
         self._wanted.pop(topic or "", None)
         yield Error(code, field, value, message, list(valid), topic)
 
+    def _held(self, handle: int, message: str) -> Held | None:
+        """Whom a message is for; None: for a topic that was left."""
+        held = self._handles.get(handle)
+        if held and message not in KINDS[held.kind].messages:
+            raise WireError(f"a {message} of {held.topic}")
+        return held
+
     def _snapshot(
         self, handle: int, epoch: int, seq: int, groups: list[list[int]], rows: list[list[Any]]
     ) -> Iterator[Event]:
-        if held := self._handles.get(handle):
+        if held := self._held(handle, "SNAPSHOT"):
             yield from held.snapshot(epoch, seq, groups, rows)
 
     def _diff(self, handle: int, seq: int, back: int, changes: list[int]) -> Iterator[Event]:
-        held = self._handles.get(handle)
+        held = self._held(handle, "DIFF")
         if held and held.in_step:
             event = held.diff(seq, back, changes)
             if event is None:
@@ -256,30 +263,30 @@ class Core:
             yield event or held.gap("hole")
 
     def _close(self, handle: int, seq: int, row: list[Any]) -> Iterator[Event]:
-        held = self._handles.get(handle)
+        held = self._held(handle, "CLOSE")
         if held and (event := held.close(seq, row)):
             yield event
 
     def _live(self, handle: int, row: list[Any]) -> Iterator[Event]:
-        if held := self._handles.get(handle):
+        if held := self._held(handle, "LIVE"):
             yield held.live(row)
 
     def _trades(
         self, handle: int, epoch: int, seq: int, missed: int, prices: int, quantities: int, trades: list[list[Any]]
     ) -> Iterator[Event]:
-        if held := self._handles.get(handle):
+        if held := self._held(handle, "TRADES"):
             yield from held.trades(epoch, seq, missed, [prices, quantities], trades)
 
     def _book(
         self, handle: int, seq: int, time_us: int, bids: list[list[Any]], asks: list[list[Any]]
     ) -> Iterator[Event]:
-        if held := self._handles.get(handle):
+        if held := self._held(handle, "BOOK"):
             levels = [Level.of(*one) for one in bids], [Level.of(*one) for one in asks]
             held.book = Book(held.topic, seq, time_us, *levels)
             yield held.book
 
     def _stats(self, handle: int, process: str, stats: dict[str, Any]) -> Iterator[Event]:
-        if held := self._handles.get(handle):
+        if held := self._held(handle, "STATS"):
             held.processes[process] = stats
             yield Stats(held.topic, process, stats)
 
