@@ -202,6 +202,7 @@ class Core:
             return
         self._limits = dict(limits)
         self._silence_ms = int(SILENT * 1000 * limits.get("heartbeat_s", HEARTBEAT_S))
+        self.deadline_ms = self._heard_ms + self._silence_ms
         for topic in [topic for topic in self.topics if not self._wants(topic)]:
             del self.topics[topic]  # left while nobody could be told
         # First what is held, a glob's pairs among it, each from its position; then the globs find these there.
