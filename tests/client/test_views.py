@@ -9,6 +9,7 @@ import threading
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -106,8 +107,8 @@ def test_an_address_serves_both_ways(given, websocket, http):
 class Api(BaseHTTPRequestHandler):
     """`/api/v1/candles` as wick/net/candles.py answers it, in pages of two."""
 
-    asked: list = []
-    rows = [row(OPEN + n * MINUTE, close=9_000_000 + n) for n in range(5)]
+    asked: ClassVar[list] = []
+    rows: ClassVar[list] = [row(OPEN + n * MINUTE, close=9_000_000 + n) for n in range(5)]
 
     def do_GET(self):
         path, query = urlsplit(self.path)[2:4]
@@ -169,7 +170,7 @@ def test_history_tells_an_error_in_the_fronts_own_words(api):
 
 
 def test_history_without_a_front_is_an_error_that_repeats_no_token():
-    with pytest.raises(client.ClientError, match="no answer from http://127.0.0.1:9/api/v1/candles: ") as error:
+    with pytest.raises(client.ClientError, match=r"no answer from http://127\.0\.0\.1:9/api/v1/candles: ") as error:
         client.history("ws://127.0.0.1:9", "binance", "BTC-USDT", "1m", token="secret")
     assert "secret" not in str(error.value)
 

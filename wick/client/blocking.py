@@ -80,6 +80,11 @@ class Session:
         return self._core.topics
 
     @property
+    def wanted(self) -> list[str]:
+        """What was subscribed to, globs included; without what an Error said to name nothing."""
+        return self._core.wanted
+
+    @property
     def counts(self) -> dict[str, int]:
         """Since the beginning: connections, messages, bytes, gaps, errors."""
         return dict(self._core.counts)

@@ -90,6 +90,10 @@ class Core:
         if self._limits is not None:
             self._ask(Kind.UNSUBSCRIBE, left)
 
+    @property
+    def wanted(self) -> list[str]:
+        return list(self._wanted)
+
     def _wants(self, topic: str) -> bool:
         return any(_names(text, topic) for text in self._wanted)
 
