@@ -1,4 +1,4 @@
-"""Many clients of a front: drives _load.c, built where a compiler is, or else _load_lean.py, which does the same slowly.
+"""Many clients of a front: drives _load.c, built where a compiler is, or else _load_lean.py, the same but slower.
 
 What they do and count is told in the first lines of _load.c. Which compiler: the environment's CC, or cc.
 """
@@ -123,7 +123,7 @@ class Load:
         while True:
             report = self.report()
             counts = {name: total.get(name, 0) + report[name] for name in ADDED}
-            total = report | counts | {"closed": _sum(total.get("closed", {}), report["closed"])}
+            total = report | counts | {name: _sum(total.get(name, {}), report[name]) for name in ("closed", "messages")}
             if condition(total):
                 return total
             if time.monotonic() > deadline:
@@ -145,7 +145,7 @@ class Load:
         self._ask("cut")
 
     def states(self) -> dict[str, list[list[Any]]]:
-        """By topic each distinct state: [clients, known, epoch, seq, fields of two groups of 16, [rows, first, last]]."""
+        """By topic each distinct state: [clients, known, epoch, seq, 16 fields of two groups, [rows, first, last]]."""
         answer: dict[str, list[list[Any]]] = self._ask("states")
         return answer
 
