@@ -28,9 +28,9 @@ from wick.market.schema import (
     REAL,
     Flag,
 )
-from wick.metrics.patterns import NAMES, masks
+from wick.metrics.pattern_table import NAMES, masks
 from wick.stream import diffs
-from wick.stream.shard import live_row
+from wick.stream.mirror import live_row
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
 from wick.wire.session import Kind, parse_request
 
@@ -118,7 +118,7 @@ def some_row(rng: random.Random, open_ms: int, flags: int = Flag.CLOSED) -> list
     real = {name: rng.choice(ratios) for name in ("vwap", "delta_ratio", "avg_trade_size", "tick_rv", "kyle_lambda")}
     metrics = {name: rng.choice(ratios) for name, kind in METRICS if kind == REAL}
     found = np.array([[rng.choice([0, 0, 0, 4, 5, 10, -4, -5, -10])] for _ in NAMES], np.int8)
-    bull, bear = (int(mask[0]) for mask in masks(found))
+    bull, bear = masks(found.tobytes())
     values |= {**flow, **real, "cvd_anchor_ms": rng.choice([open_ms, None])}
     if rng.random() < 0.7:
         values |= {**metrics, "obv_anchor_ms": open_ms, "bull": bull, "bear": bear, "patterns": found.tobytes()}

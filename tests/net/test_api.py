@@ -7,7 +7,7 @@ import pytest
 from wick.market import schema
 from wick.market.rows import ALL_COLUMNS, COLUMNS
 from wick.market.schema import CANDLE_FIELDS, CLOSED, PARTIAL
-from wick.metrics.patterns import PATTERNS
+from wick.metrics.pattern_table import PATTERNS
 from wick.net.api import ROWS_A_TURN, Api, join
 
 FOUND = bytes([5, *bytes(59), 256 - 10])  # the first pattern +100, the last -200

@@ -9,7 +9,7 @@ from typing import Any
 from wick.market.intervals import NAMES
 from wick.market.rows import ALL_COLUMNS, COLUMNS, Readable, rank, readable
 from wick.market.schema import CLOSED, FIELDS, Row
-from wick.metrics import patterns
+from wick.metrics import pattern_table
 from wick.net.http_server import Reply, error_reply, json_body, json_reply
 from wick.net.reader import give_way
 from wick.wire.codec import pack_json
@@ -44,7 +44,7 @@ def metrics_schema() -> dict[str, list[dict[str, Any]]]:
     names = ("number", "name", "unit", "definition", "n", "source")
     return {
         "fields": [{name: getattr(field, name) for name in names} for field in FIELDS],
-        "patterns": [pattern._asdict() for pattern in patterns.PATTERNS],
+        "patterns": [pattern._asdict() for pattern in pattern_table.PATTERNS],
     }
 
 

@@ -28,9 +28,9 @@ from wick.ops.settings import Settings, is_loopback
 from wick.roles.base import Role, run_role
 from wick.storage.sqlite import SqliteStore
 from wick.stream.fanout import Fanout, Message
+from wick.stream.mirror import live_row
 from wick.stream.owed import Owed
 from wick.stream.sequence import Follower
-from wick.stream.shard import live_row
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, Watch

@@ -20,7 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.trades import RECORD, TRADE
+from wick.market.records import RECORD
+from wick.market.trades import TRADE
 from wick.wire.messages import TickHeader
 
 STAGES: Final = ("venue", "feed", "queue", "publish")

@@ -15,31 +15,22 @@ A message is a msgpack array in the order of its fields. Unpacking raises WireEr
 
 from collections.abc import Iterator
 from functools import lru_cache
-from struct import Struct
 from typing import Any, NamedTuple, Self, get_origin
-
-import numpy as np
-from numpy.typing import NDArray
 
 from wick.errors import WireError, shown
 from wick.market.blocks import METRIC_BYTES, ROW_BYTES, Block
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS
-from wick.market.trades import DEPTH, QUOTE, RECORD, TRADE, BookDepth, Quote, Trade
+from wick.market.trades import DEPTH, QUOTE, RECORD_BYTES, RECORD_STRUCT, TRADE, BookDepth, Quote, Trade
 from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
     "book_frames", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record", "pack_trade",
-    "records",
     "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
-Records = NDArray[np.void]
-
-_RECORD = Struct("<7q4BI")
-assert _RECORD.size == RECORD.itemsize
-pack_record = _RECORD.pack  # the fields of a RECORD in their order
+pack_record = RECORD_STRUCT.pack  # the fields of a RECORD in their order
 _PART = [int, int, bool, list, list]
 
 
@@ -105,7 +96,7 @@ class TickHeader(NamedTuple):
         """Each part with its own records."""
         view, at = memoryview(frame), 0
         for part in self.parts:
-            end = at + sum(part[4]) * RECORD.itemsize
+            end = at + sum(part[4]) * RECORD_BYTES
             yield part, view[at:end]
             at = end
 
@@ -323,10 +314,3 @@ def pack_depth(depth: BookDepth, recv_ns: int, event_ns: int, price_decimals: in
     return pack_record(
         event_ns, update_id, bid_top, ask_top, bid_near, ask_near, recv_ns, price_decimals, decimals, DEPTH, 0, 0
     )
-
-
-def records(frame: bytes | memoryview, header: TickHeader) -> Records:
-    """The frame's records, without a copy. WireError where they are not as many as the header's parts say."""
-    if len(frame) != RECORD.itemsize * header.total:
-        raise WireError(f"a frame of {len(frame)} bytes does not hold the {header.total} records of its header")
-    return np.frombuffer(frame, dtype=RECORD)
