@@ -78,6 +78,7 @@ MESSAGES: Final = (
         Part("value", "text", "what was given, shortened"),
         Part("message", "text", "what is wrong, for people"),
         Part("valid", "[text, …]", "what would be valid: choices, the nearest first, or one description"),
+        Part("topic", "text or null", "the text of the request that it is about, as it was given; null: all of it"),
     ), "A request, or one topic of it, cannot be followed; the others are."),
     Declared(Kind.SNAPSHOT, "front", (
         Part("handle", "int", "the topic"),
