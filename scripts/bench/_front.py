@@ -59,23 +59,21 @@ def wait_for(probe: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
 
 
 class Market:
-    """The only worker. `pairs`: their state by number; the same seed, the same trades."""
+    """Every pair's `states`, and what a worker would publish of them: (topic, message), given to `tell`.
 
-    def __init__(self, data_dir: str, pairs: int, seed: int = 1) -> None:
+    The same seed, the same trades."""
+
+    def __init__(self, pairs: int, tell: Callable[[list[bytes]], Any], seed: int = 1) -> None:
         self.symbols = [f"C{number:03}-USDT" for number in range(pairs)]
         self.epoch, self.closed = 1, [0] * len(NAMES)
-        self._random = random.Random(seed)
+        self._tell, self._random, self._lock = tell, random.Random(seed), threading.Lock()
         self._shards: list[list[int]] = [[] for _ in range(SHARDS)]
         for number, symbol in enumerate(self.symbols):
             self._shards[shard_of(VENUE, symbol)].append(number)
+        self.shards = [shard for shard, its in enumerate(self._shards) if its]
         self._seqs = [[0, 0] for _ in range(SHARDS)]
         self.states = [self._first() for _ in self.symbols]
         self._rows: list[list[list[Any]]] = [[] for _ in range(SHARDS)]  # what is told to who asks for a snapshot
-        self._lock = threading.Lock()
-        self._pub, self._router = bus.publisher(data_dir, "aggregator-0"), bus.router(data_dir, 0)
-        self._stopping, self._quiet = threading.Event(), threading.Event()
-        self._threads = [threading.Thread(target=self._answer, daemon=True)]
-        self._threads[0].start()
 
     def _first(self) -> list[list[int]]:
         state = [[0] * width for width in STATE_WIDTHS]
@@ -85,21 +83,13 @@ class Market:
             live[:] = [FIRST_MS, PRICE, PRICE + 500, PRICE - 500, *totals, 0]
         return state
 
-    def _answer(self) -> None:
-        while not self._stopping.is_set():
-            if not self._router.poll(50):
-                continue
-            who, asked = self._router.recv_multipart()
-            if Request.unpack(asked).kind != "snapshot":
-                continue
-            shard = Request.unpack(asked).shard
-            zero = [[0] * width for width in STATE_WIDTHS]
-            with self._lock:
-                its = self._shards[shard]
-                entries = [[at, *diffs.make(zero, self.states[number])] for at, number in enumerate(its)]
-                names = [[at, VENUE, self.symbols[number]] for at, number in enumerate(its)]
-                snapshot = Snapshot(shard, self.epoch, *self._seqs[shard], names, entries, self._rows[shard])
-            self._router.send_multipart([who, asked, snapshot.pack()])
+    def snapshot(self, shard: int) -> Snapshot:
+        zero = [[0] * width for width in STATE_WIDTHS]
+        with self._lock:
+            its = self._shards[shard]
+            entries = [[at, *diffs.make(zero, self.states[number])] for at, number in enumerate(its)]
+            names = [[at, VENUE, self.symbols[number]] for at, number in enumerate(its)]
+            return Snapshot(shard, self.epoch, *self._seqs[shard], names, entries, list(self._rows[shard]))
 
     def trade(self, shard: int) -> None:
         """A trade in each of the shard's pairs."""
@@ -127,14 +117,13 @@ class Market:
         if entries:
             self._seqs[shard][0] += 1
             message = Diffs(self.epoch, self._seqs[shard][0], time.time_ns(), [], entries)
-            self._pub.send_multipart([diffs_topic(shard), message.pack()])
+            self._tell([diffs_topic(shard), message.pack()])
 
     def close_candles(self, interval: int) -> None:
         """The candles of an interval are over, all at once."""
         with self._lock:
-            for shard, its in enumerate(self._shards):
-                if its:
-                    self._close(shard, interval)
+            for shard in self.shards:
+                self._close(shard, interval)
             self.closed[interval] += 1
 
     def _close(self, shard: int, interval: int) -> None:
@@ -156,7 +145,32 @@ class Market:
         self._rows[shard] += rows
         self._seqs[shard][1] += 1
         closes = Closes.of_rows(self.epoch, self._seqs[shard][1], time.time_ns(), rows)
-        self._pub.send_multipart([closes_topic(shard), closes.pack()])
+        self._tell([closes_topic(shard), closes.pack()])
+
+    def held(self, topic: str) -> list[int]:
+        """What a client of the topic must hold, as the load generator tells it."""
+        kind, _, symbol, *interval = topic.split(":")
+        state = self.states[self.symbols.index(symbol)]
+        groups = [state[0], state[NAMES.index(interval[0]) + 1] if kind == "candles" else []]
+        return [value for group in groups for value in (*group, *[0] * (LOAD_WIDTH - len(group)))]
+
+
+class Worker(Market):
+    """The only worker: the market on the bus, for a front."""
+
+    def __init__(self, data_dir: str, pairs: int) -> None:
+        self._pub, self._router = bus.publisher(data_dir, "aggregator-0"), bus.router(data_dir, 0)
+        super().__init__(pairs, self._pub.send_multipart)
+        self._stopping, self._quiet = threading.Event(), threading.Event()
+        self._answering = threading.Thread(target=self._answer, daemon=True)
+        self._answering.start()
+
+    def _answer(self) -> None:
+        while not self._stopping.is_set():
+            if self._router.poll(50):
+                who, asked = self._router.recv_multipart()
+                if (request := Request.unpack(asked)).kind == "snapshot":
+                    self._router.send_multipart([who, asked, self.snapshot(request.shard).pack()])
 
     @contextmanager
     def running(self, hz: float) -> Iterator[None]:
@@ -171,25 +185,17 @@ class Market:
             thread.join()
 
     def _run(self, hz: float) -> None:
-        shards = [shard for shard, its in enumerate(self._shards) if its]
-        due, step = time.monotonic(), 1 / hz / len(shards)
+        due, step = time.monotonic(), 1 / hz / len(self.shards)
         while True:
-            for shard in shards:
+            for shard in self.shards:
                 due += step
                 if self._quiet.wait(max(0.0, due - time.monotonic())):
                     return
                 self.trade(shard)
 
-    def held(self, topic: str) -> list[int]:
-        """What a client of the topic must hold, as the load generator tells it."""
-        kind, _, symbol, *interval = topic.split(":")
-        state = self.states[self.symbols.index(symbol)]
-        groups = [state[0], state[NAMES.index(interval[0]) + 1] if kind == "candles" else []]
-        return [value for group in groups for value in (*group, *[0] * (LOAD_WIDTH - len(group)))]
-
     def close(self) -> None:
         self._stopping.set()
-        self._threads[0].join()
+        self._answering.join()
         self._pub.close(linger=0)
         self._router.close(linger=0)
 
@@ -302,7 +308,7 @@ class Stage:
         self._folder = TemporaryDirectory(prefix="wb-")
         self.data_dir = self._folder.name
         endpoints.run_dir(self.data_dir)
-        self.market = Market(self.data_dir, pairs)
+        self.market = Worker(self.data_dir, pairs)
         self.fronts: list[Front] = []
         self._settings = settings
         self.front = self.add_front()

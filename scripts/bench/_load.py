@@ -47,7 +47,7 @@ def library(source: str) -> ctypes.CDLL | None:
 
 
 class Load:
-    """The load generator as a process; `core` is where it runs."""
+    """The load generator as a process; `core` is where it runs, `rest` how we wait for it."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Load:
         sources: int = 16,
         receive_buffer: int = 0,
         core: int | None = None,
+        rest: Callable[[float], Any] = time.sleep,
     ) -> None:
         program = built("_load.c")
         self.lean = program is None
@@ -65,6 +66,7 @@ class Load:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if core is not None:
             os.sched_setaffinity(self._process.pid, {core})
+        self._rest = rest
         self._topics: dict[str, int] = {}
         self.to(port, subprotocol, deflate, sources, receive_buffer)
 
@@ -128,7 +130,7 @@ class Load:
                 return total
             if time.monotonic() > deadline:
                 raise SystemExit(f"in {patience_s:g} s not: {what}; {total}")
-            time.sleep(0.02)
+            self._rest(0.02)
 
     def report(self) -> Report:
         """What was counted since the last report."""
