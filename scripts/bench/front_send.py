@@ -7,10 +7,13 @@ The front's own Fanout and Server in this process, on one core; the load generat
 other. A round: one after the other, with a rest until everything has been read,
 - wick: the shards' messages of a trade in every pair are taken, and all bands are flushed: one frame a client,
 - C: `send` on the same sockets, in the same order, of frames as long as those, ready-made (_send.c),
-- gevent-websocket 0.10.1: `ws.send` of as many bytes, ready-made, to as many clients, in a process of its own on the
-  same core, where WICK_BENCH_GEVENT_WEBSOCKET names a Python that has it:
+- gevent-websocket 0.10.1: as many clients told about as many topics in as many bytes, by a process of its own on the
+  same core, in three ways: `encoded`, what changed in its five topics packed for each client, and one `ws.send` (this
+  is the work that wick does, and what its ratio is against); `topics`, a `ws.send` for each topic, packed once; `ready`,
+  one `ws.send` of one ready-made message, which is no work but sending. Where WICK_BENCH_GEVENT_WEBSOCKET names a
+  Python that has it:
 
-    python3 -m venv /tmp/gw; /tmp/gw/bin/pip install gevent-websocket==0.10.1
+    python3 -m venv /tmp/gw; /tmp/gw/bin/pip install gevent-websocket==0.10.1 msgpack
     export WICK_BENCH_GEVENT_WEBSOCKET=/tmp/gw/bin/python
 
 Three rooms: all clients have the same five topics; 100 sets; every client has a set of its own. Time is what the kernel
@@ -45,6 +48,7 @@ from wick.wire.websocket import BINARY, TEXT, frame
 
 CLIENTS, TOPICS, PAIRS, ROUNDS = 3_000, 5, 300, 40
 SHARED, DISTINCT, TIMES = 0.85, 0.75, 3.0
+WAYS = ("encoded", "topics", "ready")  # of gevent-websocket
 GEVENT_WEBSOCKET = "WICK_BENCH_GEVENT_WEBSOCKET"
 
 
@@ -170,10 +174,10 @@ class GeventWebSocket:
         answer: dict[str, int] = json.loads(self._process.stdout.readline())
         return answer
 
-    def send(self, size: int) -> float:
-        """Nanoseconds a frame."""
+    def tell(self, way: str, size: int) -> float:
+        """Nanoseconds a client, told about its topics in messages of so many bytes."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{size}\n")
+        self._process.stdin.write(json.dumps({"way": way, "topics": TOPICS, "size": size}) + "\n")
         self._process.stdin.flush()
         answer = self._answer()
         return answer["ns"] / answer["clients"]
@@ -224,7 +228,7 @@ def room(app: App, clients: int, distinct: int, rounds: int, rival: GeventWebSoc
         load.report()
         baseline = CLoop(app)
         read_all(load, clients)
-        spent: dict[str, list[float]] = {"wick": [], "take": [], "C": [], "gevent-websocket": []}
+        spent: dict[str, list[float]] = {name: [] for name in ("wick", "take", "C", *WAYS)}
 
         def wick(messages: list[tuple[int, Diffs]]) -> None:
             taken = timed(lambda: app.take(messages))
@@ -239,9 +243,9 @@ def room(app: App, clients: int, distinct: int, rounds: int, rival: GeventWebSoc
             for contender in (wick, c_loop) if number % 2 else (c_loop, wick):
                 contender(messages)
                 read_all(load, clients)
-            if rival is not None:
-                spent["gevent-websocket"].append(rival.send(round(baseline.mean)))
-                read_all(rival.load, clients)
+            for way in WAYS if rival else ():
+                spent[way].append(rival.tell(way, round(baseline.mean / TOPICS)))
+                read_all(rival.load, clients * (TOPICS if way == "topics" else 1))
         figures = {name: median(some) for name, some in spent.items() if some}
         figures["speed"] = median(c / ours for c, ours in zip(spent["C"], spent["wick"], strict=True))
         figures["bytes"] = baseline.mean
@@ -266,23 +270,22 @@ def main() -> None:
         }
     app.server.shutdown()
     print(f"{clients:,} clients, {TOPICS} topics each, us of processor a frame, median of {rounds} rounds")
-    header = ["", "bytes", "wick", "of it taking", "C", "of C's speed"]
-    ratio = {name: one.get("gevent-websocket", 0.0) / one["wick"] for name, one in rooms.items()}
+    header = ["", "bytes", "wick", "of it taking", "C", "of C's speed", *(f"gw, {way}" for way in WAYS if rival)]
     lines = []
     for name, one in rooms.items():
-        times = [f"{one[who] / 1e3:.2f}" for who in ("wick", "take", "C")]
-        its = [f"{one['gevent-websocket'] / 1e3:.2f}", f"{ratio[name]:.1f}"] if rival else []
-        lines.append([name, f"{one['bytes']:.0f}", *times, f"{one['speed']:.2f}", *its])
-    common.table([*header, "gevent-websocket", "times"] if rival else header, lines)
+        ours = [f"{one[who] / 1e3:.2f}" for who in ("wick", "take", "C")]
+        theirs = [f"{one[way] / 1e3:.2f} ({one[way] / one['wick']:.1f}x)" for way in WAYS if rival]
+        lines.append([name, f"{one['bytes']:.0f}", *ours, f"{one['speed']:.2f}", *theirs])
+    common.table(header, lines)
     targets = [
         common.Target("shared frames: of a C loop's speed", rooms["one set"]["speed"], SHARED, True),
         common.Target("distinct sets: of a C loop's speed", rooms["distinct sets"]["speed"], DISTINCT, True),
     ]
     if rival:
-        targets.append(common.Target("times gevent-websocket's deliveries a core", ratio["one set"], TIMES, True))
-    common.finish(
-        "front_send", args, {"clients": clients, "rounds": rounds, "rooms_ns": rooms, "times": ratio}, targets
-    )
+        shared = rooms["one set"]
+        ratio = shared["encoded"] / shared["wick"]
+        targets.append(common.Target("times gevent-websocket's deliveries a core", ratio, TIMES, True))
+    common.finish("front_send", args, {"clients": clients, "rounds": rounds, "rooms_ns": rooms}, targets)
 
 
 if __name__ == "__main__":
