@@ -14,11 +14,11 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from time import monotonic
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from wick.errors import SettingError
+from wick.net.clock import steady_ns
 from wick.net.digest import digest, is_same
 from wick.net.replies import RequestError, error_reply, finished
 from wick.net.routes import BY_PATH
@@ -27,7 +27,7 @@ from wick.wire.http import Reply, Request
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
 TOKEN_OF_SETTING: Final = "front.token"
-LOOK_AGAIN_S: Final = 1.0  # at most so often is the token file looked at
+LOOK_AGAIN_NS: Final = 1_000_000_000  # at most so often is the token file looked at
 RETRY_AFTER_S: Final = 10  # what who is turned away for its number is told
 MAX_HOPS: Final = 16  # of X-Forwarded-For, from the right
 _PAGE: Final = "/static/"
@@ -54,7 +54,9 @@ def parse_tokens(text: str, source: str) -> dict[str, str]:
         if name in tokens.values() or name == TOKEN_OF_SETTING:
             raise SettingError(f"{where} the name {name!r} is there twice; valid is a name of its own for each token")
         if token in tokens:
-            raise SettingError(f"{where} the token of {name!r} is {tokens[token]!r}'s too; valid is one for each name")
+            raise SettingError(
+                f"{where} the token of {name!r} is that of {tokens[token]!r} too; valid is one for each name"
+            )
         tokens[token] = name
     return tokens
 
@@ -66,11 +68,11 @@ class Tokens:
     says what is wrong.
     """
 
-    def __init__(self, token: str, path: str, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, token: str, path: str, now_ns: Callable[[], int] = steady_ns) -> None:
         self.wanted = bool(token or path)
-        self._own, self._path, self._now = token, path, now
+        self._own, self._path, self._now_ns = token, path, now_ns
         self._key = os.urandom(32)
-        self._looked, self._stamp = now(), self._stamp_of()
+        self._looked_ns, self._stamp = now_ns(), self._stamp_of()
         self._known = self._read()
 
     def name_of(self, given: str) -> str | None:
@@ -86,9 +88,9 @@ class Tokens:
         return digest(token.encode("utf-8", "surrogatepass"), self._key, 32)
 
     def _look(self) -> None:
-        if not self._path or self._now() - self._looked < LOOK_AGAIN_S:
+        if not self._path or self._now_ns() - self._looked_ns < LOOK_AGAIN_NS:
             return
-        self._looked = self._now()
+        self._looked_ns = self._now_ns()
         stamp = self._stamp_of()
         if stamp != self._stamp:
             self._stamp = stamp
@@ -200,8 +202,8 @@ class Seat:
 class Access:
     """Asked before every answer and every handshake. `refuse` is pure but for the token file's being read again."""
 
-    def __init__(self, settings: Settings, now: Callable[[], float] = monotonic) -> None:
-        self._tokens = Tokens(settings["front.token"], settings["front.token_file"], now)
+    def __init__(self, settings: Settings, now_ns: Callable[[], int] = steady_ns) -> None:
+        self._tokens = Tokens(settings["front.token"], settings["front.token_file"], now_ns)
         self._origins: tuple[str, ...] = settings["front.origins"]
         self._hosts = {_split(origin).netloc for origin in self._origins}
         self._is_local = is_loopback(settings["front.host"])
@@ -236,12 +238,13 @@ class Access:
         name = self._name(request)
         if name is None:
             valid = "?token=… or Authorization: Bearer … with a token of front.token or front.token_file"
-            raise RequestError("bad_token", "token", "", valid, 401)
+            raise RequestError("bad_token", "token", "", valid, 401, "it is missing or wrong")
         if request.path == "/ws":
             self._check_room(self._seen(request, address), name)
 
     def _is_known(self, host: str) -> bool:
-        return _split(f"//{host}").hostname in LOOPBACK_NAMES or host in self._hosts
+        is_plain = "@" not in host and "/" not in host
+        return host in self._hosts or (is_plain and _split(f"//{host}").hostname in LOOPBACK_NAMES)
 
     def _name(self, request: Request) -> str | None:
         """Whose token the request has; "" where none is wanted."""
@@ -258,9 +261,9 @@ class Access:
     def _check_room(self, seen: Seen, token: str) -> None:
         is_counted = seen.is_forwarded or not seen.is_loopback
         if is_counted and self._of_address.get(seen.address, 0) >= self._most_of_address:
-            raise RequestError("too_many", "address", seen.address, f"at most {self._most_of_address} connections", 429)
+            raise _too_many("address", seen.address, self._most_of_address)
         if token and self._of_token.get(token, 0) >= self._most_of_token:
-            raise RequestError("too_many", "token", token, f"at most {self._most_of_token} connections", 429)
+            raise _too_many("token", token, self._most_of_token)
 
     # ------------------------------------------------------------------ how many are there?
 
@@ -305,6 +308,10 @@ def is_public(path: str) -> bool:
     """The page's own files hold no secret; what is not known to be public is not."""
     route = BY_PATH.get(path)
     return path == "/" or path.startswith(_PAGE) or (route is not None and route.is_public)
+
+
+def _too_many(field: str, name: str, most: int) -> RequestError:
+    return RequestError("too_many", field, name, f"at most {most}", 429, "it has too many connections")
 
 
 def _add(counts: dict[str, int], key: str, amount: int) -> None:

@@ -86,7 +86,8 @@ class Api:
             return page
         route = BY_PATH.get(request.path)
         if route is None:
-            return error_reply(RequestError("not_found", "path", request.path, "a path of /api/v1/openapi.json", 404))
+            unknown = RequestError("not_found", "path", request.path, "a path of /api/v1/openapi.json", 404)
+            return error_reply(unknown)
         try:
             form = self._form(route, request)
             reply: Reply = getattr(self, f"_{route.name}")(route.parse(request.query), form)
@@ -127,9 +128,9 @@ class Api:
         return self._kept("metrics_schema", metrics_schema)
 
     def _openapi(self, _given: dict[str, Any], _form: str) -> Reply:
-        from wick.net import openapi  # a description that few ask for
+        from wick.net.openapi import document  # a description that few ask for
 
-        return self._kept("openapi", openapi.document)
+        return self._kept("openapi", document)
 
     def _candles(self, given: dict[str, Any], form: str) -> Reply:
         pair = given["venue"], given["symbol"]

@@ -18,7 +18,7 @@ MS = 1_000_000
 
 
 class Flusher:
-    """`beat` makes the fields of a HEARTBEAT of now: it rides along with what is told, and goes alone where all is quiet."""
+    """`beat` makes the fields of a HEARTBEAT of now: it rides along with news, and goes alone where all is quiet."""
 
     def __init__(
         self,

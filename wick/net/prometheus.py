@@ -86,15 +86,20 @@ def _lags(role: str, labels: Labels, lag: Mapping[Any, list[float | None]]) -> I
 def exposition(found: Iterable[Sample], form: str) -> bytes:
     """The text: samples of one name stand together, each name with its type."""
     is_open = form.startswith("application/openmetrics-text")
-    families: dict[tuple[str, str], list[str]] = {}
+    found = list(found)
+    counters = {name for name, kind, *_ in found if kind == COUNTER}
+    families: dict[tuple[str, str], dict[str, float]] = {}
     for name, kind, labels, value in found:
-        total = f"{name}_total" if kind == COUNTER else name
+        if kind == COUNTER:
+            family, sample = (name if is_open else f"{name}_total"), f"{name}_total"
+        else:  # a counter's name is not a gauge's too
+            family = sample = f"{name}_now" if name in counters or name.endswith("_total") else name
         text = ",".join(f'{key}="{value.translate(_ESCAPES)}"' for key, value in labels.items())
-        family = name if is_open else total
-        families.setdefault((family, kind), []).append(f"{total}{{{text}}} {value!r}")
+        families.setdefault((family, kind), {})[f"{sample}{{{text}}}"] = value
     lines: list[str] = []
     for (family, kind), values in families.items():
-        lines += [f"# HELP {family} {_help(family)}", f"# TYPE {family} {kind}", *values]
+        lines += [f"# HELP {family} {_help(family)}", f"# TYPE {family} {kind}"]
+        lines += [f"{series} {float(value) if kind == GAUGE else value!r}" for series, value in values.items()]
     if is_open:
         lines.append("# EOF")
     return "".join(f"{line}\n" for line in lines).encode()
