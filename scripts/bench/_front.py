@@ -32,6 +32,7 @@ from wick.stream.shards import SHARDS, shard_of
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic
 
 VENUE = "binance"
+FRONTS = 2  # at most, of a stage
 SERVICE = "services/front.py"
 PATIENCE_S = 60.0
 FIRST_MS = 1_723_161_600_000
@@ -256,7 +257,7 @@ class Front:
         self._log = folder / f"front-{index}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(common.ROOT / program), "--index", str(index)],
+                [sys.executable, str(common.ROOT / program), "--index", str(index), "--of", str(FRONTS)],
                 cwd=common.ROOT, env=outer | {"PYTHONPATH": str(common.ROOT)} | ours, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -311,17 +312,20 @@ class Stage:
         self.market = Worker(self.data_dir, pairs)
         self.fronts: list[Front] = []
         self._settings = settings
-        self.front = self.add_front()
+        self.front = self.start_front()
+        self.ready(self.front)
         self.load = Load(self.front.port, core=common.cores()[-1], **(load or {}))
 
-    def add_front(self) -> Front:
+    def start_front(self) -> Front:
         """One more, on the same port."""
         port = self.front.port if self.fronts else 0
         front = Front(self.data_dir, len(self.fronts), port, **{"program": SERVICE} | self._settings)
         self.fronts.append(front)
         common.pin_process(front.pid, 0)
-        wait_for(lambda: front.knows(len(self.market.symbols)), "the front knows the pairs")
         return front
+
+    def ready(self, front: Front) -> None:
+        wait_for(lambda: front.knows(len(self.market.symbols)), "the front knows the pairs")
 
     def subscribe(self, wanted: Sequence[Sequence[str]], group: Callable[[int], int] = lambda _: 0) -> None:
         for number, topics in enumerate(wanted):

@@ -41,8 +41,10 @@ def round_of(way: str, clients: int, pairs: int) -> dict[str, Any]:
             close_candles(stage)
             time.sleep(0.5)
             if way == "killed":
-                stage.add_front()
+                other = stage.start_front()
+                time.sleep(AWAY_S)  # it shares the port: what is asked there, either may answer
                 stage.front.kill()
+                stage.ready(other)
             else:
                 load.cut()
             load.until(lambda report: report["open"] == 0, "all are gone")

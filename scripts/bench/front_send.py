@@ -10,8 +10,8 @@ other. A round: one after the other, with a rest until everything has been read,
 - gevent-websocket 0.10.1: as many clients told about as many topics in as many bytes, by a process of its own on the
   same core, in three ways: `encoded`, what changed in its five topics packed for each client, and one `ws.send` (this
   is the work that wick does, and what its ratio is against); `topics`, a `ws.send` for each topic, packed once;
-  `ready`, one `ws.send` of one ready-made message, which is no work but sending. Where WICK_BENCH_GEVENT_WEBSOCKET names a
-  Python that has it:
+  `ready`, one `ws.send` of one ready-made message, which is no work but sending.
+  Where WICK_BENCH_GEVENT_WEBSOCKET names a Python that has it:
 
     python3 -m venv /tmp/gw; /tmp/gw/bin/pip install gevent-websocket==0.10.1 msgpack
     export WICK_BENCH_GEVENT_WEBSOCKET=/tmp/gw/bin/python
