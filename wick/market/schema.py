@@ -268,7 +268,8 @@ null too where nothing was traded: there is no such price.
 The order of ids is that of time: at the venues that we know, times never fall as ids grow. Where one falls across a
 15 s boundary, a trade still belongs to the candles of its own time. Volumes, turnovers, counts, highs, lows, sizes,
 `cvd` and which ids are missing stay exact. What depends on the order of trades (open, close, first and last id,
-`delta_max`, `delta_min`, `tick_rv`, `kyle_lambda`) then goes by the 15 s pieces of a candle first, by ids within each.
+`delta_max`, `delta_min`, `tick_rv`, `kyle_lambda`) then goes by the 15 s pieces of a candle first, by ids within each
+(and by ids alone where such a trade comes when the candle that it belongs to has ended).
 """.rstrip().splitlines()
 
 

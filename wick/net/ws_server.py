@@ -1,284 +1,441 @@
-"""WebSocket connections of clients: the handshake, a bounded outbox with one writer, whole messages in.
+"""A server of HTTP and WebSocket for very many clients: raw descriptors in one epoll, one greenlet that drains it.
 
-The framing is `websockets`' sans-IO core. What a client is sent was framed once, for all who get it: frames from a
-server are unmasked, so the bytes are the same for everybody.
+A client costs a small object: no greenlet, no socket object, no buffer while nothing waits. What belongs to HTTP is in
+`visits`, what belongs to connections that end in `farewell`, the protocol in `wick.wire.websocket`.
 
 | queue | bound | on full |
 |---|---|---|
-| outbox of a client | `max_outbox_bytes`, and one message | it is `full`: its owner keeps back what can wait |
-| answers beyond that | KEPT_BYTES | the connection ends |
+| what a client has not taken (`rest`) | the one who sends keeps to one frame; KEPT_BYTES | disconnect |
+| a client with a rest | it is not read: who takes no answers cannot ask; `stall_s` without progress | drop it, 3008 |
+| a message of a client | `max_message_bytes` | 1009 |
+| silence of a client | a ping after `ping_s` | after twice that: disconnect |
+| the kernel's, of a socket | UNSENT_BYTES not on their way, SEND_BYTES in all | the rest waits here |
 
-It is `full` also while its socket takes nothing. What was kept back then is asked for piece by piece, by `more`, when
-the socket takes data again: it is as new as the moment in which it is sent. A client that takes nothing for `stall_s`
-is closed with 3008.
+The numbers of descriptors are the kernel's to give away again as soon as they are closed. So a client that has ended
+has the number -1, to which nothing can be written, and its end is told (`closed`) by the server's own greenlet only:
+never inside a call of the application.
 """
 
+import _socket
 import logging
+import os
 import socket
-import struct
-from collections import deque
-from collections.abc import Callable, Sequence
-from io import BufferedReader
+from select import EPOLLIN, EPOLLOUT
+from typing import Any, Protocol
 
 import gevent
-from gevent.event import Event
-from websockets.exceptions import NegotiationError, WebSocketException
-from websockets.frames import Close, Frame, Opcode
-from websockets.frames import CloseCode as ProtocolCloseCode
-from websockets.http11 import Request
-from websockets.protocol import State
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from gevent.monkey import get_original
 
-from wick.wire.session import SUBPROTOCOLS, CloseCode
+from wick.errors import SettingError
+from wick.net.farewell import SWEEP_S, Farewells, reset, sweeps
+from wick.net.reader import give_way
+from wick.net.visits import Visits
+from wick.wire.http import Reply, Request
+from wick.wire.session import CloseCode
+from wick.wire.websocket import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Fault,
+    Inbox,
+    boundary,
+    close_frame,
+    frame,
+    handshake,
+    parse_close,
+)
 
+BACKLOG = 4096  # connections that the kernel keeps for us: a reconnecting crowd comes at once
+EVENTS = 64  # handled before others have their turn: some 5 ms if all are handshakes
+ACCEPTS = 32  # of them in one turn
 READ_BYTES = 64 * 1024
-IDLE_S = 60.0  # a client that gives no sign of life, not even a pong, for this long is gone
-BATCH_BYTES = 64 * 1024  # frames written in one call
-BATCH_FRAMES = 64  # and how many of them are made for it: 30 us each, while all others wait
-UNSENT_BYTES = 64 * 1024  # what the kernel takes beyond what is on its way: no hidden queue of what has become old
-KEPT_BYTES = 1024 * 1024  # answers that wait for a client which asks, and does not read
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what is unsent
-LINGER_S = 2.0  # how long a closing client has for the close handshake
+UNSENT_BYTES = 8 * 1024  # TCP_NOTSENT_LOWAT: no hidden queue of what has become old
+SEND_BYTES = 64 * 1024  # SO_SNDBUF, of which the kernel takes twice: 20 Hz of 16 KB over a way of 200 ms
+KEPT_BYTES = 1024 * 1024
+VISIT_S = 5.0  # how often it is looked whether a client was silent
+
+_PING = frame(b"", PING)
+_STALLED = close_frame(CloseCode.SLOW, "too slow")
 
 log = logging.getLogger("wick")
 
 
-def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    if not offered:
-        return None
-    for known in SUBPROTOCOLS:
-        if known in offered:
-            return Subprotocol(known)
-    raise NegotiationError(f"invalid subprotocol; valid is one of {', '.join(SUBPROTOCOLS)}")
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that several front processes can share (SO_REUSEPORT). SettingError where the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise SettingError(
+            f"front.port = {port} on {host} cannot be had: {error.strerror}; valid is a free port (--front-port N)"
+        ) from error
+    return sock
 
 
-def frame(payload: bytes, binary: bool) -> bytes:
-    """A whole message as the bytes of one server frame."""
-    return Frame(Opcode.BINARY if binary else Opcode.TEXT, payload).serialize(mask=False)
+class Client:
+    """One WebSocket connection. A subclass adds slots of its own; all but `fd` and `address` are the server's."""
+
+    __slots__ = ("address", "due", "fd", "inbox", "inflate", "rest", "seen")
+
+    def __init__(self, fd: int, address: str, inflate: bool, seen: int) -> None:
+        self.fd = fd  # -1: it has ended
+        self.address = address
+        self.rest = b""  # what was sent and not taken
+        self.due = 0  # how much of it belongs to a frame whose beginning was taken
+        self.inbox: Inbox | None = None  # while something of a message has come
+        self.inflate = inflate
+        self.seen = seen  # the sweep in which it was heard
 
 
-def _close_frame(code: int, reason: str) -> bytes:
-    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
+class Application(Protocol):
+    """What the server serves. Only `respond` may wait."""
+
+    path: str
+    subprotocols: tuple[str, ...]
+
+    def refuse(self, request: Request, address: str) -> Reply | None:
+        """Asked for each request, handshakes among them: why it is not answered."""
+
+    def opened(self, client: Any, request: Request, subprotocol: str, deflate: bool) -> None:
+        """`deflate`: it may be sent what a Deflater made."""
+
+    def message(self, client: Any, data: bytes, is_text: bool) -> None: ...
+
+    def writable(self, client: Any) -> None:
+        """Its rest is gone."""
+
+    def closed(self, client: Any) -> None:
+        """It has ended: exactly once for each that was opened. It is in `clients` no more."""
+
+    def respond(self, request: Request) -> Reply: ...
 
 
-class Connection:
-    """One client's connection. `send` queues framed bytes; `messages` gives what the client says."""
+class Server:
+    """Serves `app` on `listener`, which it takes over."""
 
     def __init__(
         self,
-        sock: socket.socket,
-        rfile: BufferedReader,
+        listener: socket.socket,
+        app: Application,
         *,
-        max_message_bytes: int,
-        max_outbox_bytes: int,
-        stall_s: float,
+        client_type: type[Client] = Client,
+        max_message_bytes: int = 65536,
+        deflate: bool = True,
+        stall_s: float = 20.0,
+        ping_s: float = 30.0,
+        send_bytes: int = SEND_BYTES,
     ) -> None:
-        self._socket, self._rfile = sock, rfile
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self._protocol = ServerProtocol(max_size=max_message_bytes, select_subprotocol=_choose)
-        self._max_outbox_bytes, self._stall_s = max_outbox_bytes, stall_s
-        self._outbox: deque[bytes] = deque()  # frames
-        self._outbox_bytes = 0
-        self._parts: list[bytes] = []
-        self._text = False  # whether the parts are of a text message
-        self._wake = Event()
-        self.full = False  # whether the client takes less than it is sent
-        self._closing: bytes | None = None
-        self._over = False  # nothing more will be read
-        self._cut = False  # the last frame was written in part
-        self._more: Callable[[], bytes | None] = lambda: None
-        self.sent_bytes = 0
+        self._app, self._client_type = app, client_type
+        self._max_message_bytes, self._deflate = max_message_bytes, deflate
+        self._stall, self._silence = sweeps(stall_s), sweeps(ping_s)
+        for level, option, value in (  # whoever is accepted inherits them (tcp(7), socket(7))
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES),
+            (socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes),
+        ):
+            listener.setsockopt(level, option, value)
+        self._listener: Any = _socket.socket(listener.family, listener.type, listener.proto, listener.detach())
+        self._listener.setblocking(False)
+        self._epoll = get_original("select", "epoll")()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # wakes the greenlet that drains
+        self._epoll.register(self._bell, EPOLLIN)
+        self.clients: dict[int, Client] = {}
+        self._farewells = Farewells(self._epoll)
+        self._visits = Visits(self._epoll, app, self._farewells, self._upgrade)
+        self._waiting: dict[Client, int] = {}  # clients with a rest, and the sweep of their last progress, in its order
+        self._gone: list[Client] = []  # their end has not been told
+        self._now = 0  # in sweeps: a process that was stopped for a while does not hold it against its clients
+        self._to_visit: list[int] = []
+        self._accepting = False
+        self._greenlets: list[Any] = []
+        self.counts = {
+            "opened": 0,
+            "closed": 0,
+            "stalled": 0,
+            "silent": 0,
+            "faults": 0,
+            "flooded": 0,
+            "failed_accepts": 0,
+        }
 
-    # ------------------------------------------------------------------ handshake
+    # ------------------------------------------------------------------ life
 
-    def accept(self, request_line: str, headers: list[tuple[str, str]]) -> bool:
-        """Answer the client's opening request; false where it was refused (the answer has been sent)."""
-        opening = [request_line.strip(), *(f"{name}: {value}" for name, value in headers), "", ""]
-        self._protocol.receive_data("\r\n".join(opening).encode("latin-1"))
-        try:
-            for event in self._protocol.events_received():
-                if isinstance(event, Request):
-                    self._protocol.send_response(self._protocol.accept(event))
-            self._socket.settimeout(IDLE_S)
-            self._socket.sendall(b"".join(self._protocol.data_to_send()))
-        except (OSError, WebSocketException):
-            return False
-        return self._protocol.state is State.OPEN
+    def start(self) -> list[Any]:
+        """Its greenlets; if one of them fails, the server is of no use any more."""
+        self._watch_listener()
+        self._greenlets = [gevent.spawn(self._drain_forever), gevent.spawn(self._sweep_forever)]
+        return self._greenlets
 
-    @property
-    def subprotocol(self) -> str:
-        """The one that was agreed on; the first of SUBPROTOCOLS for a client that offered none."""
-        return self._protocol.subprotocol or SUBPROTOCOLS[0]
+    def stop_accepting(self) -> None:
+        """Who connects from now on is somebody else's, or refused."""
+        self._accepting = False
+        self._listener.close()
+
+    def shutdown(self) -> None:
+        """End everything that is left, without a word."""
+        gevent.killall(self._greenlets)
+        self._listener.close()
+        for client in list(self.clients.values()):
+            os.close(self._take_away(client))
+        self._tell_gone()
+        self._visits.close()
+        self._farewells.close()
+        self._epoll.close()
+        os.close(self._bell)
+
+    def gauges(self) -> dict[str, int]:
+        return {
+            **self.counts,
+            **self._visits.counts,
+            "clients": len(self.clients),
+            "waiting": len(self._waiting),
+            "visits": len(self._visits),
+            "unsent_bytes": self._visits.unsent_bytes,
+            "farewells": len(self._farewells),
+        }
 
     # ------------------------------------------------------------------ out
 
-    def send(self, data: bytes) -> None:
-        """Queue one framed message; where it is `full`, only what cannot wait."""
-        if self._closing is not None or self._over:
-            return
-        if self._outbox_bytes > self._max_outbox_bytes + KEPT_BYTES:
-            log.warning("a client asks and does not read the answers: its connection is closed")
-            self._abort()
-            return
-        self._outbox.append(data)
-        self._outbox_bytes += len(data)
-        if self._outbox_bytes >= self._max_outbox_bytes:
-            self.full = True
-        self._wake.set()
-
-    def wake(self) -> None:
-        """`more` has something to give."""
-        self._wake.set()
-
-    def ping(self) -> None:
-        """Ask for a sign of life; without one for IDLE_S the connection ends."""
-        if self._protocol.state is State.OPEN and self._closing is None:
-            self._protocol.send_ping(b"")
-            self._wake.set()
-
-    def close(self, code: int, reason: str) -> None:
-        """Send what is queued, then say goodbye."""
-        if self._closing is None:
-            self._closing = _close_frame(code, reason[:120])
-            self._wake.set()
-
-    def _next(self) -> list[bytes]:
-        """What to write in one call: the protocol's own frames (pongs, its close), the queue, what was kept back."""
-        parts = [data for data in self._protocol.data_to_send() if data]
-        if self._over or self._protocol.state is not State.OPEN:
-            return parts
-        size = sum(map(len, parts))
-        while self._outbox and size < BATCH_BYTES:
-            data = self._outbox.popleft()
-            self._outbox_bytes -= len(data)
-            parts.append(data)
-            size += len(data)
-        room = BATCH_FRAMES
-        while self._closing is None and size < BATCH_BYTES and room and (more := self._more()) is not None:
-            parts.append(more)
-            size += len(more)
-            room -= 1
-        return parts
-
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            self.full = True  # for who comes to see it: another greenlet runs only while this one waits for the socket
-            with gevent.Timeout(self._stall_s, TimeoutError):
-                sent = self._socket.send(view)
-            self.full = self._outbox_bytes >= self._max_outbox_bytes
-            view = view[sent:]
-            self._cut = bool(view)
-            self.sent_bytes += sent
-
-    def _write_forever(self) -> None:
-        """The only writer of the socket."""
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while parts := self._next():
-                data = b"".join(parts)
-                self._write_all(data)
-                if len(data) >= BATCH_BYTES or len(parts) >= BATCH_FRAMES:
-                    gevent.sleep(0)  # a socket that takes everything at once must not keep the others waiting
-            if self._over or self._protocol.state is not State.OPEN:
-                return
-            if self._closing is not None:
-                self._write_all(self._closing)
-                gevent.sleep(LINGER_S)
-                self._shutdown()  # it does not answer the goodbye
-                return
-
-    def _write(self) -> None:
+    def send(self, client: Client, data: bytes) -> bool:
+        """Send framed bytes behind what waits. False: some of it waits now, or the client has ended."""
+        if client.rest:
+            if len(client.rest) + len(data) > KEPT_BYTES:
+                self.counts["flooded"] += 1
+                reset(self._take_away(client))
+            else:
+                client.rest += data
+            return False
         try:
-            self._write_forever()
-        except TimeoutError:
-            log.warning("a client took nothing for %g s: its connection is closed", self._stall_s)
-            self._abort()
+            sent = os.write(client.fd, data)
+        except BlockingIOError:
+            sent = 0
         except OSError:
-            self._shutdown()
-
-    def _abort(self) -> None:
-        """End the connection of a client that takes nothing; the kernel lets go of what it still holds for it."""
-        self._over = True
-        # The code can reach it only if its buffer has room again, and no other frame was cut before it.
-        goodbye = b"" if self._cut else _close_frame(CloseCode.SLOW, "too slow")
-        try:
-            self._socket.settimeout(0)
-            told = bool(goodbye) and self._socket.send(goodbye) == len(goodbye)
-        except OSError:
-            told = False
-        if not told:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._shutdown()
-
-    def _shutdown(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    # ------------------------------------------------------------------ in
-
-    def messages(self, take: Callable[[bytes], None], more: Callable[[], bytes | None] = lambda: None) -> None:
-        """Hand each whole message to `take`, until the connection ends. `more` gives what was kept back, or None."""
-        self._more = more
-        writer = gevent.spawn(self._write)
-        try:
-            while self._protocol.state is State.OPEN and not self._over:
-                data = self._rfile.read1(READ_BYTES)
-                if not data:
-                    break
-                self._protocol.receive_data(data)
-                for event in self._protocol.events_received():
-                    if isinstance(event, Frame) and self._closing is None and not self._over:
-                        self._collect(event, take)
-                self._wake.set()
-        except TimeoutError:
-            pass  # no sign of life
-        except (OSError, WebSocketException, ValueError):
-            pass
-        finally:
-            aborted, self._over = self._over, True
-            self._finish(writer, aborted)
-
-    def _collect(self, event: Frame, take: Callable[[bytes], None]) -> None:
-        if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return
-        if event.opcode is not Opcode.CONT:
-            self._text = event.opcode is Opcode.TEXT
-        self._parts.append(bytes(event.data))
-        if event.fin:
-            whole = b"".join(self._parts)
-            self._parts.clear()
-            if self._text and not _is_utf8(whole):
-                self._protocol.fail(ProtocolCloseCode.INVALID_DATA, "a text is not UTF-8")
-                return
-            take(whole)
-
-    def _finish(self, writer: "gevent.Greenlet[..., None]", aborted: bool) -> None:
-        try:
-            if self._closing is None and not aborted:
-                # The protocol's answer to the client's close, or to its mistake (1002, 1007, 1009), may be unsent.
-                self._wake.set()
-                writer.join(LINGER_S)
-                self._socket.shutdown(socket.SHUT_WR)
-                # What still arrives is read: the kernel would answer it with a reset that overtakes our last frame.
-                self._socket.settimeout(LINGER_S)
-                with gevent.Timeout(LINGER_S, False):
-                    while self._socket.recv(READ_BYTES):
-                        pass
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        finally:
-            writer.kill()
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
+            return False  # the epoll says so as well, and there its end is seen to
+        if sent == len(data):
+            return True
+        self._keep(client, data, sent)
         return False
-    return True
+
+    def send_all(self, clients: list[Client], data: bytes) -> list[Client]:
+        """Send framed bytes to clients without a rest. Who did not take all of it, or has ended, is returned."""
+        late: list[Client] = []
+        write, size = os.write, len(data)
+        for client in clients:
+            try:
+                sent = write(client.fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                late.append(client)
+                continue
+            if sent != size:
+                self._keep(client, data, sent)
+                late.append(client)
+        return late
+
+    def _keep(self, client: Client, data: bytes, sent: int) -> None:
+        client.rest, client.due = data[sent:], boundary(data, 0, sent) - sent
+        self._waiting[client] = self._now
+        self._epoll.modify(client.fd, EPOLLOUT)
+
+    def close(self, client: Client, code: int, reason: str) -> None:
+        """Say goodbye behind what waits. The client has ended with this; its connection has LINGER_S for its part."""
+        if client.fd >= 0:
+            inbox = client.inbox or self._inbox(client)
+            self._part(client, close_frame(code, reason), inbox)
+
+    # ------------------------------------------------------------------ events
+
+    def _drain_forever(self) -> None:
+        hub = gevent.get_hub()
+        watcher = hub.loop.io(self._epoll.fileno(), 1)
+        try:
+            while True:
+                events = self._epoll.poll(0, EVENTS)
+                for fd, mask in events:
+                    self._handle(fd, mask)
+                self._tell_gone()
+                if len(events) == EVENTS:
+                    give_way()
+                else:
+                    hub.wait(watcher)
+        finally:
+            watcher.close()
+
+    def _handle(self, fd: int, mask: int) -> None:
+        client = self.clients.get(fd)
+        if client is not None:
+            if client.rest:
+                self._resume(client)
+            else:
+                self._hear(client)
+        elif fd in self._visits:
+            self._visits.ready(fd)
+        elif fd in self._farewells:
+            self._farewells.ready(fd)
+        elif fd == self._bell:
+            os.eventfd_read(self._bell)
+        elif self._accepting:
+            self._accept()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                fd, address = self._listener._accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors, no memory: it is tried again with the next sweep
+                self.counts["failed_accepts"] += 1
+                log.error("nobody can be accepted: %s", error)
+                self._epoll.unregister(self._listener.fileno())
+                self._accepting = False
+                return
+            os.set_blocking(fd, False)
+            self._visits.add(fd, address[0])
+
+    def _upgrade(self, fd: int, address: str, request: Request, data: bytes) -> None:
+        agreed = handshake(request, self._app.subprotocols, self._deflate)
+        client = self.clients[fd] = self._client_type(fd, address, agreed.inflate, self._now)
+        self.counts["opened"] += 1
+        self.send(client, agreed.reply)
+        self._app.opened(client, request, agreed.subprotocol, agreed.deflate)
+        if data:
+            self._take(client, data)
+
+    def _hear(self, client: Client) -> None:
+        try:
+            data = os.read(client.fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._take(client, data)
+        else:
+            os.close(self._take_away(client))
+
+    def _resume(self, client: Client) -> None:
+        """Send more of what waits; when it is gone, the client is heard again."""
+        try:
+            sent = os.write(client.fd, client.rest)
+        except BlockingIOError:
+            return
+        except OSError:
+            os.close(self._take_away(client))
+            return
+        client.due = boundary(client.rest, client.due, sent) - sent
+        client.rest = client.rest[sent:]
+        del self._waiting[client]
+        if client.rest:
+            self._waiting[client] = self._now
+            return
+        self._epoll.modify(client.fd, EPOLLIN)
+        self._app.writable(client)
+        if client.inbox is not None and not client.rest:
+            self._take(client, b"")
+
+    def _take(self, client: Client, data: bytes) -> None:
+        """Bytes that a client sent, or that waited because it took nothing."""
+        client.seen = self._now
+        inbox = client.inbox = client.inbox or self._inbox(client)
+        inbox.feed(data)
+        try:
+            while client.fd >= 0 and not client.rest:
+                one = inbox.next()
+                if one is None:
+                    break
+                opcode, payload = one
+                if opcode < CLOSE:
+                    self._app.message(client, payload, opcode == TEXT)
+                elif opcode == PING:
+                    self.send(client, frame(payload, PONG))
+                elif opcode == CLOSE:
+                    self._part(client, close_frame(parse_close(payload).code), None)
+        except Fault as fault:
+            self.counts["faults"] += 1
+            self._part(client, close_frame(fault.code, fault.reason), None)
+        if inbox.idle or client.fd < 0:
+            client.inbox = None
+
+    def _inbox(self, client: Client) -> Inbox:
+        return Inbox(self._max_message_bytes, client.inflate)
+
+    # ------------------------------------------------------------------ the end
+
+    def _take_away(self, client: Client) -> int:
+        """End a client; its descriptor is the caller's to close."""
+        fd, client.fd = client.fd, -1
+        del self.clients[fd]
+        self._waiting.pop(client, None)
+        client.rest, client.inbox = b"", None
+        self.counts["closed"] += 1
+        if not self._gone:
+            os.eventfd_write(self._bell, 1)
+        self._gone.append(client)
+        return fd
+
+    def _part(self, client: Client, goodbye: bytes, inbox: Inbox | None) -> None:
+        rest = client.rest
+        self._farewells.add(self._take_away(client), rest + goodbye, inbox)
+
+    def _tell_gone(self) -> None:
+        while self._gone:
+            gone, self._gone = self._gone, []
+            for client in gone:
+                self._app.closed(client)
+
+    # ------------------------------------------------------------------ time
+
+    def _sweep_forever(self) -> None:
+        while True:
+            gevent.sleep(SWEEP_S)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """What time brings about; every SWEEP_S."""
+        self._now += 1
+        self._visits.sweep(self._now)
+        self._farewells.sweep(self._now)
+        self._sweep_waiting()
+        self._sweep_silent()
+        if not self._accepting and self._listener.fileno() >= 0:
+            self._watch_listener()
+
+    def _watch_listener(self) -> None:
+        self._epoll.register(self._listener.fileno(), EPOLLIN)
+        self._accepting = True
+
+    def _sweep_waiting(self) -> None:
+        for client, since in list(self._waiting.items()):
+            if self._now - since < self._stall:
+                return
+            self._cut_off(client)
+
+    def _cut_off(self, client: Client) -> None:
+        """A client that takes nothing: it is told so in case it wakes, and nothing else of what waits."""
+        self.counts["stalled"] += 1
+        goodbye = client.rest[: client.due] + _STALLED
+        self._farewells.add(self._take_away(client), goodbye, None)
+
+    def _sweep_silent(self) -> None:
+        """Ping who was silent for long, and give up who has not answered. All are looked at within VISIT_S."""
+        if not self._to_visit:
+            self._to_visit = list(self.clients)
+            self._a_sweep = -(-len(self._to_visit) // sweeps(min(VISIT_S, self._silence * SWEEP_S / 4)))
+        some, self._to_visit = self._to_visit[: self._a_sweep], self._to_visit[self._a_sweep :]
+        for fd in some:
+            client = self.clients.get(fd)
+            if client is None or client.rest:
+                continue
+            silent = self._now - client.seen
+            if silent >= 2 * self._silence:
+                self.counts["silent"] += 1
+                os.close(self._take_away(client))
+            elif silent >= self._silence:
+                self.send(client, _PING)

@@ -1,4 +1,4 @@
-"""The session protocol between a front and its clients, version 1. Pure; `docs/protocol.md` is made from this.
+"""The session protocol between a front and its clients, version 1. Pure; `wick.wire.documents` makes docs of this.
 
 Every message is an array whose first element is its kind. msgpack by default, JSON by subprotocol. A WebSocket message
 is one of these, or a BATCH of them.
@@ -11,12 +11,13 @@ from wick.errors import ProtocolError
 from wick.wire.topics import KINDS, Pattern, Topic, expand, parse_topics
 
 __all__ = [
-    "HEARTBEAT_S", "KINDS", "MESSAGES", "REQUESTS", "SUBPROTOCOLS", "VERSION", "CloseCode", "Declared", "Kind", "Part",
-    "Pattern", "Request", "Topic", "Wanted", "expand", "parse_request", "parse_topics", "request_id",
+    "CLOSES", "HEARTBEAT_S", "KINDS", "MESSAGES", "REQUESTS", "STRUCTURES", "SUBPROTOCOLS", "VERSION",
+    "CloseCode", "Declared", "Kind", "Part", "Pattern", "Request", "Topic", "Wanted",
+    "expand", "parse_request", "parse_topics", "request_id",
 ]  # fmt: skip
 
 VERSION: Final = 1
-SUBPROTOCOLS: Final = ("wick.v1.msgpack", "wick.v1.json")
+SUBPROTOCOLS: Final[tuple[str, ...]] = ("wick.v1.msgpack", "wick.v1.json")
 HEARTBEAT_S: Final = 5
 
 
@@ -42,7 +43,11 @@ class Kind(IntEnum):
 
 
 class Part(NamedTuple):
-    """A field of a message: its name, its type as the documents write it, and what it means."""
+    """A field of a message: its name, its type, and what it means.
+
+    A type is `int`, `bool`, `text`, `null`, `map`, `row` (the fields of CANDLE), `message` or the name of a structure;
+    `[type, …]` is an array of any length; `a or b` is either.
+    """
 
     name: str
     type: str
@@ -58,6 +63,33 @@ class Declared(NamedTuple):
     meaning: str
 
 
+# Arrays of fixed length inside of messages.
+STRUCTURES: Final = {
+    "grant": (
+        Part("topic", "text", "one concrete topic"),
+        Part("handle", "int", "stands for it from now on"),
+        Part("resumed", "bool",
+             "nothing is missed since the position that was asked for; false without one, and for UNSUBSCRIBE"),
+    ),
+    "position": (
+        Part("topic", "text", "one concrete topic"),
+        Part("epoch", "int", "as SNAPSHOT or TRADES told it"),
+        Part("seq", "int", "up to which the client has all"),
+    ),
+    "trade": (
+        Part("id", "int", "the venue's, or the feed's own count where the venue does not number them"),
+        Part("time_us", "int", "the venue's time"),
+        Part("price", "int", "in units of 10^-price_decimals"),
+        Part("quantity", "int", "in units of 10^-quantity_decimals"),
+        Part("taker_is_buyer", "bool", "the taker lifted the ask"),
+        Part("count", "int", "how many matches it stands for"),
+    ),
+    "level": (
+        Part("price", "text", "a plain decimal"),
+        Part("quantity", "text", "likewise"),
+    ),
+}  # fmt: skip
+
 MESSAGES: Final = (
     Declared(Kind.HELLO, "front", (
         Part("version", "int", "of this protocol: 1"),
@@ -67,9 +99,7 @@ MESSAGES: Final = (
     ), "The first message of a session."),
     Declared(Kind.ACK, "front", (
         Part("id", "int or null", "of the request; null: pairs that a glob matches have appeared"),
-        Part("topics", "[[topic, handle, resumed], …]",
-             "each concrete topic with its handle, the integer that stands for it from now on; `resumed`: nothing was "
-             "missed since the position that was asked for (false without one; the same for UNSUBSCRIBE)"),
+        Part("topics", "[grant, …]", "the concrete topics; for UNSUBSCRIBE those that were left"),
     ), "A request was taken; its errors come before it."),
     Declared(Kind.ERROR, "front", (
         Part("id", "int or null", "of the request, null where it cannot be told"),
@@ -78,6 +108,7 @@ MESSAGES: Final = (
         Part("value", "text", "what was given, shortened"),
         Part("message", "text", "what is wrong, for people"),
         Part("valid", "[text, …]", "what would be valid: choices, the nearest first, or one description"),
+        Part("topic", "text or null", "the text of the request that it is about, as it was given; null: all of it"),
     ), "A request, or one topic of it, cannot be followed; the others are."),
     Declared(Kind.SNAPSHOT, "front", (
         Part("handle", "int", "the topic"),
@@ -111,7 +142,7 @@ MESSAGES: Final = (
         Part("row", "row", "the candle as it would be if it closed now"),
     ), "A live candle with its metrics."),
     Declared(Kind.BATCH, "front", (
-        Part("messages", "message, …", "each an array as here, in order"),
+        Part("messages", "message …", "each an array as here, in order"),
     ), "Several messages in one; the messages follow the kind, they are not in an array of their own."),
     Declared(Kind.TRADES, "front", (
         Part("handle", "int", "the topic"),
@@ -120,14 +151,14 @@ MESSAGES: Final = (
         Part("missed", "int", "how many between those told before and these are left out: the client was too slow"),
         Part("price_decimals", "int", "prices are in units of ten to the minus this"),
         Part("quantity_decimals", "int", "quantities likewise"),
-        Part("trades", "[[id, time_us, price, quantity, taker_is_buyer, count], …]", "in the order of receipt"),
+        Part("trades", "[trade, …]", "in the order of receipt"),
     ), "Trades as the feed received them. Another epoch begins another count."),
     Declared(Kind.BOOK, "front", (
         Part("handle", "int", "the topic"),
         Part("seq", "int", "the venue's update id"),
         Part("time_us", "int", "the venue's time"),
-        Part("bids", "[[price, quantity], …]", "decimal texts, best first"),
-        Part("asks", "[[price, quantity], …]", "decimal texts, best first"),
+        Part("bids", "[level, …]", "the best first"),
+        Part("asks", "[level, …]", "the best first"),
     ), "The best levels of a book; the newest stands."),
     Declared(Kind.STATS, "front", (
         Part("handle", "int", "the topic"),
@@ -136,11 +167,11 @@ MESSAGES: Final = (
     ), "Counters and gauges of a process, once a second."),
     Declared(Kind.SUBSCRIBE, "client", (
         Part("id", "int", "the client's own number for this request"),
-        Part("topics", "[topic or [topic, epoch, seq], …]", "with a position: resume from there"),
+        Part("topics", "[text or position, …]", "globs and lists as they are; with a position: go on from there"),
     ), "Answered by an ERROR for each entry that names no topic, one ACK, and what there is to tell of each topic."),
     Declared(Kind.UNSUBSCRIBE, "client", (
         Part("id", "int", "the client's own number for this request"),
-        Part("topics", "[topic, …]", "as they were subscribed to, globs included"),
+        Part("topics", "[text, …]", "as they were subscribed to, globs and lists included"),
     ), "Answered by an ACK that lists the topics that were left."),
     Declared(Kind.PING, "client", (
         Part("id", "int", "the client's own number for this request"),
