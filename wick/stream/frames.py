@@ -42,6 +42,11 @@ def opening(count: int, json: bool) -> bytes:
     return b"\xdd" + size.to_bytes(4, "big") + bytes((Kind.BATCH,))
 
 
+def batch(parts: Sequence[bytes], count: int, json: bool) -> bytes:
+    """One WebSocket message of `count` messages, of which each part has one or more."""
+    return opening(count, json) + joined(parts, json) + (_END if json and count > 1 else b"")
+
+
 @lru_cache(4096)
 def _head(count: int, size: int, json: bool) -> bytes:
     """What comes before `count` joined messages of `size` bytes in a frame."""
@@ -60,12 +65,9 @@ class Framer:
 
     def frame(self, parts: Sequence[bytes], count: int, form: int) -> bytes:
         """One frame of `count` messages, of which each part has one or more."""
-        if not form:
-            body = b"".join(parts)
-            return _head(count, len(body), False) + body
         json = is_json(form)
+        if form > 1:
+            return self._deflater.frame(batch(parts, count, json), TEXT if json else BINARY)
         body = joined(parts, json)
-        end = _END if json and count > 1 else b""
-        if form == 1:
-            return _head(count, len(body), True) + body + end
-        return self._deflater.frame(opening(count, json) + body + end, TEXT if json else BINARY)
+        framed = _head(count, len(body), json) + body
+        return framed + _END if json and count > 1 else framed
