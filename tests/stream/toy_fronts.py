@@ -37,8 +37,9 @@ class Worker:
         self.rows: dict[str, dict[int, list[Any]]] = {}
         self.closed: list[tuple[str, list[Any]]] = []
         self.said: list[tuple[Any, int]] = []  # messages, and how many closes there were right after each
-        self.states: dict[tuple[int, int], dict[str, list[list[int]]]] = {(0, 0): {}}
+        self.states: dict[tuple[int, int], dict[str, list[list[int]]]] = {(0, 0): {}, (1, 0): {}}
         self._new: list[list[Any]] = []
+        self._say(self.snapshot())
 
     def appear(self, symbol: str) -> None:
         if symbol not in self.pairs:
@@ -200,14 +201,15 @@ class Client:
     """A client by the protocol, that checks every sequence it is told. `room`: bytes its socket takes, None: all."""
 
     __slots__ = (
-        "asked", "behind", "cohort", "deflate", "front", "globs", "handles", "inbox", "json", "place", "rest", "room",
-        "since", "told",
+        "asked", "begins", "behind", "cohort", "deflate", "front", "globs", "handles", "inbox", "json", "place",
+        "rest", "room", "since", "told",
     )  # fmt: skip
 
     def __init__(self, *, json: bool, deflate: bool) -> None:
         self.json, self.deflate = json, deflate
         self.told: dict[Topic, Told] = {}
         self.since: dict[Topic, int] = {}  # it is owed the closes of the topic's shard from this one on
+        self.begins: set[Topic] = set()  # a SNAPSHOT is where its claims begin
         self.front: Front | None = None
 
     def connect(self, front: Front) -> None:
@@ -258,6 +260,12 @@ class Client:
             self.asked.append({})
             self.front.answer(self, [Kind.ACK, -len(self.asked), [[topic.text, channel.handle, False]]])
 
+    def claim(self) -> None:
+        """What its front has not heard itself, it is not owed."""
+        for topic in self.since if self.front is not None else ():
+            unheard = self.front.unheard[shard_of(topic.venue, topic.symbol)]
+            self.since[topic] = max(self.since[topic], unheard)
+
     # ------------------------------------------------------------------ what it is told
 
     def receive(self, data: bytes) -> None:
@@ -288,7 +296,11 @@ class Client:
                 self._acked(number, parse_topics(text).single, handle, resumed)
         elif kind == Kind.SNAPSHOT:
             handle, epoch, seq, groups, rows = fields
-            told = self.told[self.handles[handle]]
+            topic = self.handles[handle]
+            told = self.told[topic]
+            if topic in self.begins and topic.kind != "closes":
+                self.since[topic] = self.front.closes[shard_of(topic.venue, topic.symbol)]
+            self.begins.discard(topic)
             told.epoch, told.seq, told.groups, told.knows = epoch, seq, groups, True
             told.rows |= {row[0]: row for row in rows}
         elif kind == Kind.DIFF:
@@ -308,17 +320,19 @@ class Client:
         if number is None:  # a glob has brought it
             assert topic not in self.handles.values()
             self.since[topic] = self.front.closes[shard_of(topic.venue, topic.symbol)]
+            self.begins.add(topic)
         elif number < 0:
             del self.told[topic], self.since[topic], self.handles[handle]
             return
         elif not resumed:
             self.since[topic] = self.asked[number - 1][topic]
+            self.begins.add(topic)
         self.handles[handle] = topic
         self.told.setdefault(topic, Told())
 
     @staticmethod
     def _apply(told: Told, seq: int, back: int, changes: list[int]) -> None:
-        assert told.knows and seq - back == told.seq and back > 0, (seq, back, told.seq)
+        assert told.knows and seq - back == told.seq, (seq, back, told.seq)
         for number, mask, _ in diffs.split(changes):
             live = told.groups[number]
             if number == 1 and mask & 1 and live[0] and not live[-1] & EMPTY:

@@ -265,7 +265,7 @@ def restart() -> Vector:
 
 def candles() -> Vector:
     vector = Vector(
-        "candles", "Rows: of a snapshot, closed, closed again, revised, an older revision after a newer one."
+        "candles", "Rows: of a snapshot, closed, revised, told twice, and told anew by a worker that has restarted."
     )
     now = [FIRST, live(OPEN, open=9_000_000, high=9_000_000, low=9_000_000, volume0=50_000)]
     rows = [row(OPEN - 2 * MINUTE), row(OPEN - MINUTE)]
@@ -288,9 +288,13 @@ def candles() -> Vector:
     vector.says("close", topic=CANDLES)
     # It does not move the position: the next DIFF follows the one before.
     diff(vector, 3, CANDLES, 13, 2, rolled, [THIRD, rolled[1]])
-    vector.receive(Kind.SNAPSHOT, 3, EPOCH, 14, [THIRD, rolled[1]], [closed])  # twice, and the older one: harmless
+    vector.receive(Kind.SNAPSHOT, 3, EPOCH, 14, [THIRD, rolled[1]], [revised])  # twice: harmless
     vector.says("snapshot", topic=CANDLES)
     vector.expect(K=held(EPOCH, 14, [THIRD, rolled[1]], [*rows, revised]))
+    anew = row(OPEN, close=9_000_001)  # a worker that has forgotten its revisions: what was told last stands
+    vector.receive(Kind.SNAPSHOT, 3, LATER, 2, [THIRD, rolled[1]], [anew])
+    vector.says("snapshot", topic=CANDLES)
+    vector.expect(K=held(LATER, 2, [THIRD, rolled[1]], [*rows, anew]))
     return vector
 
 

@@ -19,7 +19,7 @@ _by_handle = attrgetter("handle")
 
 
 class Behind:
-    """`since`: the position from which on something of the channel may be missing; None: nothing is known.
+    """`since`: the position from which on something of the channel may be missing; None: the client knows nothing.
 
     Of channels that are not in `todo` all messages up to number `told` are known. `unannounced`: channels that a glob
     has brought and that no ACK has named yet.
@@ -54,8 +54,8 @@ class Behind:
         while True:
             while self.todo:
                 channel = next(iter(self.todo))
-                since = None if channel.restarted > self.told else self.since[channel]
-                messages = lacks(channel, since, channel.number)
+                self._begin_anew(channel)
+                messages = lacks(channel, self.since[channel], channel.number)
                 del self.todo[channel]
                 self.since[channel] = channel.position
                 yield messages
@@ -64,6 +64,10 @@ class Behind:
             for channel in self.since:
                 if channel.number > self.told:
                     self.todo[channel] = None
-                    if channel.restarted > self.told:
-                        self.since[channel] = None
+                    self._begin_anew(channel)
             self.told = number
+
+    def _begin_anew(self, channel: Channel) -> None:
+        """Positions from before a channel's history began anew say nothing: all since then may be missing."""
+        if channel.restarted > self.told and self.since[channel] is not None:
+            self.since[channel] = channel.began

@@ -44,13 +44,13 @@ class Lost(Exception):
 class Channel:
     """A topic with subscribers. Of this kind only the newest message counts: it replaces what was said before."""
 
-    __slots__ = ("handle", "newest", "number", "restarted", "topic", "users")
+    __slots__ = ("began", "handle", "newest", "number", "restarted", "topic", "users")
 
     def __init__(self, handle: int, topic: Topic) -> None:
         self.handle, self.topic = handle, topic
         self.users = 0  # cohorts, and clients that are behind
         self.number = 0  # of its newest message, among all of the fan-out
-        self.restarted = 0  # of the message with which its history began anew
+        self.restarted = self.began = 0  # where its history began anew: the number of that message, and the position
         self.newest: Message | None = None
 
     @property
@@ -101,7 +101,7 @@ class StateChannel(Channel):
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
         if epoch != self.mirror.epoch or not self.mirror.epoch:
             return None, False
-        return seq, self._reaches(seq)
+        return (seq, True) if self._reaches(seq) else (None, False)
 
     def _reaches(self, since: int) -> bool:
         topic = self.topic
@@ -123,7 +123,7 @@ class StateChannel(Channel):
 
     def restart(self) -> Message:
         """The mirror has begun anew."""
-        self.seq = self.mirror.seq
+        self.seq = self.began = self.mirror.seq
         return self.snapshot(None)
 
     def catch_up(self, since: int | None) -> list[Message]:

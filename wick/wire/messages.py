@@ -26,8 +26,8 @@ from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
-    "book_frames", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record", "pack_trade",
-    "stats_topic", "ticks_topic",
+    "book_frames", "book_topic", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record",
+    "pack_trade", "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
 pack_record = RECORD_STRUCT.pack  # the fields of a RECORD in their order
@@ -286,11 +286,15 @@ def stats_topic(process: str) -> bytes:
     return b"stats." + process.encode()
 
 
+def book_topic(venue: str, shard: int) -> bytes:
+    return b"book.%s.%02d" % (venue.encode(), shard)
+
+
 def book_frames(
     venue: str, shard: int, symbol: str, event_ns: int, update_id: int, bids: list[list[str]], asks: list[list[str]]
 ) -> list[bytes]:
     """A book's best levels, best first, as the feed has them after a flush."""
-    return [b"book.%s.%02d" % (venue.encode(), shard), pack([symbol, event_ns, update_id, bids, asks])]
+    return [book_topic(venue, shard), pack([symbol, event_ns, update_id, bids, asks])]
 
 
 def pack_trade(trade: Trade, recv_ns: int) -> bytes:
