@@ -110,7 +110,8 @@ def test_a_frame_is_as_long_as_it_must_be_and_no_longer(size):
 def test_a_cut_among_frames_is_followed_by_the_end_of_the_frame_that_it_cut(frames, data):
     whole = b"".join(frames)
     ends = [sum(map(len, frames[:count])) for count in range(len(frames) + 1)]
-    sent = data.draw(st.sampled_from([0, *range(1, 12), *ends, *[end + 3 for end in ends[:-1]], len(whole) - 1]))
+    near = {end + more for end in ends for more in range(12)}
+    sent = data.draw(st.sampled_from(sorted(at for at in near if at <= len(whole))))
     end = boundary(whole, 0, sent)
     assert end == min(one for one in ends if one >= sent)
     later = data.draw(st.integers(sent, len(whole)))  # and so on from what was left
@@ -171,8 +172,11 @@ def test_random_bytes_are_messages_or_a_fault_however_they_are_cut(chunks):
     assert all(one in (1002, 1007, 1009) or one[0] in (TEXT, BINARY, CLOSE, PING, PONG) for one in heard)
 
 
-@given(st.binary(max_size=40), st.integers(0, 3))
-def test_a_text_is_refused_at_the_byte_at_which_it_stops_being_utf_8(text, split):
+CUT = st.sampled_from(["ä", "€", "\ud800", "😀", "\U0010ffff"]).map(lambda one: one.encode("utf-8", "surrogatepass"))
+
+
+@given(st.one_of(st.binary(max_size=40), st.lists(st.one_of(CUT, st.binary(max_size=1)), max_size=9).map(b"".join)))
+def test_a_text_is_refused_at_the_byte_at_which_it_stops_being_utf_8(text):
     def first_wrong():
         for end in range(1, len(text) + 1):
             try:
