@@ -1,8 +1,4 @@
-"""The front process: gevent patches the standard library before anything else is imported."""
-
-from gevent import monkey
-
-monkey.patch_all()
+"""The front process, without gevent patches: all that it waits for is gevent's own, and they would cost 5 MB."""
 
 import sys
 

@@ -11,28 +11,26 @@ from wick.market import schema
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS
 from wick.ops.settings import SETTINGS
-from wick.wire.session import CloseCode, Kind
+from wick.wire import documents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+API = (ROOT / "docs/api.md").read_text()
 UNITS = (ROOT / "docs/units.md").read_text()
 ALL = {path: path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]}
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_the_protocol_document_has_every_message(kind):
-    assert f"| {kind.value} {kind.name} |" in PROTOCOL
-
-
-@pytest.mark.parametrize("code", [code for code in CloseCode if code != CloseCode.POLICY])
-def test_the_protocol_document_has_every_close_code(code):
-    assert f"| {code.value}" in PROTOCOL
+def test_the_protocol_document_and_the_description_for_programs_are_the_declaration():
+    make = "python -m wick.wire.documents"
+    assert documents.protocol(PROTOCOL) == PROTOCOL, make
+    assert PROTOCOL.count("<!-- made: ") == 4
+    assert documents.asyncapi_text() == (ROOT / "docs/asyncapi.yaml").read_text(), make
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_the_protocol_document_has_every_column_of_the_api(column):
-    assert f"`{column}`" in PROTOCOL
+def test_the_document_of_the_api_has_every_column(column):
+    assert f"`{column}`" in API
 
 
 def test_the_units_document_is_the_schema():
@@ -43,12 +41,10 @@ def test_the_page_has_the_schema():
     assert schema.web_module() == (ROOT / "wick/web/schema.js").read_text()
 
 
-def test_the_protocol_document_has_every_path_of_the_api():
-    source = (ROOT / "wick/net/api.py").read_text()
-    paths = re.findall(r'path == "(/[^"]+)"', source)
-    assert len(paths) >= 5
-    for path in paths:
-        assert f"`GET {path}" in PROTOCOL, path
+def test_the_document_of_the_api_has_every_status_that_it_answers_with():
+    sources = [(ROOT / f"wick/net/{name}.py").read_text() for name in ("api", "access", "udf", "routes", "candles")]
+    for status in {int(number) for source in sources for number in re.findall(r", (4\d\d)\b", source)}:
+        assert str(status) in API
 
 
 def test_the_exchanges_document_has_the_table_of_venues():

@@ -25,11 +25,16 @@ class WireError(WickError):
 
 
 class ProtocolError(WireError):
-    """A client's request cannot be met: carries what the session's ERROR message needs."""
+    """A client's request cannot be met: carries what the session's ERROR message needs.
 
-    def __init__(self, code: str, field: str, value: object, message: str) -> None:
+    `valid`: what would be valid, choices or one description; they stand in the message too.
+    """
+
+    def __init__(self, code: str, field: str, value: object, message: str, valid: tuple[str, ...] = ()) -> None:
+        choice = f"valid is {'one of ' if len(valid) > 1 else ''}{', '.join(valid)}" if valid else ""
+        message = "; ".join(part for part in (message, choice) if part)
         super().__init__(message)
-        self.code, self.field, self.message = code, field, message
+        self.code, self.field, self.message, self.valid = code, field, message, valid
         self.value = value[:200] if isinstance(value, str) else shown(value)
 
 

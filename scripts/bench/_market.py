@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.exchanges import load
-from wick.market.trades import QUOTE, RECORD, TRADE
+from wick.market.records import RECORD
+from wick.market.trades import QUOTE, TRADE
 from wick.sim.symbols import listings
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.messages import TickHeader

@@ -32,6 +32,7 @@ from talipp.ohlcv import OHLCV
 
 from wick.metrics import patterns
 from wick.metrics.bank import CLOSE, HIGH, LOW, OPEN, VOLUME, Bank
+from wick.metrics.pattern_table import NAMES as PATTERNS
 from wick.metrics.processor import Processor
 from wick.metrics.table import NAMES
 from wick.metrics.window import WARM
@@ -125,7 +126,7 @@ class Contenders:
         ]
         self.kept_patterns = [
             [getattr(talib.stream, name)(*(own[field] for field in (OPEN, HIGH, LOW, CLOSE))).update
-             for name in patterns.NAMES]
+             for name in PATTERNS]
             for own in known
         ]  # fmt: skip
         self.of_closes = [[make() for make in TALIPP] for _ in range(A_TWENTIETH)]
@@ -252,7 +253,7 @@ def main() -> None:
     }
     size = sum(array.nbytes for array in contenders.bank._arrays) / len(contenders.bank.count)
     handles = sum(len(some) for some in TALIB.values())
-    print(f"{len(NAMES)} fields and {len(patterns.NAMES)} patterns of {rounds * CANDLES * STREAMS:,} candles")
+    print(f"{len(NAMES)} fields and {len(PATTERNS)} patterns of {rounds * CANDLES * STREAMS:,} candles")
     print(
         f"TA-Lib: {handles} streams for {TALIB_FIELDS} of the fields; talipp: {TALIPP_FIELDS}; best of {rounds} rounds"
     )

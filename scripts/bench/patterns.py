@@ -19,7 +19,8 @@ import talib
 from _candles import drawn
 from numpy.typing import NDArray
 
-from wick.metrics.patterns import NAMES, ROWS, columns, one
+from wick.metrics.pattern_table import NAMES
+from wick.metrics.patterns import ROWS, columns, one
 
 STREAMS, AN_EIGHTH = 300, 37
 CANDLES = 8  # a round

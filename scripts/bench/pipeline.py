@@ -38,7 +38,7 @@ from _naive import Engine
 from wick.exchanges import load
 from wick.market.schema import HEAD_FIELDS
 from wick.net import bus, endpoints
-from wick.stream.shard import ShardMirror
+from wick.stream.mirror import ShardMirror
 from wick.stream.shards import SHARDS
 from wick.wire.codec import unpack
 from wick.wire.messages import Diffs, Request, Snapshot

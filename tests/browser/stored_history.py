@@ -8,8 +8,9 @@ import numpy as np
 
 from wick.market.intervals import DAY, by_name
 from wick.market.schema import CANDLE_FIELDS
-from wick.metrics import patterns, table
+from wick.metrics import table
 from wick.metrics.bank import Bank
+from wick.metrics.pattern_table import masks
 from wick.storage.sqlite import SqliteStore
 
 ROWS = 1_200  # more than two pages of the API as the web page asks for them
@@ -62,6 +63,7 @@ def with_metrics(candles: list[dict[str, Any]]) -> list[dict[str, Any]]:
         values, found = bank.take(np.array([0]), column, np.array([[PRICE_DECIMALS], [QUANTITY_DECIMALS]]))
         for field, value in zip(table.FIELDS, values[:, 0].tolist(), strict=True):
             candle[field.name] = None if value != value else int(value) if field.unit == "ms" else value
-        bull, bear = (int(mask[0]) for mask in patterns.masks(found))
-        candle |= {"bull": bull, "bear": bear, "patterns": found[:, 0].tobytes()}
+        own = found[:, 0].tobytes()
+        bull, bear = masks(own)
+        candle |= {"bull": bull, "bear": bear, "patterns": own}
     return candles

@@ -21,7 +21,7 @@ from tests.metrics.compare import assert_matches
 from tests.metrics.oracles import ORACLES
 from wick.cli import main
 from wick.market.rows import METRIC_COLUMNS
-from wick.metrics.patterns import NAMES as PATTERNS
+from wick.metrics.pattern_table import NAMES as PATTERNS
 
 Cells = list[dict[str, str]]
 

@@ -12,7 +12,7 @@ from wick.cli._rows import HEADER, OUTS, SHOWN_METRICS, Rows, Spool
 from wick.market.intervals import by_name
 from wick.market.rows import COLUMNS, MAY_MISS, METRIC_COLUMNS
 from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS, Flag
-from wick.metrics.patterns import NAMES as PATTERNS
+from wick.metrics.pattern_table import NAMES as PATTERNS
 
 HOUR = 3_600_000
 INTERVALS = [by_name(name) for name in ("15s", "1m", "1h")]

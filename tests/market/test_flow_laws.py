@@ -94,7 +94,8 @@ def check_head(truth, pair, names):
     p, q = truth.price_decimals, truth.quantity_decimals
     assert head[12:14] == [p, q]
     newest = truth.scaled[-1]
-    assert head[:3] == [newest[2], newest[1], newest[0]]
+    last = max(truth.scaled, key=lambda trade: (bounds("15s", trade[0]), trade[1]))
+    assert head[:3] == [last[2], newest[1], newest[0]]
     sizes = [t[3] for t in truth.scaled]
     assert head[3:8] == [
         sum(sizes), sum(t[2] * t[3] for t in truth.scaled), sum(t[5] for t in truth.scaled),
@@ -140,10 +141,19 @@ def test_late_doubled_shuffled_and_missing_trades_end_in_the_reference_candles(s
     check(stream, run, empty=empty, large_notional=large)
 
 
-@given(stream=streams(crossed=True, sizes=["plain"]))
+@given(stream=streams(crossed=True, late=False, clocks=["follows", "stands"], sizes=["plain"]))
 def test_15_s_pieces_and_then_numbers_decide_the_order_where_the_venues_times_contradict_them(stream):
     run = play(ended(stream), new_pair())
     check(stream, run)
+
+
+def test_a_hole_before_a_newest_trade_of_the_candle_before_is_filled_where_it_belongs():
+    ns = 1_723_117_635_000 * MS
+    begun = [(ns, number, 1, 0, 1, 0, False, 1) for number in (1, 2)]
+    crossed = (ns - 3 * MS, 6, 1, 0, 1, 0, False, 1)
+    rest = [(ns, number, 1, 0, 1, 0, False, 1) for number in (*range(7, 19), 4)]
+    stream = Stream([("trades", [*begun, crossed, *rest])], [*begun, crossed, *rest])
+    check(stream, play(ended(stream), new_pair()))
 
 
 @given(stream=streams(begun=False, sizes=["plain"]))

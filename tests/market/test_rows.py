@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wick.market.numbers import format_decimal
 from wick.market.rows import ALL_COLUMNS, COLUMNS, MAY_MISS, METRIC_COLUMNS, flag_names, rank, readable
 from wick.market.schema import CANDLE, CANDLE_FIELDS, FLOW_FIELDS, FORMED_FIELDS, METRIC_FIELDS, PARTIAL, REAL, Flag
-from wick.metrics import patterns
+from wick.metrics import pattern_table
 
 ROW = {
     "open_time_ms": 60_000, "close_time_ms": 120_000, "revision": 1, "flags": 17, "price_decimals": 2,
@@ -24,7 +24,7 @@ ROW = {
 }  # fmt: skip
 
 REALS = {name for name, kind in CANDLE if kind == REAL}
-FOUND = bytes(0 if name != "CDLENGULFING" else 256 - 4 for name in patterns.NAMES)  # a signed byte: -80 / 20
+FOUND = bytes(0 if name != "CDLENGULFING" else 256 - 4 for name in pattern_table.NAMES)  # a signed byte: -80 / 20
 
 
 def row(**others):
@@ -50,7 +50,7 @@ def test_every_field_is_told_in_its_unit():
 def test_patterns_are_told_by_name_with_the_values_of_ta_lib_and_those_that_do_not_fire_are_left_out():
     every = bytes(range(61))
     assert readable(row(patterns=every))["patterns"] == {
-        name: 20 * value for name, value in zip(patterns.NAMES, range(61), strict=True) if value
+        name: 20 * value for name, value in zip(pattern_table.NAMES, range(61), strict=True) if value
     }
     assert readable(row(patterns=bytes(61)))["patterns"] == {}
     assert readable(row())["patterns"] is None

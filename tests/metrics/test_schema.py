@@ -1,7 +1,7 @@
 """The schema is complete: all 64 metrics, each declared once, checked against an oracle, and found wherever rows go.
 
-`gaps` is the check. It takes what is declared from the registry, not from the tables that are made of it, so that a
-metric that somebody declares and forgets anywhere is named; the last tests show that it does.
+`gaps` is the check. It takes what is computed from the registry, not from the tables that are declared, so that a
+metric that somebody computes and forgets anywhere is named; the last tests show that it does.
 """
 
 from collections import Counter
@@ -18,8 +18,8 @@ from wick.market.blocks import EXACT, Block
 from wick.market.rows import ALL_COLUMNS, METRIC_COLUMNS, readable
 from wick.market.schema import CANDLE_FIELDS
 from wick.metrics import registry, table
-from wick.metrics.patterns import NAMES as PATTERNS
-from wick.metrics.registry import Field, metric
+from wick.metrics.fields import Field
+from wick.metrics.pattern_table import NAMES as PATTERNS
 from wick.net.api import metrics_schema
 from wick.storage.sqlite import SqliteStore
 from wick.wire.messages import Closes
@@ -140,11 +140,11 @@ def found(field: Field) -> set[str]:
 
 @pytest.fixture
 def register(monkeypatch):
-    """Declares metrics for the time of a test."""
+    """Metrics that are computed for the time of a test."""
     monkeypatch.setattr(registry, "_DECLARED", list(registry._DECLARED))
 
     def register(*fields: Field) -> Sequence[Field]:
-        metric(*fields)(lambda window, state: window.closes[-1])
+        registry._DECLARED.append(registry.Metric(lambda window, state: window.closes[-1], fields, ()))
         return fields
 
     return register

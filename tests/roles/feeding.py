@@ -17,10 +17,11 @@ import zmq
 
 from tests.sim.exchange_process import ROOT, Exchange
 from wick.exchanges import load
+from wick.market.records import records
 from wick.market.trades import DEPTH, QUOTE, TRADE
 from wick.net import bus
 from wick.wire.codec import unpack
-from wick.wire.messages import TickHeader, records
+from wick.wire.messages import TickHeader
 
 RUNNER = Path(__file__).with_name("run_feed.py")
 Pair = tuple[str, str]  # venue, symbol

@@ -8,12 +8,13 @@ import orjson
 import pytest
 
 from wick import exchanges
+from wick.market.records import records
 from wick.market.trades import Trade
 from wick.net.fetch import FetchError
 from wick.roles import backfill
 from wick.roles.backfill import ALONE_NS, SETTLE_NS, TRIES, Backfill
 from wick.stream.ticks import Ticks
-from wick.wire.messages import TickHeader, records
+from wick.wire.messages import TickHeader
 
 NOW = 1_723_161_600_000_000_000
 SECOND = 10**9

@@ -3,7 +3,8 @@
 import pytest
 
 from wick.market.trades import BookDepth, Quote, Trade
-from wick.stream.lag import FIGURES, MOST, SAMPLES, STAGES, Lags
+from wick.stream.lag import MOST, SAMPLES, Lags
+from wick.stream.stages import FIGURES, STAGES
 from wick.wire.messages import TickHeader, pack_depth, pack_quote, pack_trade
 
 MS = 1_000_000

@@ -11,7 +11,8 @@ from wick.errors import WireError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED, FORMED_FIELDS, PLAIN, PRICE, REAL, UNKNOWN, VOLUME
 from wick.market.trades import Quote, Trade
-from wick.stream.shard import RECENT, CandleRules, Shard, ShardMirror
+from wick.stream.mirror import RECENT, ShardMirror
+from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs, Snapshot
 
 F = {name: index for index, name in enumerate(FORMED_FIELDS)}
@@ -22,6 +23,11 @@ def joined(market):
     mirror = ShardMirror()
     mirror.restart(Snapshot.unpack(market.shard.snapshot().pack()))
     return mirror
+
+
+def known(mirror, open_ms, pair=(VENUE, "BTC-USDT"), interval=0):
+    """The row of the candle that opened then; None where the mirror has none."""
+    return next((row for row in mirror.rows(*pair, interval) if row[0] == open_ms), None)
 
 
 def tell(mirror, message):
@@ -74,10 +80,10 @@ def test_a_mirror_keeps_the_newest_closed_candles_as_they_were_closed_or_revised
     market = Market(grace_ms)
     for mirror in run(market, plan):
         for pair, state in market.shard.pairs.items():
-            assert all(len(rows) <= RECENT for rows in mirror.recent[pair])
+            assert all(len(mirror.rows(*pair, interval)) <= RECENT for interval in range(len(NAMES)))
             for name, row in state.candles.recent(RECENT):
                 if row[F["flags"]] & CLOSED:
-                    kept = mirror.recent[pair][NAMES.index(name)][row[0]]
+                    kept = known(mirror, row[0], pair, NAMES.index(name))
                     ignored = ("price_decimals", "quantity_decimals", "flags")
                     assert [v for n, v in zip(F, values(kept), strict=True) if n not in ignored] == [
                         v for n, v in zip(F, values(row), strict=True) if n not in ignored
@@ -93,7 +99,7 @@ def test_where_nothing_was_late_a_candle_that_is_over_shows_what_its_close_will_
 
     def each_close(mirror, message):
         for venue, symbol, interval, *row in message.rows:
-            provisional = mirror.recent[venue, symbol][NAMES.index(interval)].get(row[0])
+            provisional = known(mirror, row[0], (venue, symbol), NAMES.index(interval))
             if provisional is not None:
                 assert [values(provisional)[i] for i in compared if i not in (4, 5)] == [
                     values(row)[i] for i in compared if i not in (4, 5)
@@ -113,12 +119,12 @@ def test_a_candle_that_is_over_is_kept_until_its_close_comes():
     market.take(Step("clock", "", 8_000, 0, 0, 0, 0))
     (diff,) = market.flush()
     tell(mirror, diff)
-    provisional = mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000]
+    provisional = known(mirror, START_MS - 7_000)
     assert [provisional[F[name]] for name in ("close", "volume", "trade_count")] == [7, 3, 1]
     market.take(Step("clock", "", 2_000, 0, 0, 0, 0))
     (close,) = market.flush()
     tell(mirror, close)
-    closed = mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000]
+    closed = known(mirror, START_MS - 7_000)
     assert closed[F["flags"]] & CLOSED and closed[F["last_trade_id"]] == 1
 
 
@@ -232,12 +238,12 @@ def test_after_a_new_snapshot_a_mirror_still_knows_the_metrics_that_it_heard_of(
     market.take(Step("clock", "", 8_000, 0, 0, 0, 0))
     for message in market.flush():
         tell(mirror, message)
-    heard = mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000]
+    heard = known(mirror, START_MS - 7_000)
     assert heard[CANDLE_FIELDS.index("body_ratio")] == 0.0
     mirror.restart(market.shard.snapshot())
-    assert mirror.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000] == heard
+    assert known(mirror, START_MS - 7_000) == heard
     other = joined(market)
-    assert other.recent[VENUE, "BTC-USDT"][0][START_MS - 7_000][CANDLE_FIELDS.index("body_ratio")] is None
+    assert known(other, START_MS - 7_000)[CANDLE_FIELDS.index("body_ratio")] is None
 
 
 def test_a_worker_that_begins_again_takes_nothing_away_of_what_a_mirror_knows():

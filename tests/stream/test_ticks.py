@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from wick.errors import ParseError
 from wick.exchanges import Hole, Refused
 from wick.market.clock import SANE_NS, VenueClock
+from wick.market.records import records
 from wick.market.trades import DEPTH, QUOTE, TRADE, Ack, BookDepth, LastTrade, PastTrade, Quote, Trade
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.stream.ticks import ASKED, TAIL_NS, Ticks
-from wick.wire.messages import TickHeader, records
+from wick.wire.messages import TickHeader
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "PEPE-USDT")
 NOW = 1_723_161_600_000_000_000

@@ -21,8 +21,9 @@ from tests.roles.worker import working
 from tests.system.venue import VenueRun, venue_run, wait_until
 from wick import exchanges
 from wick.market.intervals import by_name
+from wick.market.records import RECORD
 from wick.market.schema import CANDLE_FIELDS, Flag
-from wick.market.trades import RECORD, TRADE
+from wick.market.trades import TRADE
 from wick.net.endpoints import run_dir
 from wick.wire.messages import TickHeader
 

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from wick.errors import WireError
 from wick.market.intervals import NAMES as INTERVALS
+from wick.market.records import RECORD, records
 from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS, UNKNOWN
-from wick.market.trades import RECORD, TRADE, Quote, Trade
+from wick.market.trades import TRADE, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
-from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade, records
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade
 
 INT64 = st.integers(0, 2**63 - 1)
 BIG = st.integers(-(2**200), 2**200)

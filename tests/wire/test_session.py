@@ -5,15 +5,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.errors import ProtocolError, WireError
-from wick.market.intervals import NAMES
-from wick.wire.codec import pack, unpack, unpack_json
-from wick.wire.session import CloseCode, Kind, Request, Topic, parse_request, parse_topic
+from wick.wire.codec import pack, pack_json, unpack, unpack_json
+from wick.wire.session import (
+    CLOSES,
+    MESSAGES,
+    REQUESTS,
+    CloseCode,
+    Kind,
+    Request,
+    Topic,
+    Wanted,
+    parse_request,
+    request_id,
+)
 
 
 @pytest.mark.parametrize("kind", [Kind.SUBSCRIBE, Kind.UNSUBSCRIBE])
 def test_a_request_is_understood(kind):
     request = parse_request(unpack(pack([kind, 7, ["ticker:binance:*"]])))
-    assert request == Request(kind, 7, ["ticker:binance:*"])
+    assert request == Request(kind, 7, [Wanted("ticker:binance:*")])
+
+
+@pytest.mark.parametrize(("encode", "decode"), [(pack, unpack), (pack_json, unpack_json)])
+def test_a_position_goes_through_both_forms(encode, decode):
+    epoch = 1_763_900_000_000_000_000  # beyond 2^53: JSON has it as a text
+    message = [16, 7, ["stats", ["ticker:binance:BTC-USDT", epoch, 12]]]
+    request = parse_request(decode(encode(message)))
+    assert request.topics == [Wanted("stats"), Wanted("ticker:binance:BTC-USDT", (epoch, 12))]
 
 
 def test_a_ping_needs_no_topics():
@@ -42,6 +60,17 @@ def test_a_ping_needs_no_topics():
         ([16, 1, "ticker"], "bad_topics", "topics"),
         ([16, 1, [1]], "bad_topics", "topics"),
         ([16, 1, None], "bad_topics", "topics"),
+        ([16, 1], "bad_topics", "topics"),
+        ([17, 1], "bad_topics", "topics"),
+        ([16, 1, [["stats"]]], "bad_topics", "topics"),
+        ([16, 1, [[1, 2, 3]]], "bad_topics", "topics"),
+        ([17, 1, [["ticker:v:S", 1, 2]]], "bad_topics", "topics"),
+        ([16, 1, [["ticker:v:S", -1, 2]]], "bad_position", "epoch"),
+        ([16, 1, [["ticker:v:S", 1, 1 << 64]]], "bad_position", "seq"),
+        ([16, 1, [["ticker:v:S", 1, None]]], "bad_position", "seq"),
+        ([16, 1, [["ticker:v:S", 1, True]]], "bad_position", "seq"),
+        ([16, 1, [["ticker:v:S", "1" * 21, 2]]], "bad_position", "epoch"),
+        ([16, 1, [["ticker:v:S", "\u0661", 2]]], "bad_position", "epoch"),
     ],
 )
 def test_a_request_that_is_none_is_refused_by_name(message, code, field):
@@ -49,7 +78,16 @@ def test_a_request_that_is_none_is_refused_by_name(message, code, field):
         parse_request(message)
     assert (caught.value.code, caught.value.field) == (code, field)
     assert "valid is" in caught.value.message
+    assert caught.value.valid
     assert len(caught.value.value) <= 200
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [([16, 5, None], 5), ([99, 5], 5), ([16], None), ({}, None), ([16, "5"], None), ([16, True], None)],
+)
+def test_an_error_carries_the_id_of_its_request_where_that_can_be_told(message, told):
+    assert request_id(message) == told
 
 
 VALUES = st.recursive(
@@ -78,52 +116,28 @@ def test_a_hostile_nesting_is_refused_like_anything_else(depth, place):
             parse_request(decode(data))
 
 
-@pytest.mark.parametrize(
-    ("text", "topic"),
-    [
-        ("ticker:binance:BTC-USDT", Topic("ticker", "binance", "BTC-USDT", -1)),
-        ("ticker:binance:*", Topic("ticker", "binance", "*", -1)),
-        ("candles:binance:BTC-USDT:1M", Topic("candles", "binance", "BTC-USDT", 11)),
-        ("candles:binance:币安-USDT:15s", Topic("candles", "binance", "币安-USDT", 0)),
-    ],
-)
-def test_a_topic_is_understood_and_written_as_it_was_read(text, topic):
-    assert parse_topic(text) == topic
-    assert topic.text == text
+@pytest.mark.parametrize("text", ["ticker:*", "candles:v:A-B,C-D:1m", "candles:v:A-B:1m,5m", "book:v:A-B", "stats"])
+def test_a_position_is_of_one_topic_that_has_positions(text):
+    with pytest.raises(ProtocolError, match="valid is one topic with a position") as caught:
+        Wanted(text, (1, 2)).pattern()
+    assert (caught.value.code, caught.value.field, caught.value.value) == ("bad_position", "topic", text)
+    assert Wanted(text).pattern().kind == text.partition(":")[0]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_candles_show_the_head_and_the_candle_of_their_interval(name):
-    assert parse_topic(f"candles:v:S:{name}").groups == {0: 0, NAMES.index(name) + 1: 1}
-    assert parse_topic("ticker:v:S").groups == {0: 0}
+def test_a_topic_with_a_position_is_understood():
+    assert Wanted("trades:v:A-B", (1, 2)).pattern(("v",)).single == Topic("trades", "v", "A-B", -1)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "ticker", "ticker:", "ticker::", "ticker:v:", "ticker::S", "ticker:v:S:1m", "candles:v:S", "candles:v::1m",
-     "candles:v:S:1m:", "trades:v:S", "Ticker:v:S", " ticker:v:S", "ticker:v:" + "S" * 60_000],
-)  # fmt: skip
-def test_a_text_that_is_no_topic_is_refused_with_what_is_valid(text):
-    with pytest.raises(ProtocolError, match="valid is ticker:<venue>:<symbol>") as caught:
-        parse_topic(text)
-    assert (caught.value.code, caught.value.field) == ("bad_topic", "topic")
+def test_every_message_is_declared_once_and_its_sender_is_known():
+    assert [declared.kind for declared in MESSAGES] == list(Kind)
+    assert [declared.kind for declared in MESSAGES if declared.sender == "client"] == list(REQUESTS)
 
 
-def test_an_unknown_interval_is_refused_with_all_that_there_are():
-    with pytest.raises(ProtocolError, match="15s, 30s, 1m") as caught:
-        parse_topic("candles:v:S:2m")
-    assert (caught.value.code, caught.value.field, caught.value.value) == ("bad_interval", "interval", "2m")
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_a_topic_or_a_protocol_error(text):
-    try:
-        assert parse_topic(text).text == text
-    except ProtocolError as error:
-        assert "valid is" in error.message
+def test_every_close_code_is_explained():
+    assert [code for code, _, _ in CLOSES] == list(CloseCode)
 
 
 def test_close_codes_say_whether_to_come_again():
     again = [code for code in CloseCode if 3000 <= code < 3500 or 4000 <= code < 4500]
     never = [code for code in CloseCode if 3500 <= code < 4000 or code >= 4500]
-    assert (again, never) == ([CloseCode.SLOW], [CloseCode.BAD_REQUESTS])
+    assert (again, never) == ([CloseCode.SLOW], [CloseCode.BAD_REQUESTS, CloseCode.TOO_MANY_MESSAGES])

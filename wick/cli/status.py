@@ -18,7 +18,7 @@ from wick.net import bus
 from wick.net.clock import now_ns
 from wick.ops.logs import escape
 from wick.ops.settings import Settings, load
-from wick.stream.lag import FIGURES, STAGES, Figures
+from wick.stream.stages import FIGURES, STAGES, Figures
 from wick.wire.codec import unpack
 
 HELP = "show the state, rate and age of data of every process"

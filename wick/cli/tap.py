@@ -29,6 +29,7 @@ from wick.cli.status import expected, settings_of
 from wick.errors import SettingError, WireError
 from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
+from wick.market.records import records
 from wick.market.rows import decimals_of, flag_names, readable, readable_value
 from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE
 from wick.market.trades import QUOTE, TRADE
@@ -36,11 +37,11 @@ from wick.net import bus
 from wick.ops.logs import escape
 from wick.ops.settings import Settings
 from wick.stream import diffs
+from wick.stream.mirror import ShardMirror
 from wick.stream.sequence import Follower
-from wick.stream.shard import ShardMirror
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.codec import unpack
-from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, records
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader
 
 HELP = "listen in on any stream of a running wick"
 

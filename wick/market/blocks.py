@@ -1,22 +1,24 @@
-"""Closed candles in columns, as they travel from the worker to whoever reads them. Pure.
+"""Closed candles in columns, as they travel from the worker to whoever reads them. Pure, and without numpy: a reader
+makes rows of them, the worker has its own views of the columns.
 
 Most rows fit: their exact fields are one int64 matrix, their REAL ones one float64 matrix, little-endian, a row a
 candle. A row with a number beyond 64 bits comes beside, as it is.
 """
 
+from collections.abc import Iterable
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wick.market.schema import FORMED, REAL, UNKNOWN, Row
-from wick.metrics import patterns
-from wick.metrics.table import FIELDS
+from wick.metrics import pattern_table
+from wick.metrics.fields import FIELDS
 
 EXACT = sum(kind != REAL for _, kind in FORMED)
 REALS = len(FORMED) - EXACT
-METRIC_BYTES: Final = 8 * len(FIELDS), len(patterns.NAMES)
-ROW_BYTES = 8 * EXACT, 8 * REALS
+_EXACT_ROW, _REAL_ROW, _METRIC_ROW = Struct(f"<{EXACT}q"), Struct(f"<{REALS}d"), Struct(f"<{len(FIELDS)}d")
+_PATTERN_ROW = Struct(f"{len(pattern_table.NAMES)}s")
+ROW_BYTES = _EXACT_ROW.size, _REAL_ROW.size
+METRIC_BYTES: Final = _METRIC_ROW.size, _PATTERN_ROW.size
 _TIMES: Final = [at for at, field in enumerate(FIELDS) if field.unit == "ms"]
 
 assert all((kind == REAL) == (at >= EXACT) for at, (_, kind) in enumerate(FORMED)), "the REAL fields come last"
@@ -46,9 +48,8 @@ class Block(NamedTuple):
 
     def formed(self) -> list[Row]:
         """The rows without metrics."""
-        made: list[Row] = np.frombuffer(self.exact, "<i8").reshape(-1, EXACT).tolist()
-        for row, reals in zip(made, _with_nulls(np.frombuffer(self.real, "<f8").reshape(-1, REALS)), strict=True):
-            row += reals
+        exact, real = _EXACT_ROW.iter_unpack(self.exact), _REAL_ROW.iter_unpack(self.real)
+        made: list[Row] = [[*own, *_with_nulls(reals)] for own, reals in zip(exact, real, strict=True)]
         for place, row in self.big:
             made[place] = list(row)
         return made
@@ -59,27 +60,24 @@ class Block(NamedTuple):
             for row in made:
                 row += UNKNOWN
             return made
-        metrics = np.frombuffer(self.metrics, "<f8").reshape(len(made), -1)
-        found = np.frombuffer(self.patterns, np.int8).reshape(len(made), -1)
-        for row, more in zip(made, of_metrics(metrics, found), strict=True):
+        for row, more in zip(made, of_metrics(self.metrics, self.patterns), strict=True):
             row += more
         return made
 
 
-def of_metrics(metrics: NDArray[np.float64], found: NDArray[np.int8]) -> list[Row]:
-    """The values of METRICS of each row, from its metrics (rows, FIELDS), NaN if undefined, and patterns (rows, 61)."""
-    made = _with_nulls(metrics)
-    masks = [mask.tolist() for mask in patterns.masks(found.T)]
-    for row, bull, bear, own in zip(made, *masks, found, strict=True):
+def of_metrics(metrics: bytes, found: bytes) -> list[Row]:
+    """The values of METRICS of each row, from its metrics (float64, NaN: undefined) and patterns (signed bytes)."""
+    made = []
+    for values, (own,) in zip(_METRIC_ROW.iter_unpack(metrics), _PATTERN_ROW.iter_unpack(found), strict=True):
+        row = [*_with_nulls(values)]
         for at in _TIMES:
             row[at] = None if row[at] is None else int(row[at])
-        row += (bull, bear, own.tobytes())
+        made.append([*row, *pattern_table.masks(own), own])
     return made
 
 
-def _with_nulls(numbers: NDArray[np.float64]) -> list[list[Any]]:
-    """As lists; None for NaN, which is no number."""
-    rows: list[list[Any]] = numbers.tolist()
-    for at in np.flatnonzero(np.isnan(numbers).any(axis=1)).tolist():
-        rows[at] = [None if value != value else value for value in rows[at]]
-    return rows
+def _with_nulls(numbers: tuple[Any, ...]) -> Iterable[Any]:
+    """None for NaN, which is no number: a sum with one of them is none either."""
+    if (total := sum(numbers)) == total:
+        return numbers
+    return [None if value != value else value for value in numbers]

@@ -578,19 +578,25 @@ class PairCandles(Stateful):
             head[LAST_PRICE] = price
             self._last_ns = event_ns
         self.moved = True
-        open_ns = cascade.opens[0] * MS
-        if not newest or event_ns < open_ns:
+        if not newest or event_ns < cascade.opens[0] * MS:
             self._late.append(part)
             self._late_ms = _first_open_ms(event_ns)
-        elif not self._segment:
-            self._segment, self._from_ns, self._to_ns = part, open_ns, cascade.closes[0] * MS
-        elif is_next:
-            self._segment = flow.merge(self._segment, part)
         else:
-            self._shift(self._segment)
-            cascade.chains[0] = [*cascade.chains[0], self._segment]
-            self._segment = part
+            segment = self._segment
+            if segment and ids.is_open(segment[flow.LAST_ID], trade_id):
+                self._shift(segment)
+                cascade.chains[0] = [*cascade.chains[0], segment]
+                segment = []
+            self._segment = flow.merge(segment, part) if segment else part
+        self._bound_segment()
         return 1
+
+    def _bound_segment(self) -> None:
+        """Where the next trade simply goes on with the segment: nowhere while it is empty, or older ids may still come
+        in between (where the newest trade is older than the shortest live candle, they lie behind the segment)."""
+        segment, cascade = self._segment, self._cascade
+        goes_on = segment and not self.ids.is_open(segment[flow.LAST_ID], self.ids.next)
+        self._from_ns, self._to_ns = (cascade.opens[0] * MS, cascade.closes[0] * MS) if goes_on else (0, 0)
 
     def _shift(self, part: Part) -> None:
         """A part leaves the segment: the running totals take it in."""
@@ -614,7 +620,7 @@ class PairCandles(Stateful):
             *cascade.chains[0], self._segment = flow.insert(
                 [*cascade.chains[0], *([was] if was else [])], part, self.ids.is_open
             )
-            self._from_ns, self._to_ns = cascade.opens[0] * MS, cascade.closes[0] * MS
+            self._bound_segment()
             # The totals before the segment: all that there is, less what it has now.
             self._shift(part)
             if was:

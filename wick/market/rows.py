@@ -24,7 +24,7 @@ from wick.market.schema import (
     Flag,
     Row,
 )
-from wick.metrics import patterns
+from wick.metrics import pattern_table
 
 Readable = int | float | str | dict[str, int] | None
 
@@ -78,7 +78,8 @@ def fired(found: bytes) -> dict[str, int]:
     """The patterns that a candle completes, with TA-Lib's values (100, -80, ...)."""
     if found.count(0) == len(found):
         return {}
-    return {name: 20 * value for name, value in zip(patterns.NAMES, memoryview(found).cast("b"), strict=True) if value}
+    named = zip(pattern_table.NAMES, memoryview(found).cast("b"), strict=True)
+    return {name: 20 * value for name, value in named if value}
 
 
 def decimals_of(price_decimals: int, quantity_decimals: int) -> dict[str, int]:

@@ -19,8 +19,9 @@ from enum import IntFlag
 from typing import Any, Final
 
 from wick.market.intervals import INTERVALS
-from wick.metrics import patterns, table
-from wick.metrics.registry import Field
+from wick.metrics import fields as metric_fields
+from wick.metrics import pattern_table
+from wick.metrics.fields import Field
 
 PRICE, VOLUME, TURNOVER, PLAIN, REAL, PATTERNS = "price", "volume", "turnover", "plain", "real", "patterns"
 
@@ -123,7 +124,7 @@ FORMED: Final = (
 
 # What is made of closed candles (`wick.metrics`): null where a value is not defined yet, or nobody has computed it.
 METRICS: Final = (
-    *((field.name, REAL if field.unit != "ms" else PLAIN) for field in table.FIELDS),
+    *((field.name, REAL if field.unit != "ms" else PLAIN) for field in metric_fields.FIELDS),
     ("bull", PLAIN),
     ("bear", PLAIN),
     ("patterns", PATTERNS),
@@ -221,7 +222,7 @@ BOOK: Final = (
 FLOW_FIELDS: Final = tuple(field.name for field in (*FLOW, *BOOK))  # they may be null
 
 # The 64 metrics by number, and what goes with them: what they are, for documents, pages and programs.
-FIELDS: Final = tuple(sorted((*BASIC, *FLOW, *BOOK, *table.FIELDS), key=lambda field: field.number or 99))
+FIELDS: Final = tuple(sorted((*BASIC, *FLOW, *BOOK, *metric_fields.FIELDS), key=lambda field: field.number or 99))
 
 HEAD_FIELDS: Final = tuple(name for name, _ in HEAD)
 LIVE_FIELDS: Final = tuple(name for name, _ in LIVE)
@@ -267,7 +268,8 @@ null too where nothing was traded: there is no such price.
 The order of ids is that of time: at the venues that we know, times never fall as ids grow. Where one falls across a
 15 s boundary, a trade still belongs to the candles of its own time. Volumes, turnovers, counts, highs, lows, sizes,
 `cvd` and which ids are missing stay exact. What depends on the order of trades (open, close, first and last id,
-`delta_max`, `delta_min`, `tick_rv`, `kyle_lambda`) then goes by the 15 s pieces of a candle first, by ids within each.
+`delta_max`, `delta_min`, `tick_rv`, `kyle_lambda`) then goes by the 15 s pieces of a candle first, by ids within each
+(and by ids alone where such a trade comes when the candle that it belongs to has ended).
 """.rstrip().splitlines()
 
 
@@ -324,7 +326,7 @@ def units_document() -> str:
         lines += [f"| {number} | `{field.name}` | {field.unit} | {field.definition} | {field.n} | {field.source} |"]
     lines += ["", "## Patterns", *_PATTERNS_TEXT]
     lines += ["", "| bit | pattern | | after | what it is |", "|---|---|---|---|---|"]
-    for pattern in patterns.PATTERNS:
+    for pattern in pattern_table.PATTERNS:
         number, name, title, definition, lookback = pattern
         lines += [f"| {number} | `{name}` | {title} | {lookback} | {definition} |"]
     lines += ["", "## Flags", "", "| bit | flag |", "|---|---|"]
@@ -358,5 +360,5 @@ def web_module() -> str:
     lines += ["", "// What fields mean; n: candles until one is defined; number 0: no metric, but goes with one."]
     lines += table("METRICS", FIELDS, ("number", "name", "unit", "n", "definition", "source"))
     lines += ["", "// A pattern's place here is that in a row's patterns, and its bit in the masks."]
-    lines += table("PATTERNS", patterns.PATTERNS, ("name", "title", "definition"))
+    lines += table("PATTERNS", pattern_table.PATTERNS, ("name", "title", "definition"))
     return "\n".join([*lines, ""])

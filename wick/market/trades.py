@@ -7,8 +7,6 @@ nanoseconds since the epoch. `event_ns` is the venue's time, `recv_ns` ours on a
 from struct import Struct
 from typing import NamedTuple
 
-import numpy as np
-
 
 class Trade(NamedTuple):
     """One executed match. `taker_buy`: the taker lifted the ask. `matches`: how many it stands for (aggregates > 1)."""
@@ -127,25 +125,9 @@ Event = Trade | Quote | DepthUpdate | DepthSnapshot | LastTrade | Ack | Shutdown
 
 TRADE, QUOTE, DEPTH = 0, 1, 2
 
-# 64 bytes, little-endian, naturally aligned: read with np.frombuffer, without a copy.
+# A packed record: 64 bytes, little-endian, naturally aligned. `records` reads them without a copy.
+# event_ns, id, a, b, c, d, recv_ns, price_decimals, quantity_decimals, kind, taker_buy, 0 (`records.RECORD`).
 # A trade uses a=price, b=quantity, c=matches; a quote a=bid, b=ask, c=bid quantity, d=ask quantity; depth (BookDepth)
 # a=bid_top, b=ask_top, c=bid_near, d=ask_near.
-RECORD = np.dtype(
-    [
-        ("event_ns", "<i8"),
-        ("id", "<i8"),
-        ("a", "<i8"),
-        ("b", "<i8"),
-        ("c", "<i8"),
-        ("d", "<i8"),
-        ("recv_ns", "<i8"),
-        ("price_decimals", "u1"),
-        ("quantity_decimals", "u1"),
-        ("kind", "u1"),
-        ("taker_buy", "u1"),
-        ("reserved", "<u4"),
-    ]
-)
 RECORD_STRUCT = Struct("<7q4BI")
-
-assert RECORD_STRUCT.size == RECORD.itemsize
+RECORD_BYTES = RECORD_STRUCT.size

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.metrics import patterns
-from wick.metrics.registry import PRICE, PURE, SIZE, Column, Scale
+from wick.metrics.fields import PRICE, PURE, SIZE, Scale
+from wick.metrics.pattern_table import NAMES as PATTERNS
+from wick.metrics.registry import Column
 from wick.metrics.ring import Counts, Index, Ring
 from wick.metrics.table import FIELDS, METRICS
 from wick.metrics.window import FLOW_ROWS, ROWS, SHORT_ROWS, Window
@@ -187,7 +189,7 @@ class Bank:
             queues.append(self._rewound(column, its))
             yield []
         made = [
-            (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((len(patterns.NAMES), its.shape[1]), np.int8))
+            (np.full((len(FIELDS), its.shape[1]), np.nan), np.zeros((len(PATTERNS), its.shape[1]), np.int8))
             for its in candles
         ]
         places = [{time: at for at, time in enumerate(its[TIME].tolist())} for its in candles]
@@ -297,4 +299,4 @@ def _patterns(window: Window) -> Patterns:
         return patterns.columns(o, h, l, c, window.count)
     each = zip(o.T.tolist(), h.T.tolist(), l.T.tolist(), c.T.tolist(), window.count.tolist(), strict=True)
     found = b"".join([patterns.one(*one) for one in each])
-    return np.frombuffer(found, np.int8).reshape(-1, len(patterns.NAMES)).T
+    return np.frombuffer(found, np.int8).reshape(-1, len(PATTERNS)).T

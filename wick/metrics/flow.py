@@ -5,32 +5,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.metrics.registry import PURE, SIZE, Column, Field, metric
+from wick.metrics.fields import PURE, SIZE
+from wick.metrics.registry import Column, metric
 from wick.metrics.window import FLOW_ROWS, Window, share
 
 
-@metric(
-    Field(
-        27, "amihud_20", "1 per quote",
-        "illiquidity: mean over 20 candles of abs(log_return) / quote_volume; a candle without volume counts 0",
-        21, "Amihud 2002; own formula",
-    )
-)  # fmt: skip
+@metric("amihud_20")
 def amihud(w: Window, _: Column) -> Column:
     turnovers = w.turnovers[-20:]
     terms = np.abs(w.log_returns[-20:]) / np.where(turnovers > 0.0, turnovers, np.inf)
     return np.add.reduce(terms) / 20.0 * (w.price_tens * w.size_tens)
 
 
-@metric(
-    Field(
-        29, "vpin_50", "1",
-        "volume-synchronised probability of informed trading: the volume V of the newest 50 candles is cut into 50 "
-        "buckets of V / 50; the sum over the buckets of abs(taker buy volume - taker sell volume), over V. Within a "
-        "candle the two are taken as evenly mixed",
-        FLOW_ROWS, "Easley, López de Prado, O'Hara 2012, with the true taker side; own formula",
-    )
-)  # fmt: skip
+@metric("vpin_50")
 def vpin(w: Window, _: Column) -> Column:
     """The running delta is a line of 50 pieces over the running volume; the buckets' borders cut it."""
     rows, streams = w.volumes.shape
@@ -79,14 +66,7 @@ def _running(values: NDArray[Any]) -> NDArray[Any]:
 _BORDERS = np.arange(float(FLOW_ROWS))[:, None]
 
 
-@metric(
-    Field(
-        43, "mfi_14", "0 to 100",
-        "money flow index: share of the turnover of candles with a rising typical price (H + L + C) / 3; equal ones, "
-        "in whole ticks, count nowhere",
-        15, "TA-Lib MFI(14)",
-    )
-)  # fmt: skip
+@metric("mfi_14")
 def mfi(w: Window, _: Column) -> Column:
     typical = w.typical[-15:]
     flows = typical[1:] * w.volumes[-14:]
@@ -95,15 +75,7 @@ def mfi(w: Window, _: Column) -> Column:
     return share(100.0 * up, up + down)
 
 
-@metric(
-    Field(
-        63, "obv", "base",
-        "on-balance volume since obv_anchor_ms: plus the volume of a candle that closes above the one before, minus "
-        "that of one that closes below; it begins with the first candle's volume",
-        1, "Granville 1963; TA-Lib OBV", SIZE,
-    ),
-    state=(SIZE,),
-)  # fmt: skip
+@metric("obv", state=(SIZE,))
 def obv(w: Window, state: Column) -> Column:
     total = state[0]
     sign = np.sign(w.change)
@@ -113,23 +85,14 @@ def obv(w: Window, state: Column) -> Column:
     return total
 
 
-@metric(
-    Field(0, "obv_anchor_ms", "ms", "the open time of the candle that `obv` begins with", 1, "own formula"),
-    state=(PURE,),
-)
+@metric("obv_anchor_ms", state=(PURE,))
 def obv_anchor(w: Window, state: Column) -> Column:
     if not w.is_warm:
         state[0] = np.where(w.count == 1, w.time, state[0])
     return state[0]
 
 
-@metric(
-    Field(
-        64, "cmf_20", "-1 to 1",
-        "Chaikin money flow: sum(V * ((C - L) - (H - C)) / (H - L)) / sum(V) over 20 candles", 20,
-        "Chaikin; own formula",
-    )
-)  # fmt: skip
+@metric("cmf_20")
 def cmf(w: Window, _: Column) -> Column:
     highs, lows = w.highs[-20:], w.lows[-20:]
     twice = w.closes[-20:] * 2.0 - highs - lows

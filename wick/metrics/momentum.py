@@ -2,15 +2,13 @@
 
 import numpy as np
 
+from wick.metrics.fields import PRICE, PURE
 from wick.metrics.recursion import ema, wilder_mean, wilder_sum
-from wick.metrics.registry import PRICE, PURE, Column, Field, metric
+from wick.metrics.registry import Column, metric
 from wick.metrics.window import Window, share
 
 
-@metric(
-    Field(36, "rsi_14", "0 to 100", "relative strength index, Wilder's means of 14", 15, "TA-Lib RSI(14)"),
-    state=(PRICE, PRICE),
-)
+@metric("rsi_14", state=(PRICE, PRICE))
 def rsi(w: Window, state: Column) -> Column:
     gain, loss = state
     up = np.maximum(w.change, 0.0)
@@ -19,11 +17,7 @@ def rsi(w: Window, state: Column) -> Column:
     return share(100.0 * gain, gain + loss)
 
 
-@metric(
-    Field(37, "macd", "quote per base", "EMA12 - EMA26 of the close", 34, "TA-Lib MACD(12, 26, 9)", PRICE),
-    Field(38, "macd_signal", "quote per base", "EMA9 of macd", 34, "TA-Lib MACD(12, 26, 9)", PRICE),
-    state=(PRICE, PRICE, PRICE),
-)
+@metric("macd", "macd_signal", state=(PRICE, PRICE, PRICE))
 def macd(w: Window, state: Column) -> tuple[Column, Column]:
     fast, slow, signal = state
     ema(w, fast, w.close, 12, since=15)  # TA-Lib seeds the fast one so that both begin with the 26th candle
@@ -33,14 +27,7 @@ def macd(w: Window, state: Column) -> tuple[Column, Column]:
     return line, signal
 
 
-@metric(
-    Field(
-        39, "stoch_k", "0 to 100", "mean of 3 of 100 (C - L14) / (H14 - L14), the extremes of 14 candles", 18,
-        "TA-Lib STOCH(14, 3, SMA, 3, SMA)",
-    ),
-    Field(40, "stoch_d", "0 to 100", "mean of 3 of stoch_k", 18, "TA-Lib STOCH(14, 3, SMA, 3, SMA)"),
-    state=(PURE, PURE, PURE, PURE),
-)  # fmt: skip
+@metric("stoch_k", "stoch_d", state=(PURE, PURE, PURE, PURE))
 def stoch(w: Window, state: Column) -> tuple[Column, Column]:
     """The two raw values and the two k before."""
     lowest = np.minimum.reduce(w.lows[-14:])
@@ -52,13 +39,7 @@ def stoch(w: Window, state: Column) -> tuple[Column, Column]:
     return k, d
 
 
-@metric(
-    Field(
-        41, "cci_20", "1",
-        "commodity channel index: typical price less its mean of 20, over 0.015 times its mean absolute deviation", 20,
-        "TA-Lib CCI(20)",
-    )
-)  # fmt: skip
+@metric("cci_20")
 def cci(w: Window, _: Column) -> Column:
     off = w.typical - w.typical[-1]  # first, so that large prices lose no digits
     off -= np.add.reduce(off) / 20.0
@@ -66,18 +47,13 @@ def cci(w: Window, _: Column) -> Column:
     return share(off[-1], 0.015 * spread)
 
 
-@metric(Field(42, "roc_10", "%", "rate of change: 100 (C / C 10 candles ago - 1)", 11, "TA-Lib ROC(10)"))
+@metric("roc_10")
 def roc(w: Window, _: Column) -> Column:
     then = w.closes[-11]
     return share(100.0 * (w.close - then), then)
 
 
-@metric(
-    Field(44, "adx_14", "0 to 100", "average directional index: Wilder's mean of 14 of DX", 28, "TA-Lib ADX(14)"),
-    Field(45, "plus_di_14", "0 to 100", "plus directional indicator", 15, "TA-Lib PLUS_DI(14)"),
-    Field(46, "minus_di_14", "0 to 100", "minus directional indicator", 15, "TA-Lib MINUS_DI(14)"),
-    state=(PRICE, PRICE, PRICE, PURE),
-)
+@metric("adx_14", "plus_di_14", "minus_di_14", state=(PRICE, PRICE, PRICE, PURE))
 def adx(w: Window, state: Column) -> tuple[Column, Column, Column]:
     plus, minus, ranges, mean = state
     up, down = w.high - w.highs[-2], w.lows[-2] - w.low
@@ -97,13 +73,7 @@ def adx(w: Window, state: Column) -> tuple[Column, Column, Column]:
     return mean, plus_di, minus_di
 
 
-@metric(
-    Field(
-        47, "tsi_25_13", "-100 to 100",
-        "true strength index: 100 EMA13(EMA25(C - C')) / EMA13(EMA25(abs(C - C')))", 38, "Blau 1991; own formula",
-    ),
-    state=(PRICE, PRICE, PRICE, PRICE),
-)  # fmt: skip
+@metric("tsi_25_13", state=(PRICE, PRICE, PRICE, PRICE))
 def tsi(w: Window, state: Column) -> Column:
     once, twice, size_once, size_twice = state
     ema(w, once, w.change, 25, since=2)
@@ -113,14 +83,7 @@ def tsi(w: Window, state: Column) -> Column:
     return share(100.0 * twice, size_twice)
 
 
-@metric(
-    Field(
-        48, "ultosc", "0 to 100",
-        "ultimate oscillator of 7, 14, 28: 100 (4 a + 2 b + c) / 7, each the sum of C - min(L, C') over that of the "
-        "true range",
-        29, "TA-Lib ULTOSC(7, 14, 28)",
-    )
-)  # fmt: skip
+@metric("ultosc")
 def ultosc(w: Window, _: Column) -> Column:
     pressure, ranges = w.closes[1:] - w.true_lows, w.true_ranges
     total = np.zeros(len(w.close))

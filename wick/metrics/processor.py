@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from wick.market.blocks import EXACT, Block
 from wick.market.intervals import INTERVALS
 from wick.market.schema import FORMED_FIELDS
-from wick.metrics import patterns
 from wick.metrics.bank import CLOSE, DELTA, TAKEN, TIME, VOLUME, Bank, Patterns
+from wick.metrics.pattern_table import NAMES as PATTERNS
 from wick.metrics.registry import Column
 from wick.metrics.ring import Counts, Index
 from wick.metrics.table import FIELDS
@@ -71,7 +71,7 @@ class Processor:
         the caller time for something else. No pair may be in two of the blocks."""
         columns, intervals, candles, decimals = _joined(work)
         metrics = np.empty((len(columns), len(FIELDS)))
-        found = np.empty((len(columns), len(patterns.NAMES)), np.int8)
+        found = np.empty((len(columns), len(PATTERNS)), np.int8)
         yield []
         for interval in sorted({*intervals.tolist()}):
             bank, rows = self._bank(interval), (intervals == interval).nonzero()[0]
@@ -99,7 +99,7 @@ class Processor:
         """
         columns, intervals, candles, decimals = _joined([*before, *work])
         metrics = np.full((len(columns), len(FIELDS)), np.nan)
-        found = np.zeros((len(columns), len(patterns.NAMES)), np.int8)
+        found = np.zeros((len(columns), len(PATTERNS)), np.int8)
         for interval in sorted({*intervals.tolist()}):
             rows = (intervals == interval).nonzero()[0]
             streams, columns[rows] = np.unique(columns[rows], return_inverse=True)

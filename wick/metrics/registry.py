@@ -1,4 +1,5 @@
-"""Where a metric is declared: `@metric(Field(...), ..., state=(...))` on the function that computes it. Pure.
+"""Where a metric is computed: `@metric("name", ..., state=(...))` on the function that gives the fields of these names,
+which are declared in `fields`. Pure.
 
 The function takes a `Window` and its own state, an array of one row for each unit in `state`, and gives one array a
 field, a value a stream. It changes the state in place. State begins as zeros, and a candle comes but once.
@@ -8,33 +9,14 @@ scales with them says so by its unit, and only at the end becomes real units.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wick.metrics.fields import FIELDS, Field, Scale
+
 Column = NDArray[np.float64]
-
-# What a number scales with: powers of (10^price_decimals, 10^quantity_decimals).
-PURE: Final = (0, 0)
-PRICE: Final = (1, 0)
-SIZE: Final = (0, 1)
-Scale = tuple[int, int]
-
-
-class Field(NamedTuple):
-    """A field of the candle's schema. `number`: its place among the 64 metrics, 0 for what only goes with one.
-
-    `n`: candles until it is defined; `scale`: of the number that is computed.
-    """
-
-    number: int
-    name: str
-    unit: str
-    definition: str
-    n: int
-    source: str
-    scale: Scale = PURE
 
 
 class Metric(NamedTuple):
@@ -45,14 +27,15 @@ class Metric(NamedTuple):
     state: tuple[Scale, ...]
 
 
+_FIELDS = {field.name: field for field in FIELDS}
 _DECLARED: list[Metric] = []
 
 
-def metric(*fields: Field, state: tuple[Scale, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def metric(*names: str, state: tuple[Scale, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declares what the decorated function computes."""
 
     def declare(compute: Callable[..., Any]) -> Callable[..., Any]:
-        _DECLARED.append(Metric(compute, fields, state))
+        _DECLARED.append(Metric(compute, tuple(_FIELDS[name] for name in names), state))
         return compute
 
     return declare

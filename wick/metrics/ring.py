@@ -5,7 +5,8 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.metrics.registry import Column, Scale
+from wick.metrics.fields import Scale
+from wick.metrics.registry import Column
 
 Index = NDArray[np.intp]
 Counts = NDArray[np.int64]

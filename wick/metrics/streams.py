@@ -8,8 +8,8 @@ import numpy as np
 
 from wick.market.blocks import of_metrics
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED, Row
-from wick.metrics import patterns
 from wick.metrics.bank import Bank
+from wick.metrics.pattern_table import NAMES as PATTERNS
 from wick.metrics.processor import TAKEN_FROM, as_taken, turns
 from wick.metrics.table import FIELDS
 
@@ -41,9 +41,10 @@ class Streams:
         candles = as_taken(np.array([_TAKEN(row) for row in rows], np.float64).T)
         decimals = np.array([_DECIMALS(row) for row in rows], np.int64).T
         closed = np.array([row[_FLAGS] & CLOSED for row in rows], np.bool_)
-        metrics, found = np.empty((len(rows), len(FIELDS))), np.empty((len(rows), len(patterns.NAMES)), np.int8)
+        metrics, found = np.empty((len(rows), len(FIELDS))), np.empty((len(rows), len(PATTERNS)), np.int8)
         for some, run in ((closed.nonzero()[0], bank.take), ((~closed).nonzero()[0], bank.peek)):
             for turn in turns(some, at):
                 values, own = run(at[turn], candles[:, turn], decimals[:, turn])
                 metrics[turn], found[turn] = values.T, own.T
-        return [[*row[: len(FORMED)], *more] for row, more in zip(rows, of_metrics(metrics, found), strict=True)]
+        made = of_metrics(metrics.tobytes(), found.tobytes())
+        return [[*row[: len(FORMED)], *more] for row, more in zip(rows, made, strict=True)]

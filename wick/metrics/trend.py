@@ -3,29 +3,24 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from wick.metrics.fields import PRICE, PURE
 from wick.metrics.recursion import ema, wilder_mean
-from wick.metrics.registry import PRICE, PURE, Column, Field, metric
+from wick.metrics.registry import Column, metric
 from wick.metrics.window import Window, share
 
 
-@metric(Field(49, "sma_20", "quote per base", "mean of 20 closes", 20, "TA-Lib SMA(20)", PRICE))
+@metric("sma_20")
 def sma(w: Window, _: Column) -> Column:
     return w.mean_20
 
 
-@metric(
-    Field(50, "ema_20", "quote per base", "exponential mean of the close, k = 2 / 21", 20, "TA-Lib EMA(20)", PRICE),
-    state=(PRICE,),
-)
+@metric("ema_20", state=(PRICE,))
 def ema_20(w: Window, state: Column) -> Column:
     ema(w, state[0], w.close, 20, since=1)
     return state[0]
 
 
-@metric(
-    Field(51, "ema_50", "quote per base", "exponential mean of the close, k = 2 / 51", 50, "TA-Lib EMA(50)", PRICE),
-    state=(PRICE,),
-)
+@metric("ema_50", state=(PRICE,))
 def ema_50(w: Window, state: Column) -> Column:
     ema(w, state[0], w.close, 50, since=1)
     return state[0]
@@ -35,13 +30,7 @@ def ema_50(w: Window, state: Column) -> Column:
 _HMA_16 = (2.0 * np.maximum(np.arange(-7.0, 9.0), 0.0) / 36.0 - np.arange(1.0, 17.0) / 136.0)[:, None]
 
 
-@metric(
-    Field(
-        52, "hma_16", "quote per base", "Hull's moving average: WMA4(2 WMA8 - WMA16) of the close", 19,
-        "Hull 2005; own formula", PRICE,
-    ),
-    state=(PRICE, PRICE, PRICE),
-)  # fmt: skip
+@metric("hma_16", state=(PRICE, PRICE, PRICE))
 def hma(w: Window, state: Column) -> Column:
     """The three inner values before."""
     # Of the differences to the newest close, so that no digits are lost in what the weights cancel.
@@ -56,14 +45,7 @@ _SLOW = 2.0 / 31.0
 _FAST_MORE = 2.0 / 3.0 - _SLOW
 
 
-@metric(
-    Field(
-        53, "kama_10", "quote per base",
-        "Kaufman's adaptive moving average: its pace follows abs(C - C 10 candles ago) / sum of abs(C - C') of 10", 11,
-        "Kaufman 1995; TA-Lib KAMA(10)", PRICE,
-    ),
-    state=(PRICE,),
-)  # fmt: skip
+@metric("kama_10", state=(PRICE,))
 def kama(w: Window, state: Column) -> Column:
     mean = state[0]
     closes = w.closes[-11:]
@@ -79,13 +61,7 @@ def kama(w: Window, state: Column) -> Column:
     return mean
 
 
-@metric(
-    Field(
-        54, "bb_percent_b", "1", "Bollinger 20, 2: (C - lower) / (upper - lower), lower and upper 2 standard "
-        "deviations (n) around the mean of 20", 20, "Bollinger; TA-Lib BBANDS(20, 2, 2)",
-    ),
-    Field(55, "bb_bandwidth", "1", "(upper - lower) / mean", 20, "Bollinger; TA-Lib BBANDS(20, 2, 2)"),
-)  # fmt: skip
+@metric("bb_percent_b", "bb_bandwidth")
 def bollinger(w: Window, _: Column) -> tuple[Column, Column]:
     off = w.closes[-20:] - w.close  # first, so that large prices lose no digits
     off -= np.add.reduce(off) / 20.0
@@ -93,24 +69,12 @@ def bollinger(w: Window, _: Column) -> tuple[Column, Column]:
     return share(off[-1] + band / 2.0, band), share(band, w.mean_20)
 
 
-@metric(
-    Field(56, "donchian_upper_20", "quote per base", "highest high of 20 candles", 20, "TA-Lib MAX(20)", PRICE),
-    Field(57, "donchian_lower_20", "quote per base", "lowest low of 20 candles", 20, "TA-Lib MIN(20)", PRICE),
-)
+@metric("donchian_upper_20", "donchian_lower_20")
 def donchian(w: Window, _: Column) -> tuple[Column, Column]:
     return w.highest_20, w.lowest_20
 
 
-@metric(
-    Field(
-        59, "supertrend_10_3", "quote per base",
-        "the stop that trails (H + L) / 2 by 3 ATR10: in an uptrend the lower band, which never falls; in a downtrend "
-        "the upper band, which never rises, with a minus sign. The trend turns when the close crosses its band; it "
-        "begins as an uptrend",
-        11, "Seban; own formula over TA-Lib ATR(10)", PRICE,
-    ),
-    state=(PRICE, PRICE, PRICE, PURE),
-)  # fmt: skip
+@metric("supertrend_10_3", state=(PRICE, PRICE, PRICE, PURE))
 def supertrend(w: Window, state: Column) -> Column:
     range_10, upper, lower, falls = state
     wilder_mean(w, range_10, w.true_range, 10, since=2)
@@ -133,14 +97,7 @@ def supertrend(w: Window, state: Column) -> Column:
 _STEP, _MOST = 0.02, 0.2
 
 
-@metric(
-    Field(
-        60, "psar", "quote per base",
-        "parabolic stop and reverse, step 0.02, at most 0.2, never beyond the extremes of the two candles before", 2,
-        "Wilder 1978; TA-Lib SAR(0.02, 0.2)", PRICE,
-    ),
-    state=(PRICE, PRICE, PURE, PURE),
-)  # fmt: skip
+@metric("psar", state=(PRICE, PRICE, PURE, PURE))
 def psar(w: Window, state: Column) -> Column:
     """The next candle's stop, the extreme of the trend, its step, and whether it falls."""
     stop, extreme, step, falls = state

@@ -1,42 +1,237 @@
-"""The HTTP API of the front, and the files of the page."""
+"""Everything that a front answers over HTTP: a Request in, a Reply out."""
 
-import mimetypes
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+import msgpack
+
+from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
-from wick.market.rows import ALL_COLUMNS, COLUMNS, Readable, rank, readable
-from wick.market.schema import CLOSED, FIELDS, Row
-from wick.metrics import patterns
-from wick.net.http_server import Reply, error_reply, json_body, json_reply
+from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
+from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
+from wick.metrics import pattern_table
+from wick.net import candles, prometheus, udf
+from wick.net.pages import Pages
 from wick.net.reader import give_way
+from wick.net.replies import (
+    JSON,
+    MSGPACK,
+    NO_STORE,
+    RequestError,
+    accepted,
+    error_reply,
+    etag,
+    finished,
+    json_reply,
+)
+from wick.net.routes import BY_PATH, FORMATS, Route
 from wick.wire.codec import pack_json
+from wick.wire.http import Reply, Request
+from wick.wire.topics import Pattern, parse_topics
 
-DEFAULT_LIMIT, MAX_LIMIT = 500, 5_000
-ROWS_A_TURN = 100  # some 4 ms, where all fields are asked for
-# (venue, symbol, interval, limit, before_ms or None) -> rows, oldest first
-Candles = Callable[[str, str, str, int, int | None], list[Row]]
+PAIRS_A_TURN: Final = 20  # of a snapshot with all intervals, some 4 ms
+RUNNING: Final = "running"
 
-
-def join(stored: Iterable[Row], recent: Iterable[Row], live: Row | None) -> list[Row]:
-    """History without a seam: what the store has, overlaid by what closed since, then the live candle."""
-    rows = {row[0]: row for row in stored}
-    for row in recent:
-        known = rows.get(row[0])
-        if known is None or _at_least(row, known):
-            rows[row[0]] = row
-    if live is not None and live[0]:
-        rows[live[0]] = live
-    return [rows[open_ms] for open_ms in sorted(rows)]
+Pair = tuple[str, str]
 
 
-def _at_least(row: Row, known: Row) -> bool:
-    """Closed beats what was made of diffs; then the store's own rule."""
-    if (row[3] ^ known[3]) & CLOSED:
-        return bool(row[3] & CLOSED)
-    return rank(row) >= rank(known)
+class State(NamedTuple):
+    """What is true of a pair now: its head, as of a position of its stream."""
+
+    epoch: int
+    seq: int
+    head: Sequence[int]
+
+
+class Health(NamedTuple):
+    """How the front itself is: `age_ms` of the newest data, None before there is any."""
+
+    state: str
+    age_ms: int | None
+    pairs: int
+    shards_waiting: int
+
+
+class Sources(NamedTuple):
+    """What the answers are made of; each is asked anew for each request, and must not block but for `candles`.
+
+    `live` gives the row of the live candle of an interval (by its index in the table), None where there is none;
+    `stats` the newest message of each process.
+    """
+
+    pairs: Callable[[], Sequence[Pair]]
+    state: Callable[[str, str], State | None]
+    live: Callable[[str, str, int], Row | None]
+    candles: candles.Candles
+    health: Callable[[], Health]
+    stats: Callable[[], Iterable[Mapping[str, Any]]]
+    now_ms: Callable[[], int]
+
+
+class Api:
+    """Answers every path of `routes.ROUTES`, and the page's files. `ready_s` is `front.ready_s`."""
+
+    def __init__(self, sources: Sources, ready_s: float, pages: Pages | None = None) -> None:
+        self._sources, self._ready_ms = sources, ready_s * 1000
+        self._pages = Pages() if pages is None else pages
+        self._fixed: dict[str, Reply] = {}
+
+    def respond(self, request: Request) -> Reply:
+        """Headers that all replies have included. May give way to other greenlets, and wait for the store."""
+        return finished(self._reply(request), request)
+
+    def _reply(self, request: Request) -> Reply:
+        page = self._pages.reply(request.path)
+        if page is not None:
+            return page
+        route = BY_PATH.get(request.path)
+        if route is None:
+            unknown = RequestError("not_found", "path", request.path, "a path of /api/v1/openapi.json", 404)
+            return error_reply(unknown)
+        try:
+            form = self._form(route, request)
+            reply: Reply = getattr(self, f"_{route.name}")(route.parse(request.query), form)
+        except RequestError as error:
+            return udf.error_reply(error) if route.name.startswith("udf_") else error_reply(error)
+        return reply
+
+    def _form(self, route: Route, request: Request) -> str:
+        """The content type that is asked for: by `format`, else by Accept."""
+        if len(route.forms) == 1:
+            return route.forms[0]
+        named = FORMATS.get(request.query.get("format", ""))
+        if named in route.forms:
+            return named
+        accept = request.headers.get("accept", "")
+        form = accepted(accept, route.forms)
+        if form is None:
+            raise RequestError("not_acceptable", "Accept", accept, ", ".join(route.forms), 406)
+        return form
+
+    def _kept(self, name: str, make: Callable[[], Any]) -> Reply:
+        """What never changes is made once, when it is first asked for."""
+        if name not in self._fixed:
+            body = pack_json(make())
+            headers = (("Cache-Control", "private, no-cache"), ("ETag", etag(body)))
+            self._fixed[name] = Reply(200, JSON, body, headers)
+        return self._fixed[name]
+
+    # ------------------------------------------------------------------ /api/v1
+
+    def _symbols(self, _given: dict[str, Any], _form: str) -> Reply:
+        return json_reply([{"venue": venue, "symbol": symbol} for venue, symbol in self._sources.pairs()])
+
+    def _intervals(self, _given: dict[str, Any], _form: str) -> Reply:
+        return self._kept("intervals", lambda: list(NAMES))
+
+    def _metrics_schema(self, _given: dict[str, Any], _form: str) -> Reply:
+        return self._kept("metrics_schema", metrics_schema)
+
+    def _openapi(self, _given: dict[str, Any], _form: str) -> Reply:
+        from wick.net.openapi import document  # a description that few ask for
+
+        return self._kept("openapi", document)
+
+    def _candles(self, given: dict[str, Any], form: str) -> Reply:
+        pair = given["venue"], given["symbol"]
+        if pair not in self._sources.pairs():
+            raise RequestError("bad_symbol", "symbol", ":".join(pair), "a venue and symbol of /api/v1/symbols")
+        return candles.page(given, self._sources.candles, form, self._sources.now_ms())
+
+    def _snapshot(self, given: dict[str, Any], form: str) -> Reply:
+        pairs = self._matching(given["pairs"])
+        found = []
+        for number, pair in enumerate(pairs, 1):
+            told = self._told(pair, given["intervals"])
+            if told is not None:
+                found.append(told)
+            if not number % PAIRS_A_TURN:
+                give_way()
+        answer = {"time_ms": self._sources.now_ms(), "pairs": found}
+        if form == MSGPACK:
+            return Reply(200, form, msgpack.packb(answer), (*NO_STORE, ("Vary", "Accept")))
+        return json_reply(answer, headers=(*NO_STORE, ("Vary", "Accept")))
+
+    def _matching(self, text: str | None) -> Sequence[Pair]:
+        """The pairs that a text names, in the session's words."""
+        pairs = self._sources.pairs()
+        if text is None:
+            return pairs
+        try:
+            pattern: Pattern = parse_topics(f"ticker:{text}")
+        except ProtocolError as error:
+            raise RequestError("bad_pairs", "pairs", text, ", ".join(error.valid)) from None
+        found = [pair for pair in pairs if pattern.of(*pair)]
+        if not found and not pattern.is_open:
+            raise RequestError("bad_pairs", "pairs", text, "pairs of /api/v1/symbols")
+        return found
+
+    def _told(self, pair: Pair, intervals: Iterable[str]) -> dict[str, Any] | None:
+        """Without a switch to other greenlets: the head and the candles belong together."""
+        state = self._sources.state(*pair)
+        if state is None:
+            return None
+        live = {name: self._sources.live(*pair, NAMES.index(name)) for name in intervals}
+        return {
+            "venue": pair[0],
+            "symbol": pair[1],
+            "epoch": state.epoch,
+            "seq": state.seq,
+            "state": readable_head(state.head),
+            "candles": {name: readable(row, COLUMNS) for name, row in live.items() if row is not None},
+        }
+
+    # ------------------------------------------------------------------ TradingView
+
+    def _udf_config(self, _given: dict[str, Any], _form: str) -> Reply:
+        return udf.config(self._sources.pairs())
+
+    def _udf_symbols(self, given: dict[str, Any], _form: str) -> Reply:
+        pair = udf.resolve(given["symbol"], self._sources.pairs())
+        state = self._sources.state(*pair)
+        return json_reply(udf.symbol_info(pair, None if state is None else state.head))
+
+    def _udf_search(self, given: dict[str, Any], _form: str) -> Reply:
+        return udf.search(given, self._sources.pairs())
+
+    def _udf_history(self, given: dict[str, Any], _form: str) -> Reply:
+        pair = udf.resolve(given["symbol"], self._sources.pairs())
+        return udf.history(given, pair, self._sources.candles)
+
+    def _udf_time(self, _given: dict[str, Any], _form: str) -> Reply:
+        return udf.clock(self._sources.now_ms())
+
+    # ------------------------------------------------------------------ operation
+
+    def _healthz(self, _given: dict[str, Any], _form: str) -> Reply:
+        state, age_ms, pairs, shards_waiting = self._sources.health()
+        return json_reply({"status": state, "age_ms": age_ms, "pairs": pairs, "shards_waiting": shards_waiting})
+
+    def _readyz(self, _given: dict[str, Any], _form: str) -> Reply:
+        reasons = list(unready(self._sources.health(), self._ready_ms))
+        return json_reply({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    def _metrics(self, _given: dict[str, Any], form: str) -> Reply:
+        return prometheus.metrics_reply(self._sources.stats(), self._sources.now_ms() * 1_000_000, form)
+
+
+def unready(health: Health, ready_ms: float) -> Iterable[str]:
+    """Why a front should get no clients now."""
+    if health.state != RUNNING:
+        yield f"the front is {health.state}"
+    if health.age_ms is None:
+        yield "there is no data yet"
+    elif health.age_ms > ready_ms:
+        yield f"the newest data is {health.age_ms / 1000:.1f} s old (front.ready_s is {ready_ms / 1000:g})"
+    if health.shards_waiting:
+        yield f"{health.shards_waiting} shards wait for a snapshot"
+
+
+def readable_head(head: Sequence[int]) -> dict[str, Readable]:
+    """A pair's head as people and other programs read it."""
+    values = dict(zip(HEAD_FIELDS, head, strict=True))
+    decimals = decimals_of(values["price_decimals"], values["quantity_decimals"])
+    return {name: readable_value(value, kind, decimals) for (name, kind), value in zip(HEAD, head, strict=True)}
 
 
 def metrics_schema() -> dict[str, list[dict[str, Any]]]:
@@ -44,87 +239,5 @@ def metrics_schema() -> dict[str, list[dict[str, Any]]]:
     names = ("number", "name", "unit", "definition", "n", "source")
     return {
         "fields": [{name: getattr(field, name) for name in names} for field in FIELDS],
-        "patterns": [pattern._asdict() for pattern in patterns.PATTERNS],
+        "patterns": [pattern._asdict() for pattern in pattern_table.PATTERNS],
     }
-
-
-class Api:
-    """Routes `GET` paths. `pairs` lists the pairs that are known now; `candles` reads them."""
-
-    def __init__(self, pairs: Callable[[], list[tuple[str, str]]], candles: Candles, health: Callable[[], Any]) -> None:
-        self._pairs, self._candles, self._health = pairs, candles, health
-        self._files = dict(_page_files())
-        self._metrics_schema = json_reply(metrics_schema())
-
-    def route(self, path: str, query: dict[str, str]) -> Reply | None:
-        if path in self._files:
-            return self._files[path]
-        if path == "/api/v1/symbols":
-            return json_reply([{"venue": venue, "symbol": symbol} for venue, symbol in self._pairs()])
-        if path == "/api/v1/intervals":
-            return json_reply(list(NAMES))
-        if path == "/api/v1/metrics-schema":
-            return self._metrics_schema
-        if path == "/api/v1/candles":
-            return self._get_candles(query)
-        if path == "/healthz":
-            return json_reply(self._health())
-        return None
-
-    def _get_candles(self, query: dict[str, str]) -> Reply:
-        known = ("venue", "symbol", "interval", "limit", "to", "fields", "token")
-        for field in query:
-            if field not in known:
-                return _bad(field, query[field], f"no such parameter; there are {', '.join(known[:-1])}")
-        venue, symbol, interval = query.get("venue", ""), query.get("symbol", ""), query.get("interval", "")
-        if interval not in NAMES:
-            return _bad("interval", interval, f"one of {', '.join(NAMES)}")
-        if (venue, symbol) not in self._pairs():
-            return _bad("symbol", f"{venue}:{symbol}", "a venue and symbol of /api/v1/symbols")
-        limit, before_ms = query.get("limit", str(DEFAULT_LIMIT)), query.get("to", "")
-        if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= MAX_LIMIT):
-            return _bad("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
-        if before_ms and not (before_ms.isascii() and before_ms.isdigit() and len(before_ms) < 16):
-            return _bad("to", before_ms, "a time in milliseconds since the epoch")
-        columns = _columns(query["fields"]) if "fields" in query else COLUMNS
-        for name in columns:
-            if name not in ALL_COLUMNS:
-                return _bad("fields", name, f"all, or some of {', '.join(ALL_COLUMNS)}")
-        rows = self._candles(venue, symbol, interval, int(limit), int(before_ms) if before_ms else None)
-        head = pack_json({"venue": venue, "symbol": symbol, "interval": interval, "columns": columns})
-        turns = [pack_json(some)[1:-1] for some in _turns(rows, columns)]
-        return json_body(head[:-1] + b',"rows":[' + b",".join(turns) + b"]}")
-
-
-def _turns(rows: list[Row], columns: tuple[str, ...]) -> Iterator[list[list[Readable]]]:
-    """The rows' values, some at a time; in between others have their turn."""
-    for at in range(0, len(rows), ROWS_A_TURN):
-        yield [[*readable(row, columns).values()] for row in rows[at : at + ROWS_A_TURN]]
-        give_way()
-
-
-def _columns(fields: str) -> tuple[str, ...]:
-    return ALL_COLUMNS if fields == "all" else tuple(dict.fromkeys(fields.split(",")))
-
-
-def _bad(field: str, value: str, valid: str) -> Reply:
-    return error_reply("400 Bad Request", f"bad_{field}"[:40], field[:40], f"{value[:80]!r} is not valid", valid)
-
-
-def _page_files() -> Iterable[tuple[str, Reply]]:
-    """Every file of the page by its path: only what is listed here can be asked for."""
-    mimetypes.add_type("text/javascript", ".js")
-    mimetypes.add_type("text/javascript", ".mjs")
-    root = Path(__file__).parent.parent / "web"
-    for file in sorted(root.rglob("*")):
-        if file.is_file() and file.suffix != ".py":
-            body = file.read_bytes()
-            kind = mimetypes.guess_type(file.name)[0] or "text/plain"
-            kind += "; charset=utf-8" if kind.startswith("text/") else ""
-            # The page may be a day old to a browser only if it asks whether it still is.
-            headers = (("Cache-Control", "no-cache"), ("ETag", f'"{sha256(body).hexdigest()[:16]}"'))
-            reply = Reply("200 OK", kind, body, headers)
-            name = file.relative_to(root).as_posix()
-            yield f"/static/{name}", reply
-            if name == "index.html":
-                yield "/", reply

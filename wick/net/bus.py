@@ -70,9 +70,11 @@ class Listeners:
             self._topics.discard(topic)
 
 
-def subscriber(data_dir: str | Path, processes: Iterable[str], topics: Iterable[bytes]) -> zmq.Socket[bytes]:
+def subscriber(
+    data_dir: str | Path, processes: Iterable[str], topics: Iterable[bytes], hwm: int = PUB_HWM
+) -> zmq.Socket[bytes]:
     """A SUB socket on several processes; those that are not up yet are joined when they are."""
-    socket = _open(zmq.SUB, PUB_HWM)
+    socket = _open(zmq.SUB, hwm)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     for topic in topics:

@@ -32,5 +32,10 @@ def pub(data_dir: str | Path, process: str) -> str:
     return _ipc(data_dir, f"{process}.pub")
 
 
+def publishers(data_dir: str | Path) -> set[str]:
+    """The processes that have, or have had, a PUB socket."""
+    return {path.stem for path in (Path(data_dir) / "run").glob("*.pub")}
+
+
 def rpc(data_dir: str | Path, worker: int) -> str:
     return _ipc(data_dir, f"aggregator-{worker}.rpc")

@@ -17,6 +17,7 @@ from wick import exchanges
 from wick.errors import StoreError, WireError
 from wick.market.intervals import INTERVALS, NAMES
 from wick.market.numbers import parse_decimal
+from wick.market.records import records
 from wick.market.trades import RECORD_STRUCT
 from wick.metrics.processor import Processor, history_of
 from wick.net import bus
@@ -31,7 +32,7 @@ from wick.storage.sqlite import SqliteStore
 from wick.stream.lag import Lags
 from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
-from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, records
+from wick.wire.messages import WATCH_S, Request, TickHeader, Watch
 
 MS = 1_000_000
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top

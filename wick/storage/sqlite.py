@@ -55,8 +55,10 @@ INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = exclude
 """
 _SELECT = f"""
 SELECT {", ".join(CANDLE_FIELDS)} FROM candles
-WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? ORDER BY open_time_ms DESC LIMIT ?
+WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms >= ? AND open_time_ms < ?
+ORDER BY open_time_ms {{}} LIMIT ?
 """
+_NEWEST, _OLDEST = _SELECT.format("DESC"), _SELECT.format("ASC")
 _NEXT_PAIR = "SELECT venue, symbol FROM candles WHERE (venue, symbol) > (?, ?) ORDER BY venue, symbol LIMIT 1"
 # What metrics are made of. These columns come early in a row: SQLite reads it from its beginning.
 INPUTS = (
@@ -130,14 +132,23 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error}") from error
 
     def candles(
-        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1
+        self,
+        venue: str,
+        symbol: str,
+        interval: str,
+        limit: int,
+        before_ms: int = INT64 - 1,
+        from_ms: int = 0,
+        *,
+        oldest: bool = False,
     ) -> list[list[Any]]:
-        """The newest `limit` rows (CANDLE_FIELDS) that open before `before_ms`, oldest first."""
+        """The newest `limit` rows (CANDLE_FIELDS) that open in [from_ms, before_ms), or the `oldest`, in order."""
+        select = _OLDEST if oldest else _NEWEST
         try:
-            rows = self._db.execute(_SELECT, (venue, symbol, interval, before_ms, limit)).fetchall()
+            rows = self._db.execute(select, (venue, symbol, interval, from_ms, before_ms, limit)).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
-        return [[_given(value) for value in row] for row in reversed(rows)]
+        return [[_given(value) for value in row] for row in (rows if oldest else reversed(rows))]
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1

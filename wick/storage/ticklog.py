@@ -15,7 +15,7 @@ from typing import BinaryIO
 from zlib import crc32
 
 from wick.errors import WireError
-from wick.market.trades import RECORD
+from wick.market.trades import RECORD_BYTES
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
@@ -132,7 +132,7 @@ def _header(data: memoryview, records_length: int) -> TickHeader | None:
         header = TickHeader.unpack(data)
     except WireError:
         return None
-    return header if header.total * RECORD.itemsize == records_length else None
+    return header if header.total * RECORD_BYTES == records_length else None
 
 
 def _only(header: TickHeader, records: memoryview, shards: frozenset[int]) -> tuple[TickHeader, memoryview] | None:

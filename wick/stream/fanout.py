@@ -1,236 +1,129 @@
-"""Fan-out: which client hears of what. Pure: shard messages go in, session messages come out to subscribers.
+"""Fan-out: who hears of what, and when. Pure: shard messages go in, frames for clients come out.
 
-A channel is a topic that somebody subscribes to; its handle is the same for all clients, so a message is made and
-encoded once and sent to many. `Channel.seq` is the sequence of the last change that concerned it: each DIFF names
-the one before it, so a client sees every hole.
-
-A client that takes no data is told less instead of later (`wick/stream/owed.py`): of the DIFFs that it misses only the
-first is kept, with the state right after it; `merged` makes one DIFF of them all, and of what has changed since.
+What is said of a channel gets a running number and is kept until every band has been told. A flush of a band sends each
+cohort one frame with what is new for it. A client that does not take its frame falls behind: it is told nothing until
+it takes data again, and then what it lacks (`wick/stream/behind.py`); so is who subscribes, or resumes.
+A flush never gives way, and nothing changes while it runs: whoever is in step after it lacks nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
-from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
-from wick.market.schema import STATE_WIDTHS, Row
-from wick.stream import diffs
-from wick.stream.shard import ShardMirror
+from wick.market.schema import Row
+from wick.stream import cohorts, diffs
+from wick.stream.behind import Behind
+from wick.stream.channels import Channel, LiveChannel, Lost, MakeChannel, Message, StateChannel
+from wick.stream.cohorts import Band, Client, Cohort, Slices
+from wick.stream.frames import Framer, form_of, is_json, joined
+from wick.stream.mirror import ShardMirror
+from wick.wire.codec import pack, pack_json
 from wick.wire.messages import Closes, Diffs, Snapshot
-from wick.wire.session import Kind, Topic, parse_topic
-
-
-class Message:
-    """A session message, encoded at most once for each form that a client asked for; `channel`: whose state it tells.
-
-    For who misses a DIFF: `after` is the channel's state right after it, `merged` one DIFF for it and all later ones.
-    """
-
-    __slots__ = ("_encoded", "after", "channel", "fields", "merged")
-
-    def __init__(self, *fields: Any, channel: "Channel | None" = None) -> None:
-        self.fields, self.channel = fields, channel
-        self.after: list[diffs.Group] | None = None
-        self.merged: Message | None = None
-        self._encoded: dict[str, bytes] = {}
-
-    def encoded(self, form: str, encode: Callable[[Any], bytes]) -> bytes:
-        data = self._encoded.get(form)
-        if data is None:
-            data = self._encoded[form] = encode(self.fields)
-        return data
-
-
-class Subscriber(Protocol):
-    """A client as the fan-out knows it; the fan-out keeps `topics`, the client only reads it."""
-
-    topics: set[Topic]
-
-    def offer(self, message: Message) -> None: ...
-
+from wick.wire.session import CloseCode, Kind, Pattern, Topic
 
 Pair = tuple[str, str]
 
+MAX_KEPT = 65_536  # messages that wait for flushes. On full: every client falls behind, and gets states instead
+TELL_BYTES = 65_536  # that a client which is behind is told at once
+BAND_BYTES = 1 << 20  # that all such clients of a band are told in one flush; the others come first in the next
+SNAPSHOTS = 256  # of clients that are behind, kept for others at the same position
 
-class Channel:
-    """A topic with subscribers."""
 
-    __slots__ = ("groups", "handle", "seq", "shard", "subscribers", "topic")
+class Sender(Protocol):
+    """Where frames go (`wick.net.ws_server.Server`)."""
 
-    def __init__(self, handle: int, topic: Topic, shard: int, seq: int) -> None:
-        self.handle, self.topic, self.shard, self.seq = handle, topic, shard, seq
-        self.groups = topic.groups
-        self.subscribers: set[Subscriber] = set()
+    def send(self, client: Any, data: bytes) -> bool: ...
+    def send_all(self, clients: list[Any], data: bytes) -> list[Any]: ...
+    def close(self, client: Any, code: int, reason: str) -> None: ...
+
+
+class News:
+    """What has been said since number `told`, as of `number`: of each channel the encoded messages, joined; and how
+    many they are, if several."""
+
+    __slots__ = ("counts", "number", "payloads")
+
+    def __init__(self, number: int, messages: list[Message], json: bool) -> None:
+        self.number = number
+        self.payloads: dict[Channel, bytes] = {}
+        self.counts: dict[Channel, int] = {}
+        said: dict[Channel, list[Message]] = {}
+        for message in messages:
+            said.setdefault(message.channel, []).append(message)
+        for channel, its in said.items():
+            told = its if len(its) == 1 else channel.told(its)
+            if len(told) > 1:
+                self.counts[channel] = len(told)
+            self.payloads[channel] = joined([message.encoded(json) for message in told], json)
+
+
+class Counters:
+    """What the fan-out has done."""
+
+    def __init__(self) -> None:
+        self.frames = self.bytes = 0  # frames made, and their bytes times the clients they went to
+        self.deliveries = 0  # frames handed to the kernel
+        self.lagged = 0  # times that a client fell behind
+        self.lost = 0  # clients closed because they could not be told all that they had missed
+        self.overflows = 0  # times that MAX_KEPT was reached
+        self.refused_topics = 0  # of globs, beyond what a client may hold
 
 
 class Fanout:
-    """All shards' mirrors, and the channels on them. `shard_of` says where a pair lives."""
+    """All shards' mirrors, the channels on them, and the clients. `shard_of` says where a pair lives.
 
-    def __init__(self, shards: int, shard_of: Callable[[str, str], int], venues: Iterable[str]) -> None:
+    `kinds` has the makers of channels that are not made of shards' messages, by the kind of their topics.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        shards: int,
+        shard_of: Callable[[str, str], int],
+        *,
+        max_topics: int = 1000,
+        kinds: dict[str, MakeChannel] | None = None,
+        slices: Slices | None = None,
+    ) -> None:
         self.mirrors = [ShardMirror() for _ in range(shards)]
-        self.positions = [(0, 0)] * shards  # (epoch, sequence) of each mirror
-        self.venues = tuple(venues)
-        self._shard_of = shard_of
-        self._numbers: dict[Pair, int] = {}  # a pair's number in its shard
-        self._channels: dict[Topic, Channel] = {}
-        self._by_pair: dict[Pair, list[Channel]] = {}
-        self._wild: dict[str, set[Subscriber]] = {}  # venue -> subscribers of all its tickers
+        self.slices = slices or Slices()
+        self.counters = Counters()
+        self.topics: dict[Topic, Channel] = {}
+        self._sender, self._shard_of, self._max_topics = sender, shard_of, max_topics
+        self._makers: dict[str, MakeChannel] = {
+            "ticker": self._state_channel, "candles": self._state_channel, "closes": self._state_channel,
+            "metrics": LiveChannel, **(kinds or {}),
+        }  # fmt: skip
+        self._by_pair: dict[Pair, list[StateChannel]] = {}
+        self._globs: dict[Pattern, dict[Client, None]] = {}
         self._handle = 0
+        self._log: list[Message] = []
+        self._before = 0  # messages that are not kept any more
+        self._news: dict[tuple[int, bool], News] = {}  # as of the newest message, by the number before it, and the form
+        self._framer = Framer()
+        self._lacks = lru_cache(SNAPSHOTS)(lambda channel, since, number: channel.catch_up(since))
+
+    @property
+    def number(self) -> int:
+        """Of the newest message."""
+        return self._before + len(self._log)
 
     # ------------------------------------------------------------------ what the front asks
 
     def pairs(self) -> list[Pair]:
-        return sorted(self._numbers)
+        return sorted(pair for mirror in self.mirrors for pair in mirror.names.values())
 
     def state(self, venue: str, symbol: str) -> list[list[int]] | None:
         """The groups of a pair's state; None where it is not known."""
-        number = self._numbers.get((venue, symbol))
-        return None if number is None else self.mirrors[self._shard_of(venue, symbol)].groups[number]
+        return self.mirrors[self._shard_of(venue, symbol)].state(venue, symbol)
 
     def recent(self, venue: str, symbol: str, interval: int) -> list[Row]:
-        rows = self.mirrors[self._shard_of(venue, symbol)].recent.get((venue, symbol))
-        return sorted(rows[interval].values()) if rows else []
+        return self.mirrors[self._shard_of(venue, symbol)].rows(venue, symbol, interval)
 
     @property
     def subscriptions(self) -> int:
-        return sum(len(channel.subscribers) for channel in self._channels.values())
-
-    # ------------------------------------------------------------------ what clients ask
-
-    def topics(self, text: str) -> list[Topic]:
-        """The topics that a client's text names. Raises ProtocolError."""
-        topic = parse_topic(text)
-        if topic.venue not in self.venues:
-            raise ProtocolError("bad_venue", "venue", topic.venue, f"valid is one of {', '.join(self.venues)}")
-        if topic.symbol == "*":
-            if topic.interval >= 0:
-                raise ProtocolError("bad_symbol", "symbol", "*", "valid is one symbol; * is for ticker topics")
-            return [Topic(topic.kind, venue, symbol, -1) for venue, symbol in self.pairs() if venue == topic.venue]
-        return [topic]
-
-    def subscribe(self, client: Subscriber, topic: Topic) -> Channel:
-        channel = self._channels.get(topic)
-        if channel is None:
-            shard = self._shard_of(topic.venue, topic.symbol)
-            self._handle += 1
-            channel = self._channels[topic] = Channel(self._handle, topic, shard, self.positions[shard][1])
-            self._by_pair.setdefault((topic.venue, topic.symbol), []).append(channel)
-        channel.subscribers.add(client)
-        client.topics.add(topic)
-        return channel
-
-    def follow_all(self, client: Subscriber, venue: str, follow: bool = True) -> None:
-        """Whether the client hears of tickers that appear later."""
-        members = self._wild.setdefault(venue, set())
-        (members.add if follow else members.discard)(client)
-
-    def unsubscribe(self, client: Subscriber, topic: Topic) -> Channel | None:
-        channel = self._channels.get(topic)
-        if channel is None or client not in channel.subscribers:
-            return None
-        channel.subscribers.discard(client)
-        client.topics.discard(topic)
-        if not channel.subscribers:
-            del self._channels[topic]
-            members = self._by_pair[topic.venue, topic.symbol]
-            members.remove(channel)
-            if not members:
-                del self._by_pair[topic.venue, topic.symbol]
-        return channel
-
-    def leave(self, client: Subscriber) -> None:
-        for topic in list(client.topics):
-            self.unsubscribe(client, topic)
-        for members in self._wild.values():
-            members.discard(client)
-
-    def snapshot(self, channel: Channel) -> Message:
-        """What a subscriber of the channel starts from."""
-        topic = channel.topic
-        rows = self.recent(topic.venue, topic.symbol, topic.interval) if topic.kind == "candles" else []
-        epoch = self.positions[channel.shard][0]
-        fields = (Kind.SNAPSHOT, channel.handle, epoch, channel.seq, self._groups(channel), rows)
-        return Message(*fields, channel=channel)
-
-    def _groups(self, channel: Channel) -> list[diffs.Group]:
-        """A copy of the state that a channel shows."""
-        state = self.state(channel.topic.venue, channel.topic.symbol)
-        return [list(state[number]) if state else [0] * STATE_WIDTHS[number] for number in channel.groups]
-
-    # ------------------------------------------------------------------ what slow clients get
-
-    def missed(self, first: Message, channel: Channel) -> None:
-        """A DIFF is the first that a client misses: remember what it led to. To be called when it is offered."""
-        if first.after is None:
-            first.after = self._groups(channel)
-
-    def merged(self, first: Message, channel: Channel) -> Message:
-        """What stands for a missed DIFF and all that came after it: one DIFF, or a SNAPSHOT where that tells more.
-
-        By the laws of diffs, all that came after is the diff from the state then to the state now, however many they
-        were. Made once for all who missed the same DIFF first.
-        """
-        made = first.merged
-        if made is None or made.fields[4] != channel.seq:
-            assert first.after is not None
-            _, handle, epoch, prev_seq, _, changes = first.fields
-            groups = self._groups(channel)
-            changes = diffs.merge(changes, diffs.make(first.after, groups))
-            # Who skips the end of a candle lacks its last state, which the rows of a snapshot have.
-            rolled = any(number == 1 and mask & 1 for number, mask, _ in diffs.split(changes))
-            if rolled or len(changes) >= sum(map(len, groups)):
-                return self.snapshot(channel)
-            fields = (Kind.DIFF, handle, epoch, prev_seq, channel.seq, changes)
-            made = first.merged = Message(*fields, channel=channel)
-        return made
-
-    # ------------------------------------------------------------------ what shards say
-
-    def restart(self, snapshot: Snapshot) -> None:
-        """A shard's mirror starts anew: every channel on it gets a snapshot."""
-        mirror = self.mirrors[snapshot.shard]
-        for pair in mirror.names.values():
-            self._numbers.pop(pair, None)
-        mirror.restart(snapshot)
-        self.positions[snapshot.shard] = (snapshot.epoch, snapshot.diffs_seq)
-        channels = [channel for channel in self._channels.values() if channel.shard == snapshot.shard]
-        for channel in channels:
-            channel.seq = snapshot.diffs_seq
-        self._number(snapshot.pairs)
-        self._announce(snapshot.pairs)
-        for channel in channels:
-            self._send(channel, self.snapshot(channel))
-
-    def diffs(self, shard: int, message: Diffs) -> None:
-        mirror = self.mirrors[shard]
-        self._number(message.pairs)
-        epoch, seq = self.positions[shard] = (message.epoch, message.seq)
-        for number, changes in mirror.apply(message):
-            channels = self._by_pair.get(mirror.names[number])
-            steps = diffs.split(changes) if channels else []
-            for channel in channels or ():
-                picked = diffs.pick(steps, channel.groups)
-                if picked:
-                    prev_seq, channel.seq = channel.seq, seq
-                    fields = (Kind.DIFF, channel.handle, epoch, prev_seq, seq, picked)
-                    self._send(channel, Message(*fields, channel=channel))
-        # Only now: who hears of a new pair starts from a state that these changes are part of.
-        self._announce(message.pairs)
-
-    def closes(self, shard: int, message: Closes) -> None:
-        mirror = self.mirrors[shard]
-        for venue, symbol, interval, *row in message.rows:
-            row = mirror.close(venue, symbol, interval, row)
-            channel = self._channels.get(parse_topic(f"candles:{venue}:{symbol}:{interval}"))
-            if channel is not None:
-                self._send(channel, Message(Kind.CLOSE, channel.handle, row, channel=channel))
-
-    def live(self, message: Closes) -> None:
-        """Unclosed candles with their metrics: the newest counts, nothing is kept of them."""
-        for venue, symbol, interval, *row in message.rows:
-            channel = self._channels.get(Topic("metrics", venue, symbol, NAMES.index(interval)))
-            if channel is not None:
-                self._send(channel, Message(Kind.LIVE, channel.handle, row))
+        return sum(channel.users for channel in self.topics.values())
 
     def watched(self) -> dict[int, list[list[Any]]]:
         """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each.
@@ -238,27 +131,317 @@ class Fanout:
         A client may name pairs that nobody has heard of: the workers need not hear of those.
         """
         streams: dict[int, list[list[Any]]] = {}
-        for topic, channel in self._channels.items():
-            if topic.kind == "metrics" and (topic.venue, topic.symbol) in self._numbers:
-                streams.setdefault(channel.shard, []).append([topic.venue, topic.symbol, topic.interval])
+        for kind, venue, symbol, interval in self.topics:
+            if kind == "metrics" and self.state(venue, symbol) is not None:
+                streams.setdefault(self._shard_of(venue, symbol), []).append([venue, symbol, interval])
         return streams
 
-    def _number(self, pairs: list[list[Any]]) -> None:
-        for number, venue, symbol in pairs:
-            self._numbers[venue, symbol] = number
+    # ------------------------------------------------------------------ what clients ask
 
-    def _announce(self, pairs: list[list[Any]]) -> None:
-        """Tell who follows all tickers of the new ones."""
-        for _, venue, symbol in pairs:
-            topic = Topic("ticker", venue, symbol, -1)
-            for client in self._wild.get(venue, ()):
-                known = self._channels.get(topic)
-                if known is None or client not in known.subscribers:
-                    channel = self.subscribe(client, topic)
-                    client.offer(Message(Kind.ACK, None, [[topic.text, channel.handle]]))
-                    client.offer(self.snapshot(channel))
+    def enter(self, client: Client, *, json: bool, deflate: bool) -> None:
+        """A new client: in step, for it has nothing to hear of."""
+        client.globs = ()
+        cohorts.join(client, self.slices.enter(self.number), form_of(json, deflate), ())
+
+    def leave(self, client: Client) -> None:
+        """It is gone; once for each `enter`."""
+        channels = self.channels_of(client)
+        if client.cohort is not None:
+            band = cohorts.part(client).band
+        else:
+            assert client.behind is not None
+            band, client.behind = client.behind.band, None
+            band.waiting.pop(client, None)
+        self.slices.leave(band)
+        for channel in channels:
+            self._release(channel)
+        for pattern in client.globs:
+            self.unfollow(client, pattern)
+
+    def channels_of(self, client: Client) -> Sequence[Channel]:
+        if client.cohort is not None:
+            return client.cohort.channels
+        return client.behind.channels if client.behind is not None else ()
+
+    def subscribe(self, client: Client, topic: Topic, position: tuple[int, int] | None = None) -> tuple[Channel, bool]:
+        """The topic's channel, and whether it is proven that the client missed nothing since `position`.
+
+        To a topic that it has: it is told the state anew. Acknowledge it, then `tell`.
+        """
+        behind = self._behind(client)
+        channel = self._channel(topic)
+        if channel not in behind.since:
+            channel.users += 1
+        since, resumed = (channel.begin(), False) if position is None else channel.resume(*position)
+        behind.add(channel, since)
+        return channel, resumed
+
+    def unsubscribe(self, client: Client, topic: Topic) -> Channel | None:
+        """The channel that the client has left, if it had it."""
+        channel = self.topics.get(topic)
+        if channel is None or channel not in self.channels_of(client):
+            return None
+        self._behind(client).discard(channel)
+        self._release(channel)
+        return channel
+
+    def follow(self, client: Client, pattern: Pattern) -> None:
+        """The client hears of pairs of the glob that appear later."""
+        if pattern not in client.globs:
+            client.globs += (pattern,)
+            self._globs.setdefault(pattern, {})[client] = None
+
+    def unfollow(self, client: Client, pattern: Pattern) -> None:
+        if pattern in client.globs:
+            client.globs = tuple(one for one in client.globs if one != pattern)
+            del self._globs[pattern][client]
+            if not self._globs[pattern]:
+                del self._globs[pattern]
+
+    def tell(self, client: Client) -> None:
+        """Tell a client that is behind what fits at once; the rest comes with the flushes of its band."""
+        if client.behind is not None and client in client.behind.band.waiting:
+            self._tell(client, client.behind, None)
+
+    def stalled(self, client: Client) -> None:
+        """The client did not take all of something that was sent to it, not by the fan-out."""
+        self._behind(client).band.waiting.pop(client, None)
+
+    def writable(self, client: Client) -> None:
+        """The client takes data again."""
+        if client.behind is not None:
+            client.behind.band.waiting[client] = None
+
+    def _channel(self, topic: Topic) -> Channel:
+        channel = self.topics.get(topic)
+        if channel is None:
+            self._handle += 1
+            channel = self.topics[topic] = self._makers[topic.kind](self._handle, topic)
+        return channel
+
+    def _state_channel(self, handle: int, topic: Topic) -> Channel:
+        channel = StateChannel(handle, topic, self.mirrors[self._shard_of(topic.venue, topic.symbol)])
+        self._by_pair.setdefault((topic.venue, topic.symbol), []).append(channel)
+        return channel
+
+    def _release(self, channel: Channel) -> None:
+        channel.users -= 1
+        if not channel.users:
+            del self.topics[channel.topic]
+            if isinstance(channel, StateChannel):
+                pair = (channel.topic.venue, channel.topic.symbol)
+                self._by_pair[pair].remove(channel)
+                if not self._by_pair[pair]:
+                    del self._by_pair[pair]
+
+    def _behind(self, client: Client) -> Behind:
+        """The client, out of step: what it knows is what its band was told."""
+        if client.behind is None:
+            cohort = cohorts.part(client)
+            self._lag(client, cohort, self._first_since(cohort.band.told) if cohort.channels else {})
+            cohort.band.waiting[client] = None
+        assert client.behind is not None
+        return client.behind
+
+    def _first_since(self, told: int) -> dict[Channel, Message]:
+        """The first message of each channel after number `told`."""
+        return {message.channel: message for message in reversed(self._log[told - self._before :])}
 
     @staticmethod
-    def _send(channel: Channel, message: Message) -> None:
-        for client in channel.subscribers:
-            client.offer(message)
+    def _lag(client: Client, cohort: Cohort, missed: dict[Channel, Message]) -> None:
+        since = {one: missed[one].seq if one in missed else one.position for one in cohort.channels}
+        client.behind = Behind(cohort.band, cohort.form, since, cohort.band.told)
+
+    # ------------------------------------------------------------------ what shards say
+
+    def put(self, message: Message) -> None:
+        """Something is said of a channel."""
+        if len(self._log) >= MAX_KEPT:
+            self._overflow()
+        self._log.append(message)
+        message.channel.said(message, self.number)
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """A shard's mirror starts anew: every channel on it gets a snapshot."""
+        mirror = self.mirrors[snapshot.shard]
+        mirror.restart(snapshot)
+        for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
+            self.put(channel.restart())
+            channel.restarted = channel.number
+        self._announce(snapshot.pairs)
+
+    def diffs(self, shard: int, message: Diffs) -> None:
+        mirror = self.mirrors[shard]
+        for number, changes in mirror.apply(message):
+            channels = self._by_pair.get(mirror.names[number])
+            if channels:
+                steps = diffs.split(changes)
+                for channel in channels:
+                    said = channel.diff(steps)
+                    if said is not None:
+                        self.put(said)
+        # Only now: who hears of a new pair starts from a state that these changes are part of.
+        self._announce(message.pairs)
+
+    def closes(self, shard: int, message: Closes) -> None:
+        mirror = self.mirrors[shard]
+        for venue, symbol, interval, *row in message.rows:
+            stands = mirror.close(venue, symbol, interval, row)
+            for channel in self._by_pair.get((venue, symbol), ()):
+                if channel.interval >= 0 and NAMES[channel.interval] == interval:
+                    self.put(channel.close(stands))
+
+    def live(self, message: Closes) -> None:
+        """Unclosed candles with their metrics."""
+        for venue, symbol, interval, *row in message.rows:
+            channel = self.topics.get(Topic("metrics", venue, symbol, NAMES.index(interval)))
+            if isinstance(channel, LiveChannel):
+                self.put(channel.row(row))
+
+    def _announce(self, pairs: list[list[Any]]) -> None:
+        """Who follows globs gets the new pairs."""
+        for _, venue, symbol in pairs:
+            for pattern, clients in self._globs.items():
+                for topic in pattern.of(venue, symbol):
+                    for client in clients:
+                        self._bring(client, topic)
+
+    def _bring(self, client: Client, topic: Topic) -> None:
+        known = self.topics.get(topic)
+        has = self.channels_of(client)
+        if known is not None and known in has:
+            return
+        if len(has) >= self._max_topics:
+            self.counters.refused_topics += 1
+            return
+        channel = self._channel(topic)
+        channel.users += 1
+        self._behind(client).add(channel, channel.begin(), unannounced=True)
+
+    # ------------------------------------------------------------------ flushes
+
+    def flush(self, band: Band, beat: Sequence[Any] | None = None) -> int:
+        """Tell a band what is new, with a heartbeat where it is time; how many clients were told."""
+        number = self.number
+        told, band.told = band.told, number
+        sent = 0
+        if told != number or beat is not None:
+            short: list[Any] = []
+            for form, its in enumerate(band.cohorts):
+                if its:
+                    json = is_json(form)
+                    beats = b"" if beat is None else encoded(beat, json)
+                    sent += self._flush(its.values(), self._news_since(told, json), beats, short)
+            for client in short:
+                self._lag(client, cohorts.part(client), {})
+            self.counters.lagged += len(short)
+        return sent + (self._tell_waiting(band, beat) if band.waiting else 0)
+
+    def trim(self) -> None:
+        """Forget what every band has been told."""
+        done = min([band.told for band in self.slices], default=self.number) - self._before
+        if done:
+            del self._log[:done]
+            self._before += done
+            self._news.clear()
+
+    def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> int:
+        payloads, counts = news.payloads, news.counts
+        is_quiet = payloads.keys().isdisjoint
+        send_all, make, sent, frames, size = self._sender.send_all, self._framer.frame, 0, 0, 0
+        for cohort in its:
+            channels = cohort.channels
+            if not beat and is_quiet(channels):
+                continue
+            parts = [payloads[channel] for channel in channels if channel in payloads]
+            count = len(parts)
+            if counts:
+                count += sum([counts[channel] - 1 for channel in channels if channel in counts])
+            if beat:
+                parts.append(beat)
+                count += 1
+            members = cohort.members
+            frame = make(parts, count, cohort.form)
+            short += send_all(members, frame)
+            frames += 1
+            sent += len(members)
+            size += len(frame) * len(members)
+        counters = self.counters
+        counters.frames += frames
+        counters.deliveries += sent
+        counters.bytes += size
+        return sent
+
+    def _news_since(self, told: int, json: bool) -> News:
+        news = self._news.get((told, json))
+        if news is None or news.number != self.number:
+            news = self._news[told, json] = News(self.number, self._log[told - self._before :], json)
+        return news
+
+    def _tell_waiting(self, band: Band, beat: Sequence[Any] | None) -> int:
+        left, sent = BAND_BYTES, 0
+        for client in list(band.waiting):
+            if left <= 0:
+                break
+            left -= self._tell(client, client.behind, beat)
+            sent += 1
+            if client in band.waiting:  # not yet in step: the others come first in the next flush
+                del band.waiting[client]
+                band.waiting[client] = None
+        return sent
+
+    def _tell(self, client: Client, behind: Behind, beat: Sequence[Any] | None) -> int:
+        """Tell a client what it lacks, as much as is right at once; the bytes. It is in step if that was all, and its
+        band stands at the newest message."""
+        json, number = is_json(behind.form), self.number
+        parts: list[bytes] = []
+        size = 0
+        if behind.unannounced:
+            parts.append(
+                encoded((Kind.ACK, None, [[one.topic.text, one.handle, False] for one in behind.unannounced]), json)
+            )
+            behind.unannounced = []
+        try:
+            for messages in behind.catch_up(number, self._lacks):
+                for message in messages:
+                    parts.append(message.encoded(json))
+                    size += len(parts[-1])
+                if size >= TELL_BYTES:
+                    break
+            else:
+                if behind.band.told == number:
+                    del behind.band.waiting[client]
+                    cohorts.join(client, behind.band, behind.form, behind.channels)
+        except Lost:
+            self.counters.lost += 1
+            del behind.band.waiting[client]
+            self._sender.close(client, CloseCode.SLOW, "too far behind: some that you missed is forgotten here")
+            return 0
+        if beat is not None:
+            parts.append(encoded(beat, json))
+        if not parts:
+            return 0
+        frame = self._framer.frame(parts, len(parts), behind.form)
+        self.counters.frames += 1
+        self.counters.deliveries += 1
+        self.counters.bytes += len(frame)
+        if not self._sender.send(client, frame):
+            self.stalled(client)
+            self.counters.lagged += 1
+        return len(frame)
+
+    def _overflow(self) -> None:
+        """Nobody flushes, or too much is said: clients get states instead."""
+        self.counters.overflows += 1
+        for band in self.slices:
+            missed = self._first_since(band.told)
+            for cohort in [one for its in band.cohorts for one in its.values() if one.channels]:
+                for client in list(cohort.members):
+                    self._lag(client, cohorts.part(client), missed)
+                    band.waiting[client] = None
+            band.told = self.number
+        self.trim()
+
+
+def encoded(fields: Sequence[Any], json: bool) -> bytes:
+    return pack_json(fields) if json else pack(fields)

@@ -20,19 +20,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.trades import RECORD, TRADE
+from wick.market.records import RECORD
+from wick.market.trades import TRADE
+from wick.stream.stages import FIGURES, Figures
 from wick.wire.messages import TickHeader
 
-STAGES: Final = ("venue", "feed", "queue", "publish")
-FIGURES: Final = ("mean", "p99", "max")
 SAMPLES: Final = 128
 MOST: Final = 65_536
 
 _WORDS = RECORD.itemsize // 8
 _COLUMNS = [0, 6, 7]  # of those: event_ns, recv_ns, and the small fields
 _KIND_SHIFT = 16
-
-Figures = list[float | None]  # of each of STAGES the FIGURES in ms; None where nothing was sampled
 
 
 class Lags:

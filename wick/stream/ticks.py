@@ -17,7 +17,8 @@ from wick.exchanges._columns import TradeColumns
 from wick.exchanges._cursor import Ints
 from wick.market.clock import SANE_NS, VenueClock
 from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10
-from wick.market.trades import RECORD, TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
+from wick.market.records import RECORD
+from wick.market.trades import TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
 from wick.stream.continuity import Contiguous, Numbers
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.messages import pack_depth, pack_quote, pack_record

@@ -15,31 +15,22 @@ A message is a msgpack array in the order of its fields. Unpacking raises WireEr
 
 from collections.abc import Iterator
 from functools import lru_cache
-from struct import Struct
 from typing import Any, NamedTuple, Self, get_origin
-
-import numpy as np
-from numpy.typing import NDArray
 
 from wick.errors import WireError, shown
 from wick.market.blocks import METRIC_BYTES, ROW_BYTES, Block
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS
-from wick.market.trades import DEPTH, QUOTE, RECORD, TRADE, BookDepth, Quote, Trade
+from wick.market.trades import DEPTH, QUOTE, RECORD_BYTES, RECORD_STRUCT, TRADE, BookDepth, Quote, Trade
 from wick.wire.codec import pack, unpack
 
 __all__ = [
     "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
-    "book_frames", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record", "pack_trade",
-    "records",
-    "stats_topic", "ticks_topic",
+    "book_frames", "book_topic", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record",
+    "pack_trade", "stats_topic", "ticks_topic",
 ]  # fmt: skip
 
-Records = NDArray[np.void]
-
-_RECORD = Struct("<7q4BI")
-assert _RECORD.size == RECORD.itemsize
-pack_record = _RECORD.pack  # the fields of a RECORD in their order
+pack_record = RECORD_STRUCT.pack  # the fields of a RECORD in their order
 _PART = [int, int, bool, list, list]
 
 
@@ -105,7 +96,7 @@ class TickHeader(NamedTuple):
         """Each part with its own records."""
         view, at = memoryview(frame), 0
         for part in self.parts:
-            end = at + sum(part[4]) * RECORD.itemsize
+            end = at + sum(part[4]) * RECORD_BYTES
             yield part, view[at:end]
             at = end
 
@@ -295,11 +286,15 @@ def stats_topic(process: str) -> bytes:
     return b"stats." + process.encode()
 
 
+def book_topic(venue: str, shard: int) -> bytes:
+    return b"book.%s.%02d" % (venue.encode(), shard)
+
+
 def book_frames(
     venue: str, shard: int, symbol: str, event_ns: int, update_id: int, bids: list[list[str]], asks: list[list[str]]
 ) -> list[bytes]:
     """A book's best levels, best first, as the feed has them after a flush."""
-    return [b"book.%s.%02d" % (venue.encode(), shard), pack([symbol, event_ns, update_id, bids, asks])]
+    return [book_topic(venue, shard), pack([symbol, event_ns, update_id, bids, asks])]
 
 
 def pack_trade(trade: Trade, recv_ns: int) -> bytes:
@@ -323,10 +318,3 @@ def pack_depth(depth: BookDepth, recv_ns: int, event_ns: int, price_decimals: in
     return pack_record(
         event_ns, update_id, bid_top, ask_top, bid_near, ask_near, recv_ns, price_decimals, decimals, DEPTH, 0, 0
     )
-
-
-def records(frame: bytes | memoryview, header: TickHeader) -> Records:
-    """The frame's records, without a copy. WireError where they are not as many as the header's parts say."""
-    if len(frame) != RECORD.itemsize * header.total:
-        raise WireError(f"a frame of {len(frame)} bytes does not hold the {header.total} records of its header")
-    return np.frombuffer(frame, dtype=RECORD)

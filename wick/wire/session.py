@@ -1,4 +1,4 @@
-"""The session protocol between a front and its clients, version 1. Pure; `docs/protocol.md` is made from this.
+"""The session protocol between a front and its clients, version 1. Pure; `wick.wire.documents` makes docs of this.
 
 Every message is an array whose first element is its kind. msgpack by default, JSON by subprotocol. A WebSocket message
 is one of these, or a BATCH of them.
@@ -8,12 +8,17 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from wick.errors import ProtocolError
-from wick.market.intervals import NAMES
+from wick.wire.topics import KINDS, Pattern, Topic, expand, parse_topics
+
+__all__ = [
+    "CLOSES", "HEARTBEAT_S", "KINDS", "MESSAGES", "REQUESTS", "STRUCTURES", "SUBPROTOCOLS", "VERSION",
+    "CloseCode", "Declared", "Kind", "Part", "Pattern", "Request", "Topic", "Wanted",
+    "expand", "parse_request", "parse_topics", "request_id",
+]  # fmt: skip
 
 VERSION: Final = 1
-SUBPROTOCOLS: Final = ("wick.v1.msgpack", "wick.v1.json")
+SUBPROTOCOLS: Final[tuple[str, ...]] = ("wick.v1.msgpack", "wick.v1.json")
 HEARTBEAT_S: Final = 5
-MAX_TOPIC: Final = 200  # characters
 
 
 class Kind(IntEnum):
@@ -38,7 +43,11 @@ class Kind(IntEnum):
 
 
 class Part(NamedTuple):
-    """A field of a message: its name, its type as the documents write it, and what it means."""
+    """A field of a message: its name, its type, and what it means.
+
+    A type is `int`, `bool`, `text`, `null`, `map`, `row` (the fields of CANDLE), `message` or the name of a structure;
+    `[type, …]` is an array of any length; `a or b` is either.
+    """
 
     name: str
     type: str
@@ -54,6 +63,33 @@ class Declared(NamedTuple):
     meaning: str
 
 
+# Arrays of fixed length inside of messages.
+STRUCTURES: Final = {
+    "grant": (
+        Part("topic", "text", "one concrete topic"),
+        Part("handle", "int", "stands for it from now on"),
+        Part("resumed", "bool",
+             "nothing is missed since the position that was asked for; false without one, and for UNSUBSCRIBE"),
+    ),
+    "position": (
+        Part("topic", "text", "one concrete topic"),
+        Part("epoch", "int", "as SNAPSHOT or TRADES told it"),
+        Part("seq", "int", "up to which the client has all"),
+    ),
+    "trade": (
+        Part("id", "int", "the venue's, or the feed's own count where the venue does not number them"),
+        Part("time_us", "int", "the venue's time"),
+        Part("price", "int", "in units of 10^-price_decimals"),
+        Part("quantity", "int", "in units of 10^-quantity_decimals"),
+        Part("taker_is_buyer", "bool", "the taker lifted the ask"),
+        Part("count", "int", "how many matches it stands for"),
+    ),
+    "level": (
+        Part("price", "text", "a plain decimal"),
+        Part("quantity", "text", "likewise"),
+    ),
+}  # fmt: skip
+
 MESSAGES: Final = (
     Declared(Kind.HELLO, "front", (
         Part("version", "int", "of this protocol: 1"),
@@ -63,24 +99,23 @@ MESSAGES: Final = (
     ), "The first message of a session."),
     Declared(Kind.ACK, "front", (
         Part("id", "int or null", "of the request; null: pairs that a glob matches have appeared"),
-        Part("topics", "[[topic, handle, resumed], …]",
-             "each concrete topic with its handle, the integer that stands for it from now on; `resumed`: nothing was "
-             "missed since the position that was asked for (false without one; the same for UNSUBSCRIBE)"),
+        Part("topics", "[grant, …]", "the concrete topics; for UNSUBSCRIBE those that were left"),
     ), "A request was taken; its errors come before it."),
     Declared(Kind.ERROR, "front", (
         Part("id", "int or null", "of the request, null where it cannot be told"),
         Part("code", "text", "what is wrong, for programs"),
         Part("field", "text", "where"),
-        Part("value", "any", "what was given, shortened"),
+        Part("value", "text", "what was given, shortened"),
         Part("message", "text", "what is wrong, for people"),
-        Part("valid", "[text, …]", "what would be valid: choices, or one description"),
+        Part("valid", "[text, …]", "what would be valid: choices, the nearest first, or one description"),
+        Part("topic", "text or null", "the text of the request that it is about, as it was given; null: all of it"),
     ), "A request, or one topic of it, cannot be followed; the others are."),
     Declared(Kind.SNAPSHOT, "front", (
         Part("handle", "int", "the topic"),
         Part("epoch", "int", "the stream's epoch"),
         Part("seq", "int", "the position of this state in the stream"),
         Part("groups", "[[int, …], …]", "the whole state"),
-        Part("rows", "[row, …]", "candles (trades, for a trades topic) that are over, oldest first"),
+        Part("rows", "[row, …]", "candles that are over, oldest first"),
     ), "The state as of a position. It replaces the groups; its rows are added by their open time."),
     Declared(Kind.DIFF, "front", (
         Part("handle", "int", "the topic"),
@@ -107,23 +142,23 @@ MESSAGES: Final = (
         Part("row", "row", "the candle as it would be if it closed now"),
     ), "A live candle with its metrics."),
     Declared(Kind.BATCH, "front", (
-        Part("messages", "message, …", "each an array as here, in order"),
+        Part("messages", "message …", "each an array as here, in order"),
     ), "Several messages in one; the messages follow the kind, they are not in an array of their own."),
     Declared(Kind.TRADES, "front", (
         Part("handle", "int", "the topic"),
         Part("epoch", "int", "the stream's epoch"),
         Part("seq", "int", "the number of the last of these trades in the topic's stream"),
-        Part("missed", "int", "how many before these were left out, because the client was too slow"),
+        Part("missed", "int", "how many between those told before and these are left out: the client was too slow"),
         Part("price_decimals", "int", "prices are in units of ten to the minus this"),
         Part("quantity_decimals", "int", "quantities likewise"),
-        Part("trades", "[[id, time_us, price, quantity, taker_is_buyer, count], …]", "in the order of receipt"),
-    ), "Trades as the feed received them."),
+        Part("trades", "[trade, …]", "in the order of receipt"),
+    ), "Trades as the feed received them. Another epoch begins another count."),
     Declared(Kind.BOOK, "front", (
         Part("handle", "int", "the topic"),
         Part("seq", "int", "the venue's update id"),
         Part("time_us", "int", "the venue's time"),
-        Part("bids", "[[price, quantity], …]", "decimal texts, best first"),
-        Part("asks", "[[price, quantity], …]", "decimal texts, best first"),
+        Part("bids", "[level, …]", "the best first"),
+        Part("asks", "[level, …]", "the best first"),
     ), "The best levels of a book; the newest stands."),
     Declared(Kind.STATS, "front", (
         Part("handle", "int", "the topic"),
@@ -132,11 +167,11 @@ MESSAGES: Final = (
     ), "Counters and gauges of a process, once a second."),
     Declared(Kind.SUBSCRIBE, "client", (
         Part("id", "int", "the client's own number for this request"),
-        Part("topics", "[topic or [topic, epoch, seq], …]", "with a position: resume from there"),
-    ), "Answered by an ERROR for each entry that names no topic, one ACK, and each topic's state."),
+        Part("topics", "[text or position, …]", "globs and lists as they are; with a position: go on from there"),
+    ), "Answered by an ERROR for each entry that names no topic, one ACK, and what there is to tell of each topic."),
     Declared(Kind.UNSUBSCRIBE, "client", (
         Part("id", "int", "the client's own number for this request"),
-        Part("topics", "[topic, …]", "as they were subscribed to, globs included"),
+        Part("topics", "[text, …]", "as they were subscribed to, globs and lists included"),
     ), "Answered by an ACK that lists the topics that were left."),
     Declared(Kind.PING, "client", (
         Part("id", "int", "the client's own number for this request"),
@@ -148,9 +183,13 @@ REQUESTS: Final = (Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.PING)
 
 
 class CloseCode(IntEnum):
-    """Beyond RFC 6455's own: 3000-3499 and 4000-4499 invite to connect again, 3500-3999 and 4500-4999 do not."""
+    """With which a front closes a connection. 3000-3499 and 4000-4499 invite to connect again, 3500-3999 and 4500-4999
+    do not."""
 
     GOING_AWAY = 1001
+    PROTOCOL = 1002
+    UNSUPPORTED = 1003
+    BAD_DATA = 1007
     POLICY = 1008
     TOO_BIG = 1009
     TRY_LATER = 1013
@@ -159,60 +198,80 @@ class CloseCode(IntEnum):
     TOO_MANY_MESSAGES = 3501
 
 
-class Topic(NamedTuple):
-    """One concrete topic. `interval`: the index in the interval table, -1 where the kind has none; `stats` has neither
-    venue nor symbol."""
+# What each means, and whether to connect again.
+CLOSES: Final = (
+    (CloseCode.GOING_AWAY, "the front stops (BYE says so before)", "yes, after a random part of retry_after_ms"),
+    (CloseCode.PROTOCOL, "the client broke the WebSocket protocol", "when mended"),
+    (CloseCode.UNSUPPORTED, "a kind of frame that the session does not take", "when mended"),
+    (CloseCode.BAD_DATA, "text that is not UTF-8, or data that does not inflate", "when mended"),
+    (CloseCode.POLICY, "what is asked for is not allowed", "no"),
+    (CloseCode.TOO_BIG, "a message above `front.max_message_kb`", "no"),
+    (CloseCode.TRY_LATER, "as many clients as there may be are connected", "later"),
+    (CloseCode.SLOW, "the client took nothing for `front.client_stall_s`, or asked and did not read (it may see 1006 "
+                     "instead: what is full takes no close frame either)", "yes"),
+    (CloseCode.BAD_REQUESTS, "too many bad requests", "no"),
+    (CloseCode.TOO_MANY_MESSAGES, "more than `front.client_messages_s` or `front.client_kb_s`", "no"),
+)  # fmt: skip
 
-    kind: str
-    venue: str
-    symbol: str
-    interval: int
 
-    @property
-    def text(self) -> str:
-        tail = f":{NAMES[self.interval]}" if self.interval >= 0 else ""
-        return f"{self.kind}:{self.venue}:{self.symbol}{tail}"
+class Wanted(NamedTuple):
+    """An entry of a request: what it names, and the position (epoch, seq) from which to go on, where it has one."""
 
-    @property
-    def groups(self) -> dict[int, int]:
-        """Which groups of a pair's state the topic shows, and as which of its own."""
-        if self.kind == "metrics":
-            return {}
-        return {0: 0} if self.interval < 0 else {0: 0, self.interval + 1: 1}
+    text: str
+    position: tuple[int, int] | None = None
+
+    def pattern(self, venues: tuple[str, ...] = ()) -> Pattern:
+        """What it names. Raises ProtocolError, as for a position of several topics: each has its own."""
+        pattern = parse_topics(self.text, venues)
+        if self.position is not None and (pattern.single is None or not KINDS[pattern.kind].resumes):
+            resuming = ", ".join(kind.name for kind in KINDS.values() if kind.resumes)
+            raise ProtocolError("bad_position", "topic", self.text, "", (f"one topic with a position ({resuming})",))
+        return pattern
 
 
 class Request(NamedTuple):
-    """A client's message: kind, its id, the topics."""
+    """A client's message: kind, its id, what it names."""
 
     kind: Kind
     id: int
-    topics: list[str]
+    topics: list[Wanted]
+
+
+def request_id(message: Any) -> int | None:
+    """The id of what should be a request, for the answer; None where it cannot be told."""
+    has_one = type(message) is list and len(message) > 1 and type(message[1]) is int
+    return message[1] if has_one else None
 
 
 def parse_request(message: Any) -> Request:
     """Raises ProtocolError that names the field and what is valid."""
     if type(message) is not list or not message:
-        raise ProtocolError("bad_message", "message", message, "valid is an array [kind, id, ...]")
+        raise ProtocolError("bad_message", "message", message, "", ("an array [kind, id, …]",))
     if type(message[0]) is not int or message[0] not in REQUESTS:
-        raise ProtocolError("bad_kind", "kind", message[0], "valid is 16 subscribe, 17 unsubscribe, 18 ping")
-    if len(message) < 2 or type(message[1]) is not int:
-        raise ProtocolError("bad_id", "id", message[1:2], "valid is a whole number")
-    topics = message[2] if len(message) > 2 else []
-    if type(topics) is not list or any(type(topic) is not str for topic in topics):
-        raise ProtocolError("bad_topics", "topics", topics, "valid is an array of texts")
-    return Request(Kind(message[0]), message[1], topics)
+        kinds = tuple(f"{kind.value} {kind.name}" for kind in REQUESTS)
+        raise ProtocolError("bad_kind", "kind", message[0], "", kinds)
+    if request_id(message) is None:
+        raise ProtocolError("bad_id", "id", message[1:2], "", ("a whole number",))
+    kind, entries = Kind(message[0]), message[2] if len(message) > 2 else []
+    if type(entries) is not list or (kind != Kind.PING and len(message) < 3):
+        raise ProtocolError("bad_topics", "topics", message[2:3], "", ("an array of topics",))
+    return Request(kind, message[1], [_wanted(kind, entry) for entry in entries])
 
 
-def parse_topic(text: str) -> Topic:
-    """`ticker:<venue>:<symbol or *>`, or `candles:` or `metrics:<venue>:<symbol>:<interval>`. Raises ProtocolError."""
-    kind, *parts = text.split(":") if len(text) <= MAX_TOPIC else [""]
-    if kind == "ticker" and len(parts) == 2 and all(parts):
-        return Topic(kind, parts[0], parts[1], -1)
-    if kind in ("candles", "metrics") and len(parts) == 3 and all(parts):
-        if parts[2] not in NAMES:
-            raise ProtocolError("bad_interval", "interval", parts[2], f"valid is one of {', '.join(NAMES)}")
-        return Topic(kind, parts[0], parts[1], NAMES.index(parts[2]))
-    raise ProtocolError(
-        "bad_topic", "topic", text,
-        "valid is ticker:<venue>:<symbol>, candles:<venue>:<symbol>:<interval> or metrics:<venue>:<symbol>:<interval>",
-    )
+def _wanted(kind: Kind, entry: Any) -> Wanted:
+    if type(entry) is str:
+        return Wanted(entry)
+    if kind != Kind.SUBSCRIBE or type(entry) is not list or len(entry) != 3 or type(entry[0]) is not str:
+        either = " or [topic, epoch, seq]" if kind == Kind.SUBSCRIBE else ""
+        raise ProtocolError("bad_topics", "topics", entry, "", (f"an array of topics, each a text{either}",))
+    return Wanted(entry[0], (_position(entry, 1), _position(entry, 2)))
+
+
+def _position(entry: list[Any], place: int) -> int:
+    """In JSON what is beyond 2^53 is a decimal text; an epoch is."""
+    value = entry[place]
+    if type(value) is str and len(value) <= 20 and value.isascii() and value.isdigit():
+        value = int(value)
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ProtocolError("bad_position", ("epoch", "seq")[place - 1], value, "", ("a whole number from 0, as told",))
+    return value

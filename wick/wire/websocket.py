@@ -6,9 +6,9 @@ for all who get it, and no client costs a window. What a client sent against the
 
 import base64
 import zlib
+from _sha1 import sha1  # hashlib would load OpenSSL: 3.4 MB of a front's 30
 from binascii import Error as Base64Error
 from codecs import utf_8_decode
-from hashlib import sha1
 from typing import Final, NamedTuple
 
 from wick.errors import WireError, shown

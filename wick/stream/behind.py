@@ -1,0 +1,73 @@
+"""A client that is not in step: how far it has been told, channel by channel. Pure.
+
+New, resumed and slow clients are all this. Nothing is queued for one: when it takes data, it is told what it lacks, as
+new as that moment, until nothing is missing.
+"""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from wick.stream.channels import Channel, Message
+
+if TYPE_CHECKING:
+    from wick.stream.cohorts import Band
+
+Lacks = Callable[[Channel, int | None, int], list[Message]]
+
+_by_handle = attrgetter("handle")
+
+
+class Behind:
+    """`since`: the position from which on something of the channel may be missing; None: the client knows nothing.
+
+    Of channels that are not in `todo` all messages up to number `told` are known. `unannounced`: channels that a glob
+    has brought and that no ACK has named yet.
+    """
+
+    __slots__ = ("band", "form", "since", "todo", "told", "unannounced")
+
+    def __init__(self, band: "Band", form: int, since: dict[Channel, int | None], told: int) -> None:
+        self.band, self.form, self.since, self.told = band, form, since, told
+        self.todo: dict[Channel, None] = {}
+        self.unannounced: list[Channel] = []
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return tuple(sorted(self.since, key=_by_handle))
+
+    def add(self, channel: Channel, since: int | None, *, unannounced: bool = False) -> None:
+        self.since[channel] = since
+        self.todo[channel] = None
+        if unannounced:
+            self.unannounced.append(channel)
+
+    def discard(self, channel: Channel) -> None:
+        del self.since[channel]
+        self.todo.pop(channel, None)
+        if channel in self.unannounced:
+            self.unannounced.remove(channel)
+
+    def catch_up(self, number: int, lacks: Lacks) -> Iterator[list[Message]]:
+        """What is missing as of message `number`, the newest; exhausted, the client is in step. It may be left at any
+        list: what has been taken counts as told. `lacks` tells it of a channel. Raises Lost."""
+        while True:
+            while self.todo:
+                channel = next(iter(self.todo))
+                self._begin_anew(channel)
+                messages = lacks(channel, self.since[channel], channel.number)
+                del self.todo[channel]
+                self.since[channel] = channel.position
+                yield messages
+            if self.told == number:
+                return
+            for channel in self.since:
+                if channel.number > self.told:
+                    self.todo[channel] = None
+                    self._begin_anew(channel)
+            self.told = number
+
+    def _begin_anew(self, channel: Channel) -> None:
+        """Positions from before a channel's history began anew say nothing: all since then may be missing."""
+        if channel.restarted > self.told and self.since[channel] is not None:
+            self.since[channel] = channel.began
