@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from wick.cli.status import collect
 from wick.market.schema import STATE_WIDTHS
 from wick.net import bus, endpoints
 from wick.stream import diffs
@@ -122,17 +124,16 @@ class Worker:
 class Front:
     """A running services/front.py."""
 
-    def __init__(self, data_dir: Path, settings: dict[str, object]) -> None:
-        self.port = free_port()
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, settings: dict[str, object], index: int = 0, of: int = 1, port: int = 0) -> None:
+        self.port = port or free_port()
+        self.data_dir, self.index, self.is_ended = data_dir, index, False
         (data_dir / "wick.toml").touch()
         own = {"CONFIG": data_dir / "wick.toml", "CORE_DATA_DIR": data_dir, "FRONT_PORT": self.port,
                "AGGREGATOR_WORKERS": 1, "FRONT_ORIGINS": PAGE_ORIGIN}  # fmt: skip
         env = os.environ | {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
-        with (data_dir / "front.log").open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "services/front.py"], cwd=ROOT, env=env, stdout=output, stderr=output
-            )
+        command = [sys.executable, "services/front.py", "--index", str(index), "--of", str(of)]
+        with self._log_path.open("wb") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
 
     def rss_mb(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
@@ -142,8 +143,12 @@ class Front:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
 
+    @property
+    def _log_path(self) -> Path:
+        return self.data_dir / f"front-{self.index}.log"
+
     def log(self) -> str:
-        return (self.data_dir / "front.log").read_text(errors="replace")
+        return self._log_path.read_text(errors="replace")
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case names) and body; the path is sent as it is."""
@@ -161,12 +166,27 @@ class Front:
         return json.loads(self.get(path, **headers)[2])
 
     def is_ready(self) -> bool:
+        """It has heard of all shards; of several fronts on the port one answers."""
         assert self.process.poll() is None, self.log()
         try:
-            health = self.ask("/healthz")
+            return bool(self.ask("/healthz")["shards_waiting"] == 0)
         except OSError:
             return False
-        return bool(health["shards_waiting"] == 0)
+
+    def stats(self) -> Any:
+        """What the process says of itself, once a second; None where it says nothing."""
+        name = f"front-{self.index}"
+        return collect({"core.data_dir": str(self.data_dir)}, [name]).get(name)
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """The test itself ends the process."""
+        self.is_ended = True
+        self.process.send_signal(number)
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -174,19 +194,24 @@ class Front:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[tuple[Front, Worker]]:
-    """A front that has heard of all shards of the worker. The folder's path is short: sockets live there."""
+def fronts_running(count: int, **settings: object) -> Iterator[tuple[list[Front], Worker]]:
+    """So many fronts on one port, of which one has heard of all shards of the worker. The folder's path is short:
+    sockets live there. Those that the test has not ended itself must be alive when it ends."""
     with TemporaryDirectory(prefix="wick-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        worker = Worker(Path(folder))
-        front = Front(Path(folder), settings)
+        worker, port = Worker(Path(folder)), free_port()
+        fronts = [Front(Path(folder), settings, index, count, port) for index in range(count)]
         try:
-            wait_for(front.is_ready, "the front")
-            yield front, worker
-            assert front.process.poll() is None, front.log()
+            wait_for(lambda: all(front.is_ready() for front in fronts), "the fronts")
+            yield fronts, worker
+            for front in fronts:
+                assert front.process.poll() is None or front.is_ended, front.log()
         finally:
-            front.process.terminate()
-            try:
-                front.process.wait(10)
-            finally:
-                front.process.kill()
-                worker.stop()
+            for front in fronts:
+                front.end()
+            worker.stop()
+
+
+@contextmanager
+def running(**settings: object) -> Iterator[tuple[Front, Worker]]:
+    with fronts_running(1, **settings) as (fronts, worker):
+        yield fronts[0], worker

@@ -10,34 +10,37 @@ import gevent  # noqa: E402
 
 from wick.net.ws_server import Client, Server, listen  # noqa: E402
 from wick.wire.http import Reply, Request  # noqa: E402
-from wick.wire.websocket import BINARY, TEXT, Deflater, frame  # noqa: E402
+from wick.wire.websocket import BINARY, TEXT, Deflater, frame, window_bits  # noqa: E402
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # Autobahn's longest has 16 MB
 
 
 class EchoClient(Client):
-    __slots__ = ("deflate",)
+    __slots__ = ("deflater",)
 
 
 class Echo:
+    """Whoever agreed on compression is answered compressed, be it of use or not: kosoku takes nothing else there."""
+
     path = "/"
     subprotocols: tuple[str, ...] = ()
 
     def __init__(self, port: int) -> None:
-        self.server = Server(
-            listen("127.0.0.1", port), self, client_type=EchoClient, max_message_bytes=MAX_MESSAGE_BYTES
-        )
-        self.deflater = Deflater()
+        listener = listen("127.0.0.1", port)
+        self.server = Server(listener, self, client_type=EchoClient, max_message_bytes=MAX_MESSAGE_BYTES)
+        self.deflaters = {bits: Deflater(bits) for bits in range(9, 16)}
 
     def refuse(self, request: Request, address: str) -> Reply | None:
         return None
 
     def opened(self, client: EchoClient, request: Request, subprotocol: str, deflate: bool) -> None:
-        client.deflate = deflate
+        bits = window_bits(request.headers.get("sec-websocket-extensions", ""))
+        client.deflater = self.deflaters.get(bits)
 
     def message(self, client: EchoClient, data: bytes, is_text: bool) -> None:
         opcode = TEXT if is_text else BINARY
-        self.server.send(client, self.deflater.frame(data, opcode) if client.deflate else frame(data, opcode))
+        packed = frame(client.deflater.pack(data), opcode, compressed=True) if client.deflater else frame(data, opcode)
+        self.server.send(client, packed)
 
     def writable(self, client: EchoClient) -> None:
         pass

@@ -15,7 +15,7 @@ from wick.market.rows import ALL_COLUMNS, COLUMNS
 from wick.market.schema import CLOSED, PARTIAL, SUSPECT
 from wick.metrics.pattern_table import PATTERNS
 from wick.net.api import Health
-from wick.net.candles import ROWS_A_TURN
+from wick.net.candles import CHUNK
 from wick.net.pages import ROOT
 from wick.net.routes import MAX_LIMIT, ROUTES
 
@@ -78,11 +78,12 @@ def test_a_float_is_served_as_the_shortest_text_that_is_that_float():
     assert answer["rows"] == [[0.30000000000000004, 1e-300]]
 
 
-@pytest.mark.parametrize("count", [0, 1, ROWS_A_TURN - 1, ROWS_A_TURN, ROWS_A_TURN + 1, 3 * ROWS_A_TURN])
+@pytest.mark.parametrize("direction", ["", "&from=0"])
+@pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
 @pytest.mark.parametrize("form", ["json", "csv", "msgpack"])
-def test_however_many_rows_there_are_all_are_served_in_order(count, form):
+def test_however_many_rows_there_are_all_are_served_in_order(count, form, direction):
     api = Known([row(n * MINUTE) for n in range(count)]).api()
-    body = api.respond(request(f"{CANDLES}{OPENS}&format={form}")).body
+    body = api.respond(request(f"{CANDLES}{OPENS}{direction}&format={form}")).body
     if form == "csv":
         found = [[int(line)] for line in body.decode().splitlines()[1:]]
     else:

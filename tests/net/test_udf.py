@@ -7,7 +7,6 @@ import pytest
 
 from tests.net.asking import HEAD, MINUTE, NOW_MS, PAIRS, Known, request, row
 from wick.market.intervals import INTERVALS, NAMES
-from wick.net.history import Window
 from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 
 HISTORY = "/udf/history?symbol=binance:BTC-USDT&resolution=1"
@@ -115,12 +114,11 @@ def test_a_count_goes_back_from_the_last_time_whatever_the_first_one_is():
 
 
 def test_no_more_bars_are_given_than_there_may_be_and_those_are_the_newest():
-    known = Known()
-    bars(known, f"&from=0&to=300&countback={MAX_LIMIT + 1}")
-    bars(known, "&from=60&to=300")
-    windows = [asked[3] for asked in known.asked]
-    assert windows[0] == Window(MAX_LIMIT, 0, 300_000)
-    assert windows[2] == Window(MAX_LIMIT, 60_000, 300_000)
+    known = Known([row(n * MINUTE) for n in range(MAX_LIMIT + 10)])
+    newest = [60 * n for n in range(10, MAX_LIMIT + 10)]
+    until = 60 * (MAX_LIMIT + 10)
+    assert bars(known, f"&from=0&to={until}&countback={MAX_LIMIT + 1}") == newest
+    assert bars(known, f"&from=0&to={until}") == newest
 
 
 def test_a_gap_says_where_the_bars_before_it_are_and_the_beginning_that_there_are_none():

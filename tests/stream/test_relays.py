@@ -285,11 +285,24 @@ def test_of_books_the_newest_counts(world):
     assert client.said == []
     for update_id in (4, 5):
         world.take(book_frames(VENUE, SHARD, SYMBOL, 12_345, update_id, [["1.5", "2", "7"]], []))
-    world.take(book_frames(VENUE, SHARD, "OTHER", 0, 9, [], []))
     world.flush()
     [[kind, _, *told]] = client.said
     assert [kind, *told] == [Kind.BOOK, 5, 12, [["1.5", "2"]], []]
     assert world.client(BOOK).said == client.said
+
+
+def test_a_book_of_a_shard_that_is_listened_to_is_there_at_once(world):
+    symbols = [symbol for symbol in map("X{}-USDT".format, range(1000)) if shard_of(VENUE, symbol) == SHARD][:2]
+    first, second = (BOOK._replace(symbol=symbol) for symbol in symbols)
+    clients = [world.client(first)]
+    world.take(*[book_frames(VENUE, SHARD, symbol, 7_000, 5, [], []) for symbol in symbols])
+    world.relays.wanted(1)
+    clients.append(world.client(second))
+    assert [said[2:] for said in clients[1].said] == [[5, 7, [], []]]
+    for client in clients:
+        world.fanout.leave(client)
+    world.relays.wanted(2)
+    assert world.client(second).said == [], "what is not listened to is not known"
 
 
 def stats(process, time_ns=10, **more):

@@ -12,7 +12,7 @@ import orjson
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-HELLO, ACK, ERROR, SNAPSHOT, DIFF, CLOSE, HEARTBEAT, BYE, LIVE = range(9)
+HELLO, ACK, ERROR, SNAPSHOT, DIFF, CLOSE, HEARTBEAT, BYE, LIVE, BATCH = range(10)
 SUBSCRIBE, UNSUBSCRIBE, PING = 16, 17, 18
 INTERVALS = ["15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M"]
 
@@ -33,17 +33,25 @@ class SessionClient:
         self.kinds: dict[int, int] = {}
         self.errors: list[list[Any]] = []
         self.epochs: set[int] = set()
+        self.fronts: list[str] = []
+        self.states: dict[str, list[list[int]]] = {}
+        self.positions: dict[str, tuple[int, int]] = {}
+        self.resumed: dict[str, bool] = {}  # what the newest ACK said of each topic
         self._connect()
 
     def _connect(self) -> None:
         self.socket = connect(
-            f"ws://127.0.0.1:{self.port}/ws", subprotocols=[f"wick.v1.{self.form}"],
-            compression=None, max_queue=None, proxy=None,
+            f"ws://127.0.0.1:{self.port}/ws", subprotocols=[f"wick.v1.{self.form}"], max_queue=None, proxy=None,
         ).__enter__()  # fmt: skip
         self.handles: dict[int, str] = {}
-        self.states: dict[str, list[list[int]]] = {}
-        self.positions: dict[str, tuple[int, int]] = {}
-        self.say([SUBSCRIBE, 1, self.topics])
+        self.resumed.clear()
+        known = [[topic, *self._position(topic)] for topic in self.positions]
+        self.say([SUBSCRIBE, 1, [*known, *(topic for topic in self.topics if topic not in self.positions)]])
+
+    def _position(self, topic: str) -> list[Any]:
+        """As it is sent: in JSON what is beyond 2^53 is a text."""
+        both = self.positions[topic]
+        return [str(one) if self.form == "json" and one >= 1 << 53 else one for one in both]
 
     def say(self, message: list[Any]) -> None:
         if self.form == "json":
@@ -61,7 +69,7 @@ class SessionClient:
                 self.take(self.socket.recv(timeout=min(left, 0.2)))
 
     def follow_through_restarts(self, until: Any, timeout_s: float = 30.0) -> None:
-        """Like `follow`, and connects again as a browser does."""
+        """Like `follow`, and connects again as a browser does, from where it stands."""
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -74,32 +82,46 @@ class SessionClient:
 
     def take(self, data: bytes | str) -> None:
         if self.form == "json":
-            message = orjson.loads(data)
+            self._take(orjson.loads(data))
         else:
-            message = msgpack.unpackb(data, ext_hook=_ext)
+            self._take(msgpack.unpackb(data, ext_hook=_ext))
+
+    def _take(self, message: list[Any]) -> None:
         kind, *fields = message
+        if kind == BATCH:
+            for one in fields:
+                self._take(one)
+            return
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if kind == ACK:
-            for topic, handle in fields[1]:
+        if kind == HELLO:
+            self.fronts.append(fields[2])
+        elif kind == ACK:
+            for topic, handle, resumed in fields[1]:
                 self.handles[handle] = topic
+                self.resumed[topic] = resumed
         elif kind == ERROR:
             self.errors.append(fields)
         elif kind == SNAPSHOT:
             handle, epoch, seq, groups, rows = fields
             topic = self.handles[handle]
-            self.states[topic], self.positions[topic] = groups, (epoch, seq)
-            self.epochs.add(epoch)
+            self.states[topic] = [[int(value) for value in group] for group in groups]  # in JSON big ones are texts
+            self.positions[topic] = (int(epoch), seq)
+            self.epochs.add(int(epoch))
             for row in rows:
                 self._row(topic, row)
         elif kind == DIFF:
-            handle, epoch, prev_seq, seq, changes = fields
+            handle, seq, back, changes = fields
             topic = self.handles[handle]
-            assert self.positions[topic] == (epoch, prev_seq), f"a hole in {topic}"
+            epoch, position = self.positions[topic]
+            assert seq - back == position, f"a hole in {topic}"
             self._apply(topic, changes)
             self.positions[topic] = (epoch, seq)
         elif kind == CLOSE:
-            self._row(self.handles[fields[0]], fields[1])
-
+            handle, seq, row = fields
+            topic = self.handles[handle]
+            self._row(topic, row)
+            if topic.startswith("closes:"):
+                self.positions[topic] = (self.positions[topic][0], seq)
         elif kind == LIVE:
             self.told_live[self.handles[fields[0]]].append(fields[1])
 

@@ -238,7 +238,7 @@ class Access:
         name = self._name(request)
         if name is None:
             valid = "?token=… or Authorization: Bearer … with a token of front.token or front.token_file"
-            raise RequestError("bad_token", "token", "", valid, 401)
+            raise RequestError("bad_token", "token", "", valid, 401, "it is missing or wrong")
         if request.path == "/ws":
             self._check_room(self._seen(request, address), name)
 
@@ -261,9 +261,9 @@ class Access:
     def _check_room(self, seen: Seen, token: str) -> None:
         is_counted = seen.is_forwarded or not seen.is_loopback
         if is_counted and self._of_address.get(seen.address, 0) >= self._most_of_address:
-            raise RequestError("too_many", "address", seen.address, f"at most {self._most_of_address} connections", 429)
+            raise _too_many("address", seen.address, self._most_of_address)
         if token and self._of_token.get(token, 0) >= self._most_of_token:
-            raise RequestError("too_many", "token", token, f"at most {self._most_of_token} connections", 429)
+            raise _too_many("token", token, self._most_of_token)
 
     # ------------------------------------------------------------------ how many are there?
 
@@ -308,6 +308,10 @@ def is_public(path: str) -> bool:
     """The page's own files hold no secret; what is not known to be public is not."""
     route = BY_PATH.get(path)
     return path == "/" or path.startswith(_PAGE) or (route is not None and route.is_public)
+
+
+def _too_many(field: str, name: str, most: int) -> RequestError:
+    return RequestError("too_many", field, name, f"at most {most}", 429, "it has too many connections")
 
 
 def _add(counts: dict[str, int], key: str, amount: int) -> None:

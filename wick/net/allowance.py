@@ -8,7 +8,7 @@ AHEAD_NS = 10_000_000_000
 class Allowance:
     """Clients by descriptor: 8 bytes each, whoever they are.
 
-    The generic cell rate algorithm (ITU-T I.371): what is used moves the moment at which all of it is paid for, and that
+    The generic cell rate algorithm (ITU-T I.371): what is used moves the moment at which all is paid for, and that
     is never further ahead than AHEAD_NS.
     """
 

@@ -86,7 +86,8 @@ class Api:
             return page
         route = BY_PATH.get(request.path)
         if route is None:
-            return error_reply(RequestError("not_found", "path", request.path, "a path of /api/v1/openapi.json", 404))
+            unknown = RequestError("not_found", "path", request.path, "a path of /api/v1/openapi.json", 404)
+            return error_reply(unknown)
         try:
             form = self._form(route, request)
             reply: Reply = getattr(self, f"_{route.name}")(route.parse(request.query), form)

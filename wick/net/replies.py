@@ -34,13 +34,10 @@ _NO_TAGS: Final = ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026"))
 class RequestError(WickError):
     """A request that is refused: the field, the value that it had, what is valid."""
 
-    def __init__(self, code: str, field: str, value: str, valid: str, status: int = 400) -> None:
+    def __init__(self, code: str, field: str, value: str, valid: str, status: int = 400, message: str = "") -> None:
         super().__init__(f"{field} = {value!r}: valid is {valid}")
         self.code, self.field, self.value, self.valid, self.status = code, field, value, valid, status
-
-    @property
-    def message(self) -> str:
-        return f"{self.value[:MAX_ECHO]!r} is not valid"
+        self.message = message or (f"{value[:MAX_ECHO]!r} is not valid" if value else "it is missing")
 
 
 def harmless_json(value: object) -> bytes:

@@ -84,7 +84,7 @@ class Route(NamedTuple):
         for name, value in query.items():
             if self.strict and name not in names and name != "token":
                 valid = f"one of {', '.join(names)}" if names else "no parameter"
-                raise RequestError("unknown_parameter", name, value, valid)
+                raise RequestError("unknown_parameter", name, value, valid, message="there is no such parameter")
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             text = query.get(parameter.name)

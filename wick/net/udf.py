@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wick.market.rows import readable
-from wick.market.schema import HEAD_FIELDS
-from wick.net.candles import Candles
+from wick.market.schema import HEAD_FIELDS, Row
+from wick.net.candles import Candles, chunks
 from wick.net.history import Window
 from wick.net.replies import JSON, NO_STORE, RequestError, harmless_json, json_reply
 from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
@@ -111,19 +111,26 @@ def history(given: dict[str, Any], pair: Pair, candles: Candles) -> Reply:
     """Bars that open in [from, to); with `countback` so many before `to`, however old. The newest, where there are more
     than one answer may have (`limitedServerResponse: {maxResponseLength, expectedOrder: "latestFirst"}`)."""
     interval = interval_of(given["resolution"])
+
+    def read(part: Window) -> list[Row]:
+        return candles(*pair, interval, part)
+
     to_ms = given["to"] * 1000
     if given["countback"] is not None:
         window = Window(min(given["countback"], MAX_LIMIT), 0, to_ms)
     else:
         window = Window(MAX_LIMIT, given["from"] * 1000, to_ms)
-    rows = candles(*pair, interval, window)
-    if not rows:
+    bars = [_bar(row) for rows in chunks(read, window) for row in reversed(rows)]
+    if not bars:
         # Without a nextTime the library takes it that there is nothing older, and asks no more.
-        older = candles(*pair, interval, Window(1, 0, min(window.from_ms, to_ms)))
+        older = read(Window(1, 0, min(window.from_ms, to_ms)))
         return json_reply({"s": "no_data", **({"nextTime": older[0][0] // 1000} if older else {})})
-    bars = [readable(row, _BAR) for row in rows]
-    columns = {name[0]: [float(str(bar[name])) for bar in bars] for name in _BAR}
-    return json_reply({"s": "ok", "t": [row[0] // 1000 for row in rows], **columns})
+    bars.reverse()
+    return json_reply({"s": "ok", **dict(zip("tohlcv", zip(*bars, strict=True), strict=True))})
+
+
+def _bar(row: Row) -> tuple[float, ...]:
+    return row[0] // 1000, *(float(str(value)) for value in readable(row, _BAR).values())
 
 
 def clock(now_ms: int) -> Reply:

@@ -6,7 +6,7 @@ A client costs a small object: no greenlet, no socket object, no buffer while no
 | queue | bound | on full |
 |---|---|---|
 | what a client has not taken (`rest`) | the one who sends keeps to one frame; KEPT_BYTES | disconnect |
-| a client with a rest | it is not read: who does not take answers cannot ask; `stall_s` without progress | 3008 |
+| a client with a rest | it is not read: who takes no answers cannot ask; `stall_s` without progress | drop it, 3008 |
 | a message of a client | `max_message_bytes` | 1009 |
 | silence of a client | a ping after `ping_s` | after twice that: disconnect |
 | the kernel's, of a socket | UNSENT_BYTES not on their way, SEND_BYTES in all | the rest waits here |
@@ -32,7 +32,19 @@ from wick.net.reader import give_way
 from wick.net.visits import Visits
 from wick.wire.http import Reply, Request
 from wick.wire.session import CloseCode
-from wick.wire.websocket import CLOSE, PING, PONG, TEXT, Fault, Inbox, close_frame, frame, handshake, parse_close
+from wick.wire.websocket import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Fault,
+    Inbox,
+    boundary,
+    close_frame,
+    frame,
+    handshake,
+    parse_close,
+)
 
 BACKLOG = 4096  # connections that the kernel keeps for us: a reconnecting crowd comes at once
 EVENTS = 64  # handled before others have their turn: some 5 ms if all are handshakes
@@ -69,13 +81,13 @@ def listen(host: str, port: int) -> socket.socket:
 class Client:
     """One WebSocket connection. A subclass adds slots of its own; all but `fd` and `address` are the server's."""
 
-    __slots__ = ("address", "cut", "fd", "inbox", "inflate", "rest", "seen")
+    __slots__ = ("address", "due", "fd", "inbox", "inflate", "rest", "seen")
 
     def __init__(self, fd: int, address: str, inflate: bool, seen: int) -> None:
         self.fd = fd  # -1: it has ended
         self.address = address
         self.rest = b""  # what was sent and not taken
-        self.cut = False  # whether the rest begins inside a frame
+        self.due = 0  # how much of it belongs to a frame whose beginning was taken
         self.inbox: Inbox | None = None  # while something of a message has come
         self.inflate = inflate
         self.seen = seen  # the sweep in which it was heard
@@ -184,6 +196,7 @@ class Server:
             "clients": len(self.clients),
             "waiting": len(self._waiting),
             "visits": len(self._visits),
+            "unsent_bytes": self._visits.unsent_bytes,
             "farewells": len(self._farewells),
         }
 
@@ -227,7 +240,7 @@ class Server:
         return late
 
     def _keep(self, client: Client, data: bytes, sent: int) -> None:
-        client.rest, client.cut = data[sent:], sent > 0
+        client.rest, client.due = data[sent:], boundary(data, 0, sent) - sent
         self._waiting[client] = self._now
         self._epoll.modify(client.fd, EPOLLOUT)
 
@@ -316,7 +329,8 @@ class Server:
         except OSError:
             os.close(self._take_away(client))
             return
-        client.rest, client.cut = client.rest[sent:], True
+        client.due = boundary(client.rest, client.due, sent) - sent
+        client.rest = client.rest[sent:]
         del self._waiting[client]
         if client.rest:
             self._waiting[client] = self._now
@@ -381,13 +395,17 @@ class Server:
     def _sweep_forever(self) -> None:
         while True:
             gevent.sleep(SWEEP_S)
-            self._now += 1
-            self._visits.sweep(self._now)
-            self._farewells.sweep(self._now)
-            self._sweep_waiting()
-            self._sweep_silent()
-            if not self._accepting and self._listener.fileno() >= 0:
-                self._watch_listener()
+            self.sweep()
+
+    def sweep(self) -> None:
+        """What time brings about; every SWEEP_S."""
+        self._now += 1
+        self._visits.sweep(self._now)
+        self._farewells.sweep(self._now)
+        self._sweep_waiting()
+        self._sweep_silent()
+        if not self._accepting and self._listener.fileno() >= 0:
+            self._watch_listener()
 
     def _watch_listener(self) -> None:
         self._epoll.register(self._listener.fileno(), EPOLLIN)
@@ -400,17 +418,10 @@ class Server:
             self._cut_off(client)
 
     def _cut_off(self, client: Client) -> None:
-        """A client that takes nothing. The code reaches it only if there is room, and no frame was cut before it."""
+        """A client that takes nothing: it is told so in case it wakes, and nothing else of what waits."""
         self.counts["stalled"] += 1
-        cut, fd = client.cut, self._take_away(client)
-        try:
-            told = not cut and os.write(fd, _STALLED) == len(_STALLED)
-        except OSError:
-            told = False
-        if told:
-            self._farewells.add(fd, b"", None)
-        else:
-            reset(fd)
+        goodbye = client.rest[: client.due] + _STALLED
+        self._farewells.add(self._take_away(client), goodbye, None)
 
     def _sweep_silent(self) -> None:
         """Ping who was silent for long, and give up who has not answered. All are looked at within VISIT_S."""

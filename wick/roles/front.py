@@ -21,9 +21,8 @@ from wick.net.api import Api, Health, Sources, State
 from wick.net.clock import now_ms, now_ns
 from wick.net.flusher import Flusher
 from wick.net.history import History
-from wick.net.listen import listen
 from wick.net.reader import Reader
-from wick.net.ws_server import Server
+from wick.net.ws_server import Server, listen
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
 from wick.roles.session import Session, Sessions
@@ -75,9 +74,7 @@ class Front(Role):
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
         store = Path(settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
         self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
-        sources = Sources(
-            self.fanout.pairs, self._state, self._live, self.history.read, self.health, lambda: [], now_ms
-        )
+        sources = Sources(self.fanout.pairs, self._state, self._live, self.history.read, self.health, list, now_ms)
         self.api = Api(sources, settings["front.ready_s"])
 
     # ------------------------------------------------------------------ life

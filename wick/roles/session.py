@@ -94,7 +94,7 @@ class Sessions:
     """
 
     path = "/ws"
-    subprotocols = SUBPROTOCOLS
+    subprotocols: tuple[str, ...] = SUBPROTOCOLS
 
     def __init__(
         self,

@@ -6,9 +6,9 @@ for all who get it, and no client costs a window. What a client sent against the
 
 import base64
 import zlib
+from _sha1 import sha1  # hashlib would load OpenSSL: 3.4 MB of a front's 30
 from binascii import Error as Base64Error
 from codecs import utf_8_decode
-from hashlib import sha1
 from typing import Final, NamedTuple
 
 from wick.errors import WireError, shown
@@ -70,7 +70,7 @@ def handshake(request: Request, subprotocols: tuple[str, ...], deflate: bool) ->
     if not _is_key(key):
         raise Refusal(400, "Sec-WebSocket-Key: valid are 16 bytes in base64")
     subprotocol = _choose(_listed(headers.get("sec-websocket-protocol", "")), subprotocols)
-    bits = _agree(headers.get("sec-websocket-extensions", "")) if deflate else 0
+    bits = window_bits(headers.get("sec-websocket-extensions", "")) if deflate else 0
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
@@ -112,16 +112,16 @@ def _choose(offered: list[str], known: tuple[str, ...]) -> str:
     raise Refusal(400, f"Sec-WebSocket-Protocol: {given} is not known; valid is one of {', '.join(known)}")
 
 
-def _agree(header: str) -> int:
-    """The window that the first offer which we can follow lets us use, in bits; 0: none can be followed."""
+def window_bits(header: str) -> int:
+    """What the first offer that we can follow lets us use for a window, in bits; 0: none can be followed."""
     for offer in _listed(header):
         name, *parameters = (part.strip() for part in offer.split(";"))
-        if name == "permessage-deflate" and (bits := _window_bits(parameters)):
+        if name == "permessage-deflate" and (bits := _offered_bits(parameters)):
             return bits
     return 0
 
 
-def _window_bits(parameters: list[str]) -> int:
+def _offered_bits(parameters: list[str]) -> int:
     bits, seen = WINDOW_BITS, set()
     for parameter in parameters:
         name, given, value = (part.strip() for part in parameter.partition("="))
@@ -155,6 +155,15 @@ def frame(payload: bytes, opcode: int, compressed: bool = False) -> bytes:
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
+def boundary(frames: bytes, at: int, sent: int) -> int:
+    """Where the frame ends of which the byte before `sent` is the last that went out; one begins or ends at `at`."""
+    while at < sent:
+        size = frames[at + 1]
+        long = {126: 2, 127: 8}.get(size, 0)
+        at += 2 + long + (int.from_bytes(frames[at + 2 : at + 2 + long], "big") if long else size)
+    return at
+
+
 def close_frame(code: int | None, reason: str = "") -> bytes:
     """`reason` is cut to what a control frame holds, between characters. No code: an empty one."""
     if code is None:
@@ -166,19 +175,22 @@ def close_frame(code: int | None, reason: str = "") -> bytes:
 class Deflater:
     """Compresses messages, each on its own; one for a whole process, since nothing of one is left for the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bits: int = WINDOW_BITS) -> None:
         # memLevel 5: the hash table that is cleared with every message has 8 KB, not 64.
-        self._deflate = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, -WINDOW_BITS, 5)
+        self._deflate = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, -window_bits, 5)
+
+    def pack(self, payload: bytes) -> bytes:
+        """The payload of a compressed frame."""
+        # A full flush forgets what was there before, as a new stream would (zlib's manual), without its price.
+        return (self._deflate.compress(payload) + self._deflate.flush(zlib.Z_FULL_FLUSH))[: -len(_TAIL)]
 
     def frame(self, payload: bytes, opcode: int) -> bytes:
         """The message as one frame; not compressed where that does not make it shorter."""
-        if len(payload) < MIN_DEFLATE_BYTES:
-            return frame(payload, opcode)
-        # A full flush forgets what was there before (zlib's manual), as a new window would, at a tenth of the price.
-        packed = self._deflate.compress(payload) + self._deflate.flush(zlib.Z_FULL_FLUSH)
-        if len(packed) - len(_TAIL) >= len(payload):
-            return frame(payload, opcode)
-        return frame(packed[: -len(_TAIL)], opcode, compressed=True)
+        if len(payload) >= MIN_DEFLATE_BYTES:
+            packed = self.pack(payload)
+            if len(packed) < len(payload):
+                return frame(packed, opcode, compressed=True)
+        return frame(payload, opcode)
 
 
 # ---------------------------------------------------------------------- in
