@@ -449,6 +449,7 @@ export class WickClient {
 
   #hello(version, serverTimeMs, front, limits) {
     if (version !== VERSION) throw new ProtocolError(`the front speaks version ${version} of the protocol, we speak ${VERSION}`);
+    if (!(limits.heartbeat_s > 0 && limits.message_bytes > 0)) throw new ProtocolError("HELLO does not tell its limits");
     this.#isWelcome = true;
     this.front = front;
     this.limits = limits;
