@@ -348,6 +348,52 @@ def test_what_is_no_message_is_refused(world, frames):
         world.take(frames)
 
 
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("trades"), st.sampled_from([1, 2, 30, 200])),
+        st.tuples(st.sampled_from(["flush", "stall", "wake", "leave", "return", "hole", "look"]), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS, st.booleans())
+def test_whatever_happens_a_client_has_each_trade_once_or_knows_how_many_it_lacks(steps, holes):
+    world = World()
+    client = world.client(TRADES)
+    past, last, seq, now_ns = [], 0, 0, 1
+    for step, many in [*steps, ("wake", 0), ("return", 0), ("trades", 1), ("flush", 0), ("flush", 0)]:
+        now_ns += 1
+        if step == "trades":
+            seq += 1
+            world.take(ticks(seq, *[trade(last + n) for n in range(1, many + 1)]))
+            last += many
+        elif step == "flush":
+            world.flush()
+        elif step == "hole" and holes:
+            seq, last = seq + 1, last + 5
+        elif step == "look":
+            world.relays.wanted(now_ns)
+        elif step == "stall" and client:
+            client.takes = False
+        elif step == "wake" and client:
+            client.takes = True
+            if client in world.rests:
+                world.wake(client)
+        elif step == "leave" and client:
+            world.fanout.leave(client)
+            world.rests.pop(client, None)
+            past, client = past + client.said, None
+        elif step == "return" and not client:
+            client = world.client(TRADES, tuple(past[-1][2:4]) if past else None)
+    client.said[:0] = past
+    told = numbers(client)
+    known = [number for number in told if number is not None]
+    assert known == sorted(set(known)) and known[-1] == last
+    if not holes and world.relays.restarts == 0 and len({said[2] for said in client.said}) == 1:
+        assert all(number in (None, place) for place, number in enumerate(told, 1))
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 2**63 - 1)), max_size=6)
 
 
