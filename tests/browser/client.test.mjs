@@ -313,6 +313,19 @@ test("an error is told to who asked for the text, and to the client's owner", ()
   assert.equal(client.counters.errors, 1);
 });
 
+test("a text that was refused is asked for again only by who subscribes anew", () => {
+  const { world, client } = ticking();
+  client.subscribe("ticker:mars:*", () => {});
+  hello(world);
+  world.socket.say(ERROR, 1, "bad_venue", "venue", "mars", "valid is binance", ["binance"], "ticker:mars:*");
+  world.socket.lose();
+  world.advance(500);
+  hello(world);
+  assert.deepEqual(world.socket.sent, [[SUBSCRIBE, 2, [TICKER]]]);
+  client.subscribe(["ticker:mars:*", "ticker:mars:*"], () => {});
+  assert.deepEqual(world.socket.sent.slice(1), [[SUBSCRIBE, 3, ["ticker:mars:*"]]]);
+});
+
 test("a listener that fails disturbs nobody, and is heard of", (context) => {
   const later = context.mock.method(globalThis, "queueMicrotask", () => {});
   const told = [];

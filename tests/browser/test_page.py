@@ -280,7 +280,7 @@ def test_the_page_goes_on_by_itself_after_the_front_was_killed(open_page: OpenPa
     page.wait_for(f"!{BANNER}.hidden && {BANNER}.textContent.includes('next try')")
     running_wick.start("front")
     page.wait_for("wick.status === 'live'", 40)
-    page.wait_for(f"{STATE} === 'Live: rejoined, gaps refilled'")
+    page.wait_for(f"{STATE} === 'Live: rejoined, gaps are filled from history'")
     running_wick.wait_until_it_runs()
     diffs = page.evaluate("wick.counters.diff")
     page.wait_for(f"wick.counters.diff > {diffs + 20}")
