@@ -16,6 +16,7 @@ from wick.wire import documents
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+API = (ROOT / "docs/api.md").read_text()
 UNITS = (ROOT / "docs/units.md").read_text()
 ALL = {path: path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]}
 
@@ -28,8 +29,8 @@ def test_the_protocol_document_and_the_description_for_programs_are_the_declarat
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_the_units_document_has_every_column_of_the_api(column):
-    assert f"`{column}`" in UNITS
+def test_the_document_of_the_api_has_every_column(column):
+    assert f"`{column}`" in API
 
 
 def test_the_units_document_is_the_schema():
@@ -38,6 +39,12 @@ def test_the_units_document_is_the_schema():
 
 def test_the_page_has_the_schema():
     assert schema.web_module() == (ROOT / "wick/web/schema.js").read_text()
+
+
+def test_the_document_of_the_api_has_every_status_that_it_answers_with():
+    sources = [(ROOT / f"wick/net/{name}.py").read_text() for name in ("api", "access", "udf", "routes", "candles")]
+    for status in {int(number) for source in sources for number in re.findall(r", (4\d\d)\b", source)}:
+        assert str(status) in API
 
 
 def test_the_exchanges_document_has_the_table_of_venues():

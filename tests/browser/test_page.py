@@ -11,7 +11,7 @@ import pytest
 from tests.browser.chromium import Page, until
 from tests.browser.stored_history import ROWS
 from tests.browser.system import SYMBOLS, RunningWick, free_port
-from tests.browser.test_protocol_js import camel
+from tests.browser.test_client_js import camel
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS
 
@@ -85,7 +85,7 @@ def test_the_picture_moves_with_the_market(open_page: OpenPage) -> None:
         until(lambda old=candle: page.evaluate("wick.candles.at(-1)") != old, "another live candle", 10)
         until(lambda old=price: text(page, "#last") != old, "another price", 10)
         until(lambda old=picture: page.evaluate(PICTURE) != old, "another picture", 10)
-    assert page.evaluate("wick.counters.gaps") == 0
+    assert page.evaluate("wick.counters.gap") == 0
 
 
 def test_a_click_on_an_interval_shows_its_candles(open_page: OpenPage) -> None:
@@ -252,8 +252,8 @@ def test_the_page_goes_on_by_itself_after_the_front_was_killed(open_page: OpenPa
     running_wick.start("front")
     page.wait_for("wick.status === 'live'", 40)
     running_wick.wait_until_it_runs()
-    diffs = page.evaluate("wick.counters.diffs")
-    page.wait_for(f"wick.counters.diffs > {diffs + 20}")
+    diffs = page.evaluate("wick.counters.diff")
+    page.wait_for(f"wick.counters.diff > {diffs + 20}")
     page.wait_for(f"{BANNER}.hidden")
     page.wait_for(f"wick.candles.length >= {before} && wick.symbols.length > 1")
     assert page.evaluate("window.notReloaded") is True

@@ -62,6 +62,7 @@ class Running:
 
     def __init__(self, **options):
         self.app = Echo()
+        self.sockets = []  # of the peers, closed in the end
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(options,))
         self._thread.start()
@@ -76,7 +77,7 @@ class Running:
         sweeping.kill()
         self._over = gevent.event.Event()
         self._ready.set()
-        self._over.wait()
+        self._over.wait(3600)  # with a timer of its own the hub has something to wait for, whatever the test stops
         self.failure = draining.exception
         self.server.shutdown()
         self._hub.destroy(destroy_loop=True)
@@ -113,11 +114,18 @@ class Running:
             threading.Event().wait(0.001)
         raise AssertionError("it did not come")
 
-    def stop(self):
+    def end(self):
+        """The server ends all that it has."""
         self._hub.loop.run_callback_threadsafe(self._over.set)
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         assert self.failure is None, self.failure
+
+    def stop(self):
+        if self._thread.is_alive():
+            self.end()
+        for sock in self.sockets:
+            sock.close()
 
 
 @contextmanager
@@ -156,6 +164,7 @@ class Peer:
         self.sock = socket.socket()
         if receive_bytes:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        running.sockets.append(self.sock)
         self.sock.settimeout(PATIENCE_S)
         self.sock.connect(("127.0.0.1", running.port))
         self.data = b""

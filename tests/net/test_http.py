@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from tests.net.front_process import PAGE_ORIGIN, ROOT, wait_for
-from wick.market.intervals import NAMES
 from wick.market.numbers import format_decimal
 from wick.market.rows import ALL_COLUMNS, COLUMNS, MAY_MISS
 from wick.market.schema import BOOK as BOOK_FIELDS
@@ -28,14 +27,10 @@ def raw(front, request: bytes) -> bytes:
         return sock.recv(65536)
 
 
-def test_the_page_and_its_files_are_served(front):
+def test_the_page_is_served(front):
     status, headers, body = front.get("/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert body == (WEB / "index.html").read_bytes()
-    for path in WEB.rglob("*.js"):
-        status, headers, body = front.get(f"/static/{path.relative_to(WEB).as_posix()}")
-        assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-        assert body == path.read_bytes()
 
 
 def test_a_browser_that_has_the_file_is_told_so(front):
@@ -57,8 +52,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(front):
 @pytest.mark.parametrize(
     "path",
     ["/static/../../setup.cfg", "/static/%2e%2e/%2e%2e/setup.cfg", "/static/..%2f..%2fsetup.cfg", "/../setup.cfg",
-     "/static//etc/passwd", "//etc/passwd", "/static/....//setup.cfg", "/static/app.js%00", "/static/", "/static",
-     "/setup.cfg", "/api/v1/nothing", "/static/app.js/"],
+     "/static//etc/passwd", "//etc/passwd", "/static/%252e%252e/setup.cfg", "/setup.cfg", "/static/..%5csetup.cfg"],
 )  # fmt: skip
 def test_only_listed_paths_are_served(front, path):
     status, _, body = front.get(path)
@@ -68,7 +62,8 @@ def test_only_listed_paths_are_served(front, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(front, method):
-    assert error(front.get("/", method)) == (405, "method")
+    status, headers, _ = front.get("/", method)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_a_head_request_has_the_headers_only(front):
@@ -77,18 +72,10 @@ def test_a_head_request_has_the_headers_only(front):
     assert int(headers["content-length"]) == (WEB / "index.html").stat().st_size
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8765", "127.0.0.1", "127.0.0.1:80", "[::1]:80", "LOCALHOST"])
-def test_a_loopback_name_is_answered(front, host):
-    assert front.get("/healthz", Host=host)[0] == 200
-
-
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "localhost.evil.example", "", "[", "[::1",
-             "[v1.x]", "10.0.0.1", "]", "a b"]
-)  # fmt: skip
-def test_another_name_for_this_machine_is_refused(front, host):
-    assert error(front.get("/healthz", Host=host)) == (403, "Host")
-    assert error(front.get("/", Host=host)) == (403, "Host")
+@pytest.mark.parametrize("path", ["/healthz", "/", "/api/v1/symbols"])
+def test_another_name_for_this_machine_is_refused(front, path):
+    assert error(front.get(path, Host="evil.example")) == (403, "Host")
+    assert front.get(path, Host="localhost")[0] == 200
 
 
 def test_a_request_without_a_name_is_refused(front):
@@ -98,15 +85,16 @@ def test_a_request_without_a_name_is_refused(front):
 @pytest.mark.parametrize(
     "request_bytes",
     [b"\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n",
+     b"GET /\xff\xfe?x=\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /static/app.js%00 HTTP/1.1\r\nHost: a\r\n\r\n",
      b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_and_the_front_goes_on(front, request_bytes):
-    assert raw(front, request_bytes).startswith(b"HTTP/1.") and front.get("/healthz")[0] == 200
+    assert raw(front, request_bytes).startswith(b"HTTP/1.1 4") and front.get("/healthz")[0] == 200
 
 
-def test_bytes_that_are_no_text_in_a_request_are_answered_like_others(front):
-    answer = raw(front, b"GET /\xff\xfe?x=\xff HTTP/1.1\r\nHost: localhost\r\nX-A: \xff\r\nConnection: close\r\n\r\n")
-    assert b" 404 " in answer.partition(b"\r\n")[0]
+def test_a_header_that_is_no_text_changes_nothing(front):
+    answer = raw(front, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: \xff\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_token_opens_the_api_and_nothing_else_does(strict):
@@ -131,45 +119,41 @@ def test_the_token_is_in_no_log(strict):
     assert "s3cret" not in front.log()
 
 
-def test_intervals_and_symbols_are_listed(front, worker):
-    assert front.ask("/api/v1/intervals") == list(NAMES)
+def test_everything_that_is_not_public_wants_the_token(strict):
+    front, _ = strict
+    for path in ("/metrics", "/udf/config", "/api/v1/openapi.json", "/nowhere"):
+        assert error(front.get(path)) == (401, "token")
 
+
+def test_pairs_are_listed_as_they_appear(front, worker):
     def listed():
         worker.publish("LIST-USDT", head=[len(front.ask("/api/v1/symbols")) + 1])
         return {"venue": "binance", "symbol": "LIST-USDT"} in front.ask("/api/v1/symbols")
 
     wait_for(listed, "the symbol")
+    assert front.ask("/udf/symbols?symbol=list-usdt")["ticker"] == "binance:LIST-USDT"
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("", "interval"),
-        ("interval=7m", "interval"),
-        ("interval=1m", "symbol"),
-        ("interval=1m&venue=binance&symbol=NO-SUCH", "symbol"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=0", "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=5001", "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=-1", "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=1e3", "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=" + "9" * 5000, "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&limit=%D9%A3", "limit"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&to=now", "to"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&to=" + "9" * 30, "to"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&colour=red", "colour"),
-        ("interval=1m&venue=binance&symbol=ASK-USDT&fields=close,rsi", "fields"),
-    ],
-)
-def test_a_wrong_parameter_is_refused_by_name(front, worker, query, field):
-    def known():
-        worker.publish("ASK-USDT", head=[1])
-        return any(pair["symbol"] == "ASK-USDT" for pair in front.ask("/api/v1/symbols"))
+def test_a_wrong_parameter_is_refused_by_name(front):
+    assert error(front.get("/api/v1/candles?venue=binance&symbol=NO&interval=7m")) == (400, "interval")
 
-    wait_for(known, "the symbol")
-    status, _, body = front.get(f"/api/v1/candles?{query}")
-    told = json.loads(body)["error"]
-    assert (status, told["field"]) == (400, field)
-    assert told["valid"]
+
+def test_a_snapshot_has_the_position_that_a_session_can_go_on_from(front, worker):
+    def told():
+        worker.publish("SNAP-USDT", head=[12345, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3])
+        return front.ask("/api/v1/snapshot?pairs=binance:SNAP-*").get("pairs")
+
+    (pair,) = wait_for(told, "the pair")
+    assert (pair["epoch"], pair["state"]["last_price"]) == (worker.epoch, "123.45")
+    assert pair["seq"] > 0
+
+
+def test_a_front_that_is_fed_is_ready(front, worker):
+    def ready():
+        worker.publish("READY-USDT", head=[int(front.ask("/healthz")["age_ms"] or 0)])
+        return front.get("/readyz")[0] == 200
+
+    wait_for(ready, "readiness")
 
 
 def test_the_live_candle_is_served_in_plain_decimals(front, worker):
@@ -230,10 +214,6 @@ def test_all_fields_are_served_to_who_asks_for_them(front, worker):
         return answer if answer.get("rows") else None
 
     assert wait_for(served, "the candle")["columns"] == list(ALL_COLUMNS)
-
-
-def test_the_metrics_schema_is_served(front):
-    assert front.ask("/api/v1/metrics-schema").keys() == {"fields", "patterns"}
 
 
 def test_the_page_of_a_named_origin_is_no_reason_to_answer_another_host(front):

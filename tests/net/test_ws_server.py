@@ -42,7 +42,7 @@ def test_the_handshake_of_the_rfc_is_answered_as_there(server):
 @pytest.mark.parametrize(
     ("request_head", "status"),
     [(head(version="8"), 426), (head(key="x"), 400), (head(key="AAAAAAAAAAAAAAAAAAAAAA=="[:-4]), 400),
-     (head().replace(b"Sec-WebSocket-Key", b"X-Key"), 400), (head().replace(b"Connection: Upgrade", b"Connection: x"), 400),
+     (head().replace(b"Sec-WebSocket-Key", b"X"), 400), (head().replace(b"Connection: Upgrade", b"Connection: x"), 400),
      (head().replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426), (head().replace(b"GET", b"HEAD"), 400),
      (head().replace(b"GET", b"POST"), 405), (head().replace(b"Host: localhost\r\n", b""), 400),
      (head(extra="Content-Length: 3\r\n"), 413), (head(extra="Sec-WebSocket-Protocol: c.v1\r\n"), 400),
@@ -127,7 +127,7 @@ def test_a_compressed_message_is_inflated_and_one_that_inflates_beyond_the_bound
         (masked(CLOSE, b"\x03\xec"), 1002), (masked(CLOSE, b"\x03\xed"), 1002), (masked(CLOSE, b"\x03\xee"), 1002),
         (masked(CLOSE, b"\x03\xf7"), 1002), (masked(CLOSE, b"\x00\x00"), 1002), (masked(CLOSE, b"\x13\x88"), 1002),
         (masked(CLOSE, b"\x03\xe8\xff"), 1007), (masked(TEXT, b"\xff"), 1007), (masked(TEXT, b"\xed\xa0\x80"), 1007),
-        (masked(TEXT, "ä".encode()[:1]), 1007), (masked(TEXT, b"\xf4", fin=False) + masked(0, b"\x90", fin=False), 1007),
+        (masked(TEXT, b"\xc3"), 1007), (masked(TEXT, b"\xf4", fin=False) + masked(0, b"\x90", fin=False), 1007),
         (masked(TEXT, b"\xff" * 100)[:7], 1007),  # its first byte is enough
         (masked(BINARY, bytes(MAX_BYTES + 1))[:8], 1009),  # so is the length
         (masked(BINARY, bytes(4000), fin=False) + masked(0, bytes(97))[:6], 1009),

@@ -251,7 +251,7 @@ def test_a_role_refuses_what_cannot_be_with_exit_code_2(
 
 
 def test_a_front_beyond_loopback_needs_a_token_or_the_wish_to_be_open() -> None:
-    for more in (["--front-token", "secret"], ["--front-open"]):
+    for more in (["--front-token", "secret"], ["--front-token-file", "tokens"], ["--front-open"]):
         assert role_settings("front", ["--front-host", "0.0.0.0", *more])[0]["front.host"] == "0.0.0.0"
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         assert role_settings("front", ["--front-host", host])[0]["front.host"] == host

@@ -18,6 +18,7 @@ from wick.roles import bookkeeping, venue_feed
 from wick.roles.bookkeeping import LATE_NS
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
+from wick.stream.shards import SHARDS, shard_of
 from wick.stream.ticks import Ticks
 
 SECOND = 10**9
@@ -201,7 +202,7 @@ def test_what_books_take_too_long_for_waits_and_is_conflated(monkeypatch: pytest
     desk.hear(*[desk.book(symbol) for symbol in symbols])
     desk.slow_ns = bookkeeping.AT_ONCE_NS
     for _ in range(3):
-        desk.feed.books.tell(desk.feed.ticks, tapped=False)
+        desk.feed.books.tell(desk.feed.ticks, ())
         busy = told[0].symbol
         desk.hear(*[desk.change(busy, "buy", price) for price in ("10.50", "10.60")])
     assert desk.counts["books_put_off"] > 0
@@ -212,11 +213,27 @@ def test_what_books_take_too_long_for_waits_and_is_conflated(monkeypatch: pytest
 
 def test_who_taps_is_shown_the_best_levels(desk: Desk) -> None:
     desk.hear(desk.book(BTC))
-    desk.feed.books.tell(desk.feed.ticks, tapped=True)
+    desk.feed.books.tell(desk.feed.ticks, range(SHARDS))
     [(symbol, (_, _, bids, asks))] = desk.shown
     assert (symbol, bids, asks) == (BTC, [["10", "2"]], [["11", "3"]])
-    desk.feed.books.tell(desk.feed.ticks, tapped=True)
+    desk.feed.books.tell(desk.feed.ticks, range(SHARDS))
     assert len(desk.shown) == 1
+
+
+def test_of_a_shard_that_nobody_taps_no_book_is_written_down(desk: Desk) -> None:
+    mine = shard_of("coinbase", BTC)
+    desk.hear(desk.book(BTC))
+    desk.feed.books.tell(desk.feed.ticks, {mine + 1})
+    assert desk.shown == []
+
+
+def test_who_begins_to_tap_is_shown_the_books_as_they_are(desk: Desk) -> None:
+    desk.hear(desk.book(BTC))
+    desk.feed.books.tell(desk.feed.ticks, ())
+    desk.feed.books.show({shard_of("coinbase", ETH)} - {shard_of("coinbase", BTC)})
+    assert desk.shown == []
+    desk.feed.books.show(range(SHARDS))
+    assert [symbol for symbol, _ in desk.shown] == [BTC], "ETH has no book yet"
 
 
 def test_a_quiet_symbol_is_subscribed_to_anew_while_its_connection_is_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ class SessionClient:
         elif kind == SNAPSHOT:
             handle, epoch, seq, groups, rows = fields
             topic = self.handles[handle]
-            self.states[topic], self.positions[topic] = groups, (int(epoch), seq)
+            self.states[topic] = [[int(value) for value in group] for group in groups]  # in JSON big ones are texts
+            self.positions[topic] = (int(epoch), seq)
             self.epochs.add(int(epoch))
             for row in rows:
                 self._row(topic, row)

@@ -7,6 +7,7 @@ import pytest
 from tests.net.front_process import fronts_running, wait_for
 from tests.system.session_client import SessionClient
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FORMED_FIELDS
+from wick.stream.shards import SHARDS
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +29,11 @@ def close(worker, number):
         worker.close_candle(symbol, "15s", [*named.values(), *[None] * (len(CANDLE_FIELDS) - len(named))])
 
 
+def snapshots(front):
+    """How many shards a front has heard of: it says so once a second, the port may be another's."""
+    return (front.stats() or {"counters": {}})["counters"].get("snapshots", 0)
+
+
 def holds(client, worker, closes):
     """All that the worker has published, and each of these candles."""
     for topic in TOPICS:
@@ -42,9 +48,9 @@ def holds(client, worker, closes):
 
 def test_clients_of_a_front_that_is_killed_resume_at_the_other_and_miss_nothing():
     with fronts_running(2) as (fronts, worker):
+        wait_for(lambda: all(snapshots(front) >= SHARDS for front in fronts), "the shards")
         publish(worker, 1)
         close(worker, 1)
-        wait_for(lambda: all((front.stats() or {}).get("gauges", {}).get("pairs") == 2 for front in fronts), "pairs")
         clients = []
         at = lambda index: [one for one in clients if one.fronts[-1].startswith(f"front-{index}-")]  # noqa: E731
         while len(clients) < 6 or not (at(0) and at(1)):

@@ -75,7 +75,7 @@ class Visits:
         self._now = 0  # in sweeps
         self._asked: deque[tuple[_Visit, Request, bool]] = deque()
         self._greenlets: set[Any] = set()
-        self._unsent_bytes = 0  # of all replies
+        self.unsent_bytes = 0  # of all replies
         self.head_s = HEAD_S
         self.counts = {"requests": 0, "refused": 0, "evicted": 0, "timeouts": 0}
 
@@ -179,14 +179,14 @@ class Visits:
     # ------------------------------------------------------------------ out
 
     def _start_answer(self) -> None:
-        if self._asked and len(self._greenlets) < ANSWERS and self._unsent_bytes < MAX_UNSENT_BYTES:
+        if self._asked and len(self._greenlets) < ANSWERS and self.unsent_bytes < MAX_UNSENT_BYTES:
             greenlet = gevent.spawn(self._answer)
             self._greenlets.add(greenlet)
             greenlet.link(self._greenlets.discard)
 
     def _answer(self) -> None:
         """Answer whoever asked, until nobody waits; the body of a greenlet."""
-        while self._asked and self._unsent_bytes < MAX_UNSENT_BYTES:
+        while self._asked and self.unsent_bytes < MAX_UNSENT_BYTES:
             visit, request, goes_on = self._asked.popleft()
             try:
                 reply = self._routes.respond(request)
@@ -204,7 +204,7 @@ class Visits:
 
     def _send(self, visit: _Visit, data: bytes, goes_on: bool) -> None:
         visit.rest, visit.goes_on = memoryview(data), goes_on
-        self._unsent_bytes += len(data)
+        self.unsent_bytes += len(data)
         self._speak(visit)
         if visit.rest and visit.fd in self._all:
             self._epoll.modify(visit.fd, EPOLLOUT)
@@ -218,7 +218,7 @@ class Visits:
             self._end(visit)
             return
         visit.rest = visit.rest[sent:]
-        self._unsent_bytes -= sent
+        self.unsent_bytes -= sent
         self._start_answer()
         if visit.rest:
             visit.deadline = self._now + sweeps(STALL_S)
@@ -233,7 +233,7 @@ class Visits:
 
     def _end(self, visit: _Visit, close: Callable[[int], None] = os.close) -> None:
         del self._all[visit.fd]
-        self._unsent_bytes -= len(visit.rest)
+        self.unsent_bytes -= len(visit.rest)
         visit.rest = memoryview(b"")
         close(visit.fd)
         self._start_answer()

@@ -196,6 +196,7 @@ class Server:
             "clients": len(self.clients),
             "waiting": len(self._waiting),
             "visits": len(self._visits),
+            "unsent_bytes": self._visits.unsent_bytes,
             "farewells": len(self._farewells),
         }
 

@@ -89,9 +89,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.token_file", TEXT, "", "A file of tokens, one a line (`name token`); read again when it changes.",
             blank=True),
     Setting("front.open", BOOLEAN, False, "Listen beyond loopback without a token."),
-    Setting("front.origins", LIST, (), "Other pages that may open a WebSocket; blank: only our own.",
+    Setting("front.origins", LIST, (),
+            "Other pages that may open a WebSocket and read the API, and the page's own address behind a proxy; blank: "
+            "only our own.",
             starts=("http://", "https://"), blank=True),
-    Setting("front.proxies", LIST, (), "Addresses of proxies whose X-Forwarded-For is believed.", blank=True),
+    Setting("front.proxies", LIST, (), "Addresses or networks of proxies whose X-Forwarded-For is believed.",
+            blank=True),
     Setting("front.flush_ms", INTEGER, 50, "A client is told what has changed at most once in this time.", 5, 5000),
     Setting("front.deflate", BOOLEAN, True, "Compress for clients that offer permessage-deflate."),
     Setting("front.ready_s", NUMBER, 10, "`/readyz` says no when the newest data is older.", 1, 3600),
@@ -197,10 +200,11 @@ def to_environment(values: Mapping[str, Any]) -> dict[str, str]:
 def check_front(settings: Settings) -> None:
     """A front that others can reach asks for a token, unless its operator means it to be open."""
     host = settings["front.host"]
-    if not (settings["front.token"] or settings["front.open"] or is_loopback(host)):
+    has_token = settings["front.token"] or settings["front.token_file"]
+    if not (has_token or settings["front.open"] or is_loopback(host)):
         raise SettingError(
-            f"front.host = {host!r} can be reached from outside, so front.token must be set, or front.open "
-            "= true to let everybody in; without either, valid is a loopback address such as 127.0.0.1"
+            f"front.host = {host!r} can be reached from outside, so front.token or front.token_file must be set, or "
+            "front.open = true to let everybody in; without these, valid is a loopback address such as 127.0.0.1"
         )
 
 

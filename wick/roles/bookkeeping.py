@@ -5,7 +5,7 @@ is received waits for any of it.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from gevent.event import Event as Signal
 
@@ -20,6 +20,7 @@ from wick.roles.house import House
 from wick.roles.rest import Rest
 from wick.stream.books import Books
 from wick.stream.doubling import Doubling
+from wick.stream.shards import shard_of
 from wick.stream.ticks import Ticks
 
 SECOND_NS = 10**9
@@ -96,8 +97,11 @@ class Bookkeeper:
     def counters(self) -> dict[str, int]:
         return {f"book_{name}": value for name, value in self.books.counters.items()}
 
-    def tell(self, ticks: Ticks, tapped: bool) -> None:
-        """Give what books hold to the ticks of the next flush; called behind a flush, so that no trade waits for it."""
+    def tell(self, ticks: Ticks, tapped: Container[int]) -> None:
+        """Give what books hold to the ticks of the next flush; called behind a flush, so that no trade waits for it.
+
+        The best levels of the books of the shards `tapped` are shown: to write them down costs more than all else here.
+        """
         books, dirty = self.books, self._dirty
         dirty.update(dict.fromkeys(books.dirty))
         books.dirty.clear()
@@ -106,11 +110,20 @@ class Bookkeeper:
             del dirty[symbol]
             recv_ns = self.changed_ns.get(symbol, 0) or now_ns()
             ticks.book(books.depth(symbol), books.best(symbol) if self._with_quotes else None, recv_ns)
-            if tapped:
-                self._house.show(self._venue.id, symbol, books.top(symbol, TAPPED_LEVELS))
+            if shard_of(self._venue.id, symbol) in tapped:
+                self._show(symbol)
             if place % BETWEEN_LOOKS == 0 and steady_ns() > until_ns:
                 self._house.count("books_put_off", len(dirty))
                 return
+
+    def show(self, shards: Container[int]) -> None:
+        """Show the books of these shards as they are, to someone who has just begun to listen."""
+        for symbol in self._symbols:
+            if shard_of(self._venue.id, symbol) in shards and self.books.is_live(symbol):
+                self._show(symbol)
+
+    def _show(self, symbol: str) -> None:
+        self._house.show(self._venue.id, symbol, self.books.top(symbol, TAPPED_LEVELS))
 
     def resync(self) -> None:
         """Ask for the books that are broken, each at its pace."""

@@ -29,9 +29,9 @@ from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
 from wick.storage.capture import Capture
 from wick.storage.ticklog import TickLog, newest_ns
-from wick.stream.shards import shard_of
+from wick.stream.shards import SHARDS, shard_of
 from wick.stream.ticks import Portion
-from wick.wire.messages import TickHeader, book_frames, ticks_topic
+from wick.wire.messages import TickHeader, book_frames, book_topic, ticks_topic
 
 MS = 1_000_000
 LISTEN_NS = 200 * MS  # between two looks at who taps
@@ -59,7 +59,8 @@ class Feed(Role):
         self.flushed_ns = self.listened_ns = 0
         self._ahead_ns = now_ns() - steady_ns()
         self.listeners = bus.Listeners(self.pub)
-        self.ticks_tapped = self.books_tapped = False
+        self.ticks_tapped: dict[str, frozenset[int]] = {}  # of each venue the shards whose mirror is listened to
+        self.books_tapped: dict[str, frozenset[int]] = {}
         self._room = Event()
         self.captures: dict[str, Capture] = {}
         self.venues: dict[str, VenueFeed] = {}
@@ -127,7 +128,7 @@ class Feed(Role):
     def drain(self) -> None:
         for venue in self.venues.values():
             venue.connections.close()
-            venue.books.tell(venue.ticks, tapped=False)
+            venue.books.tell(venue.ticks, ())
         self._flush(at_end=True)
         for capture in self.captures.values():
             capture.close()
@@ -185,18 +186,29 @@ class Feed(Role):
         if abs(self.flushed_ns - self.listened_ns) > LISTEN_NS:
             self.listened_ns = self.flushed_ns
             if self.listeners.update():
-                self.ticks_tapped, self.books_tapped = self.listeners.to(b"ticks."), self.listeners.to(b"book.")
+                self._notice_taps()
         connected = False
         for venue in self.venues.values():
             connected = connected or venue.is_connected
             self._flush_venue(venue, listening=venue.is_connected and not at_end)
         if not at_end:
             self.stats.state = "running" if connected else "connecting"
-            for venue in self.venues.values():
-                venue.books.tell(venue.ticks, self.books_tapped)
+            for venue_id, venue in self.venues.items():
+                venue.books.tell(venue.ticks, self.books_tapped.get(venue_id, ()))
         for capture in self.captures.values():
             capture.flush(self.flushed_ns)
         self._room.set()
+
+    def _notice_taps(self) -> None:
+        for venue_id, venue in self.venues.items():
+            before = self.books_tapped.get(venue_id, frozenset())
+            self.ticks_tapped[venue_id] = self._tapped(ticks_topic, venue_id)
+            self.books_tapped[venue_id] = self._tapped(book_topic, venue_id)
+            venue.books.show(self.books_tapped[venue_id] - before)
+
+    def _tapped(self, topic_of: Callable[[str, int], bytes], venue: str) -> frozenset[int]:
+        """The shards whose stream someone hears."""
+        return frozenset(shard for shard in range(SHARDS) if self.listeners.to(topic_of(venue, shard)))
 
     def _notice_jump(self) -> None:
         """A clock of ours that is set forward must not take the venues' time with it: candles would close too early."""
@@ -226,10 +238,11 @@ class Feed(Role):
         self.stats.add("batches", len(portions))
 
     def _send(self, header: TickHeader, portion: Portion) -> None:
-        if self.ticks_tapped:
+        if tapped := self.ticks_tapped.get(header.venue):
             for part, records in header.pieces(portion.records):
-                alone = header._replace(parts=[part])
-                self.pub.send_multipart([ticks_topic(header.venue, part[0]), alone.pack(), bytes(records)])
+                if part[0] in tapped:
+                    alone = header._replace(parts=[part])
+                    self.pub.send_multipart([ticks_topic(header.venue, part[0]), alone.pack(), bytes(records)])
         self._push(portion.worker, [header.pack(), portion.records])
 
     def _show_book(self, venue_id: str, symbol: str, top: tuple[int, int, Any, Any]) -> None:

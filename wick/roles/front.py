@@ -21,9 +21,8 @@ from wick.net.api import Api, Health, Sources, State
 from wick.net.clock import now_ms, now_ns
 from wick.net.flusher import Flusher
 from wick.net.history import History
-from wick.net.listen import listen
 from wick.net.reader import Reader
-from wick.net.ws_server import Server
+from wick.net.ws_server import Server, listen
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
 from wick.roles.session import Session, Sessions

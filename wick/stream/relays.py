@@ -170,6 +170,7 @@ class Relays:
         self._epoch = epoch
         self._channels: dict[Topic, Channel] = {}
         self._rings: dict[Topic, Ring] = {}
+        self._books: dict[Topic, bytes] = {}  # packed, of all pairs of the shards that are listened to
         self._heard: dict[tuple[str, int], tuple[int, int]] = {}  # of a venue's shard: the feed's epoch, the last part
 
     # ------------------------------------------------------------------ who wants what
@@ -182,7 +183,10 @@ class Relays:
         return self._keep(TradesChannel(handle, topic, ring))
 
     def _book(self, handle: int, topic: Topic) -> Channel:
-        return self._keep(Channel(handle, topic))
+        channel = self._keep(Channel(handle, topic))
+        if topic in self._books:
+            channel.newest = _book_message(channel, unpack(self._books[topic]))
+        return channel
 
     def _stats(self, handle: int, topic: Topic) -> Channel:
         return self._keep(StatsChannel(handle, topic, self.processes))
@@ -203,12 +207,8 @@ class Relays:
                 if topic in self._rings:
                     self._rings[topic].idle_ns = now_ns
         self._forget(now_ns)
-        streams = {ticks_topic(topic.venue, shard_of(topic.venue, topic.symbol)) for topic in self._rings}
-        streams |= {
-            book_topic(topic.venue, shard_of(topic.venue, topic.symbol))
-            for topic in self._channels
-            if topic.kind == "book"
-        }
+        streams = {_stream(topic) for topic in (*self._rings, *self._channels) if topic.venue}
+        self._books = {topic: book for topic, book in self._books.items() if _stream(topic) in streams}
         # A shard that is not listened to, and then again, has not lost anything for those who come then.
         self._heard = {place: last for place, last in self._heard.items() if ticks_topic(*place) in streams}
         return streams
@@ -233,7 +233,7 @@ class Relays:
         if stream == b"ticks" and len(frames) == 3:
             self._take_ticks(TickHeader.unpack(frames[1]), frames[2], put)
         elif stream == b"book":
-            self._take_book(frames[0], unpack(frames[1]), put)
+            self._take_book(frames[0], frames[1], put)
         elif stream == b"stats":
             self._take_stats(unpack(frames[1]), put)
         else:
@@ -276,18 +276,14 @@ class Relays:
                     put(channel.message(Trades(0, 0, [])))
                     channel.restarted = channel.number
 
-    def _take_book(self, name: bytes, book: Any, put: Put) -> None:
+    def _take_book(self, name: bytes, packed: bytes, put: Put) -> None:
+        book = unpack(packed)
         if type(book) is not list or [type(part) for part in book] != [str, int, int, list, list]:
             raise WireError(f"an impossible book: {shown(book)}")
-        symbol, event_ns, update_id, bids, asks = book
-        venue = name.decode(errors="replace").split(".")[1]
-        channel = self._channels.get(Topic("book", venue, symbol, -1))
-        if channel is not None:
-            put(
-                Message(
-                    channel, 0, Kind.BOOK, channel.handle, update_id, event_ns // 1000, _levels(bids), _levels(asks)
-                )
-            )
+        topic = Topic("book", name.decode(errors="replace").split(".")[1], book[0], -1)
+        self._books[topic] = packed
+        if (channel := self._channels.get(topic)) is not None:
+            put(_book_message(channel, book))
 
     def _take_stats(self, stats: Any, put: Put) -> None:
         if type(stats) is not dict or type(stats.get("process")) is not str or type(stats.get("time_ns")) is not int:
@@ -297,6 +293,17 @@ class Relays:
         channel = self._channels.get(Topic("stats", "", "", -1))
         if isinstance(channel, StatsChannel):
             put(channel.message(process))
+
+
+def _stream(topic: Topic) -> bytes:
+    """In which of the feed's streams the topic is."""
+    stream_of = ticks_topic if topic.kind == "trades" else book_topic
+    return stream_of(topic.venue, shard_of(topic.venue, topic.symbol))
+
+
+def _book_message(channel: Channel, book: list[Any]) -> Message:
+    _, event_ns, update_id, bids, asks = book
+    return Message(channel, 0, Kind.BOOK, channel.handle, update_id, event_ns // 1000, _levels(bids), _levels(asks))
 
 
 def _levels(levels: Iterable[Any]) -> list[Any]:

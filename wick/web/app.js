@@ -1,18 +1,18 @@
 // The page: wires session, series, chart, watchlist and the address together. Every drawing happens once a frame.
 
 import * as api from "./api.js";
+import { camel, candleFromRow, completed, liveCandle, quoteFromHead } from "./candles.js";
 import { CandleChart } from "./chart.js";
 import { choiceFrom, choiceText, fieldsOf, PLAIN, withMetric } from "./choice.js";
+import { WickClient } from "./client.js";
 import { History, retryDelayMs } from "./history.js";
 import { closeMs, spokenName } from "./intervals.js";
 import { PatternLabels, StudyLabels } from "./labels.js";
 import { patternsOf } from "./marks.js";
 import * as memory from "./memory.js";
 import { Picker } from "./picker.js";
-import { camel, completed, liveCandle, msgpackCodec, quoteFromHead } from "./protocol.js";
 import { FLAG } from "./schema.js";
 import { CandleSeries } from "./series.js";
-import { Session } from "./session.js";
 import { layout } from "./studies.js";
 import { Legend, PriceHead, StatusLine, drawBeginning, drawNotice } from "./view.js";
 import { Watchlist } from "./watchlist.js";
@@ -22,6 +22,8 @@ const TICK_MS = 500;
 const FRAME_MS = 30; // the stream moves 20 times a second: 60 pictures of it would be work for nothing
 const FEW_CANDLES = 24; // fewer leave most of the chart empty, which wants to be explained
 const OMITTED_MS = 10_000; // far beyond the grace period after which a CLOSE comes
+const NOTE_MS = 8_000; // how long the status line tells what a reconnect has cost
+const STREAM_ROWS = 16; // among so many candles a snapshot shows that it does not reach back to what was there before
 const SWITCH_MS = 120; // holding an arrow key runs through the list without asking for every symbol's history
 
 const byId = (id) => document.getElementById(id);
@@ -29,7 +31,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const series = new CandleSeries();
 let intervals = [];
-let selection = null; // {venue, symbol, interval, topic, ...}: what the chart shows
+let selection = null; // {venue, symbol, interval, topic, stream, ...}: what the chart shows
 let choice = PLAIN; // the metrics and patterns that are shown
 let legendPx = 0; // how high the legend has been: its rows come and go with what a candle has to tell
 let hovered = null; // the open time under the crosshair
@@ -72,7 +74,7 @@ function settle() {
 /** A live candle with the metrics that the engine tells of it, while they are shown. */
 const whole = (live) => live && completed(live, selection.told);
 
-const candleTopic = () => (selection ? session.topic(selection.topic) : null);
+const candleTopic = () => (selection ? client.topics.get(selection.topic) ?? null : null);
 
 function currentHead() {
   const ticker = watchlist.get(`${selection?.venue}:${selection?.symbol}`);
@@ -112,7 +114,7 @@ const legend = new Legend();
 const studyLabels = new StudyLabels({ onDrop: (name) => choose(withMetric(choice, name, false)) });
 const patternLabels = new PatternLabels();
 const picker = new Picker({ root: byId("picker"), button: byId("metrics"), onChange: (wanted) => choose(wanted) });
-const statusLine = new StatusLine({ onTryNow: () => session.hurry() });
+const statusLine = new StatusLine({ onTryNow: () => client.hurry() });
 const chart = new CandleChart(byId("chart"), {
   onCrosshair: (openTimeMs) => { hovered = openTimeMs; draw(); },
   onNeedOlder: () => selection.history.loadOlder(),
@@ -125,11 +127,14 @@ function select({ venue, symbol, interval }) {
   if (selection && venue === selection.venue && symbol === selection.symbol && interval === selection.interval) return;
   const topic = `candles:${venue}:${symbol}:${interval}`;
   selection?.history.stop();
-  if (selection?.subscribed) session.unsubscribe([selection.topic]);
-  if (selection?.metrics.subscribed) session.unsubscribe([selection.metrics.topic]);
+  selection?.stream?.unsubscribe();
+  selection?.metrics?.unsubscribe();
   selection = {
-    venue, symbol, interval, topic, decimals: 2, subscribed: false, snapshots: 0, problem: "",
-    metrics: { topic: `metrics:${venue}:${symbol}:${interval}`, subscribed: false },
+    venue, symbol, interval, topic, decimals: 2, problem: "",
+    stream: null, // the subscription to the topic
+    metrics: null, // that to the live candle's metrics
+    epoch: null, // of the last snapshot
+    isTorn: false, // something of the stream may have been missed
     told: null, // the live candle with its metrics, as the engine last told it
     history: new History({
       series, wait,
@@ -164,8 +169,7 @@ function revealInterval() {
 
 /** Stream first, then history: what closes while history is on its way is not missed. */
 function begin(chosen) {
-  chosen.subscribed = true;
-  session.subscribe([chosen.topic]);
+  chosen.stream = client.subscribe(chosen.topic, onCandles);
   followMetrics();
   chosen.history.loadLatest();
 }
@@ -220,56 +224,72 @@ function choose(wanted) {
 
 /** The live candle's metrics are told to those who ask. */
 function followMetrics() {
-  const { metrics } = selection;
-  const isWanted = selection.subscribed && fieldsOf(choice).length > 0;
-  if (isWanted === metrics.subscribed) return;
-  metrics.subscribed = isWanted;
-  if (isWanted) session.subscribe([metrics.topic]);
-  else session.unsubscribe([metrics.topic]);
-  if (!isWanted) selection.told = null;
+  const isWanted = selection.stream !== null && fieldsOf(choice).length > 0;
+  if (isWanted === (selection.metrics !== null)) return;
+  if (isWanted) {
+    selection.metrics = client.subscribe(selection.topic.replace(/^candles/, "metrics"), onMetrics);
+  } else {
+    selection.metrics.unsubscribe();
+    selection.metrics = selection.told = null;
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------- the stream
 
-const session = new Session({
-  url: api.socketUrl(),
-  codec: msgpackCodec(globalThis.MessagePack),
-  onStatus: () => { drawConnection(); },
-  onEvent: (event) => {
-    if (event.type === "ack") {
-      for (const topic of event.topics) if (topic.type === "ticker") watchlist.add(topic);
-    } else if (event.type === "error") {
-      if (selection?.subscribed && !series.length) selection.problem = event.text;
-    } else if (event.topic?.type === "ticker") {
-      watchlist.changed(event.topic);
-    } else if (event.topic && event.topic.name === selection?.topic) {
-      onCandles(event);
-    } else if (event.type === "live" && event.topic.name === selection?.metrics.topic) {
-      selection.told = event.candle;
-      liveMoved = true;
-    }
-    draw();
-  },
-});
+const client = new WickClient(api.socketUrl(), { onEvent: onConnection });
+
+function onConnection(event) {
+  if (event.type !== "status") return;
+  if (event.status === "live" && liveAt === null) liveAt = performance.now();
+  if (event.status === "waiting") liveAt = null;
+  drawConnection();
+}
+
+function onTicker({ type, topic }) {
+  if (type === "subscribed") watchlist.add(topic);
+  else if (type === "snapshot" || type === "diff") watchlist.changed(topic);
+  draw();
+}
+
+function onMetrics({ type, row }) {
+  if (type !== "live") return;
+  selection.told = candleFromRow(row);
+  liveMoved = true;
+  draw();
+}
 
 function onCandles(event) {
-  switch (event.type) {
+  const { type, topic } = event;
+  switch (type) {
     case "snapshot":
-      series.replaceStream(event.candles, whole(event.live));
+      series.replaceStream(event.rows.map(candleFromRow), whole(liveCandle(topic.groups)));
       liveMoved = false;
-      // A snapshot that was not the first follows a break, and its few rows may not reach back to where that began.
-      selection.snapshots += 1;
-      if (selection.snapshots > 1) selection.history.loadLatest();
-      else selection.history.fill();
+      mendHistory(topic);
       break;
     case "diff":
-      if (event.rolled) leaveBehind(whole(event.rolled));
+      if (event.left) leaveBehind(whole(liveCandle(event.left)));
       liveMoved = true;
       break;
     case "close":
-      series.mergeStream([event.candle]);
+      series.mergeStream([candleFromRow(event.row)]);
+      break;
+    case "gap":
+      selection.isTorn = true;
+      break;
+    case "error":
+      if (!series.length) selection.problem = event.message;
       break;
   }
+  draw();
+}
+
+/** After a snapshot: its few rows may not reach back to where the stream had stopped; history has the candles between. */
+function mendHistory({ epoch }) {
+  const isOther = selection.epoch !== null && selection.epoch !== epoch;
+  const { isTorn, history: stored, interval } = selection;
+  Object.assign(selection, { epoch, isTorn: false });
+  if (isTorn || isOther || series.holes((openMs) => closeMs(interval, openMs), STREAM_ROWS)) stored.loadLatest();
+  else stored.fill();
 }
 
 /** The candle that was live stays until its CLOSE; if it was empty and the engine omits such, none comes. */
@@ -288,21 +308,30 @@ function leaveBehind(candle) {
 let measured = { at: performance.now(), diffs: 0, bytes: 0 };
 let rates = { diffs: 0, bytes: 0 };
 
+let liveAt = null; // since when this connection has been live
+
 function drawConnection() {
-  statusLine.drawState(session.status);
-  statusLine.drawBanner(session.status, session.reason, (session.nextTryAt ?? 0) - Date.now());
+  statusLine.drawState(client.status, resumptionNote());
+  statusLine.drawBanner(client.status, client.reason, (client.nextTryAt ?? 0) - Date.now());
+}
+
+/** What a reconnect has cost. */
+function resumptionNote() {
+  const { resumed, gaps } = client.resumption;
+  if (client.status !== "live" || resumed + gaps === 0 || performance.now() - liveAt > NOTE_MS) return "";
+  return gaps ? "rejoined, gaps refilled" : "resumed, nothing missed";
 }
 
 function tick() {
   const at = performance.now();
   const seconds = (at - measured.at) / 1000;
-  const { diffs, bytes } = session.counters;
+  const { diff: diffs, bytes } = client.counters;
   const smooth = (old, total, before) => old * 0.5 + ((total - before) / seconds) * 0.5;
   rates = { diffs: smooth(rates.diffs, diffs, measured.diffs), bytes: smooth(rates.bytes, bytes, measured.bytes) };
   measured = { at, diffs, bytes };
   const topic = candleTopic();
   statusLine.draw({
-    ageMs: session.dataAgeMs, epoch: topic?.epoch ?? null, seq: topic?.seq ?? null, nowMs: session.serverNow,
+    ageMs: client.dataAgeMs, epoch: topic?.epoch ?? null, seq: topic?.seq ?? null, nowMs: client.serverNow,
     diffsPerSecond: rates.diffs, bytesPerSecond: rates.bytes,
   });
   priceHead.drawClosesIn(closesInMs());
@@ -314,7 +343,7 @@ function closesInMs() {
   const last = series.last;
   if (!last) return null;
   const close = closeMs(selection.interval, last.openTimeMs);
-  const left = close - session.serverNow;
+  const left = close - client.serverNow;
   // A recording plays in its own time: there is no countdown to the past.
   return left > -5_000 && left <= close - last.openTimeMs + 5_000 ? left : null;
 }
@@ -400,8 +429,8 @@ function listen() {
     if (chosen?.shown !== undefined) choose(choiceFrom(chosen.shown, choice));
     if (chosen) select({ ...chosen, interval: intervals.includes(chosen.interval) ? chosen.interval : selection.interval });
   });
-  window.addEventListener("online", () => session.hurry());
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) session.hurry(); });
+  window.addEventListener("online", () => client.hurry());
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) client.hurry(); });
 }
 
 // ---------------------------------------------------------------------------------------------------- the start
@@ -432,12 +461,12 @@ function drawIntervals() {
 async function start() {
   listen();
   drawSorts();
-  session.start();
+  client.connect();
   setInterval(tick, TICK_MS);
   intervals = await insist(api.intervals, (names) => names.length > 0);
   drawIntervals();
   const symbols = await insist(api.symbols, (pairs) => pairs.length > 0);
-  session.subscribe([...new Set(symbols.map(({ venue }) => venue))].map((venue) => `ticker:${venue}:*`));
+  client.subscribe("ticker:*", onTicker);
   const wanted = selectionFromHash() ?? symbols.find(({ symbol }) => symbol === FIRST_CHOICE.symbol) ?? symbols[0];
   const interval = [wanted.interval, FIRST_CHOICE.interval].find((name) => intervals.includes(name)) ?? intervals[0];
   choose(wanted.shown === undefined ? memory.read() : choiceFrom(wanted.shown, memory.read()));
@@ -446,8 +475,8 @@ async function start() {
 
 /** What the browser tests look at; nothing on the page reads it. */
 window.wick = Object.freeze({
-  get status() { return session.status; },
-  get connected() { return session.status === "live" || session.status === "stale"; },
+  get status() { return client.status; },
+  get connected() { return client.status === "live" || client.status === "stale"; },
   get venue() { return selection?.venue ?? null; },
   get symbol() { return selection?.symbol ?? null; },
   get interval() { return selection?.interval ?? null; },
@@ -456,7 +485,7 @@ window.wick = Object.freeze({
   get choice() { return choice; },
   get marks() { return chart.marks; },
   get symbols() { return watchlist.keys; },
-  get counters() { return { ...session.counters }; },
+  get counters() { return { ...client.counters }; },
 });
 
 start();

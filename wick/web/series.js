@@ -1,6 +1,6 @@
 // The candles of one symbol and interval, ordered by open time: history and stream joined without a seam. Pure.
 
-import { camel } from "./protocol.js";
+import { camel } from "./candles.js";
 import { FLAG } from "./schema.js";
 
 /** The rows of /api/v1/candles (`columns` and `rows`) as candles, under the names that those of the stream have. */

@@ -1,7 +1,7 @@
 // How each metric is drawn: on the candles or in a pane, with whom, as what, in which colour. What a metric is stands in
 // schema.js; one that is not named here is a line in a pane of its own. Pure.
 
-import { camel } from "./protocol.js";
+import { camel } from "./candles.js";
 import { METRICS, PATTERNS } from "./schema.js";
 
 // Told apart on the dark ground, and from the green, red and amber that mean something on their own.

@@ -182,7 +182,7 @@ export class Legend {
 // ---------------------------------------------------------------------------------------------------- the status line
 
 const STATES = Object.freeze({
-  connecting: "Connecting", live: "Live", waiting: "Reconnecting", stale: "Stale: no new data", ended: "Disconnected",
+  idle: "Connecting", connecting: "Connecting", live: "Live", waiting: "Reconnecting", stale: "Stale: no new data", ended: "Disconnected",
 });
 
 export class StatusLine {
@@ -199,9 +199,10 @@ export class StatusLine {
     this.#banner.querySelector("button").addEventListener("click", onTryNow);
   }
 
-  drawState(status) {
+  /** `note`: what there is to say beside it, for a moment. */
+  drawState(status, note) {
     document.body.dataset.status = status;
-    setText(this.#state, STATES[status]);
+    setText(this.#state, STATES[status] + (note && `: ${note}`));
   }
 
   draw({ ageMs, epoch, seq, diffsPerSecond, bytesPerSecond, nowMs }) {

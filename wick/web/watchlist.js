@@ -1,7 +1,7 @@
 // The list of symbols: any number of rows, of which only the visible ones exist in the page; drawn once a frame.
 
 import { NOTHING, compact, percentText, priceText } from "./format.js";
-import { decimal } from "./protocol.js";
+import { decimal } from "./codec.js";
 import { HEAD } from "./schema.js";
 
 const SORT_EVERY_MS = 1_500; // rows that change places at every trade cannot be read
@@ -121,12 +121,11 @@ export class Watchlist {
     this.onNeedFrame();
   }
 
-  /** A ticker topic has been acknowledged: a new row, or a new connection's state for an old one. */
+  /** A ticker topic is there: a new row, unless it was before. */
   add(topic) {
     const row = new Row(topic);
-    const old = this.#rows.get(row.key);
-    if (old) old.topic = topic;
-    else this.#rows.set(row.key, row);
+    if (this.#rows.has(row.key)) return;
+    this.#rows.set(row.key, row);
     this.#stirred = true;
   }
 

@@ -17,7 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 VERSION: Final = 1
-SUBPROTOCOLS: Final = ("wick.v1.msgpack", "wick.v1.json")
+SUBPROTOCOLS: Final[tuple[str, ...]] = ("wick.v1.msgpack", "wick.v1.json")
 HEARTBEAT_S: Final = 5
 
 

@@ -1,4 +1,4 @@
-"""The page's session client in node against the engine's codec, diffs and candles: one set of vectors for both."""
+"""The JavaScript client in node against the engine's codec, diffs and candles: whatever these make, it reads."""
 
 import json
 import math
@@ -32,7 +32,7 @@ from wick.metrics.pattern_table import NAMES, masks
 from wick.stream import diffs
 from wick.stream.mirror import live_row
 from wick.wire.codec import pack, pack_json, unpack, unpack_json
-from wick.wire.session import Kind, parse_request
+from wick.wire.session import Kind, Wanted, parse_request
 
 HERE = Path(__file__).parent
 CANDLES, TICKER = "candles:binance:BTC-USDT:1m", "ticker:binance:BTC-USDT"
@@ -41,28 +41,30 @@ EPOCH = 1_795_384_128_465_000_000  # nanoseconds: beyond what a double holds
 OPEN_MS, MINUTE_MS = 1_795_384_080_000, 60_000
 PRICE_DECIMALS, QUANTITY_DECIMALS = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("quantity_decimals")
 EDGES = [sign * (2**bits + step) for bits in (31, 52, 53, 63, 64, 80, 127) for step in (-1, 0, 1) for sign in (1, -1)]
+HELLO = [Kind.HELLO, 1, OPEN_MS, "front-0", {"heartbeat_s": 5, "message_bytes": 65536}]
 NOT_OF_TOTALS = ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS)
 node = shutil.which("node")
 pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
-both_codecs = pytest.mark.parametrize("codec", ["msgpack", "json"])
+both_forms = pytest.mark.parametrize("form", ["msgpack", "json"])
 
 
-def replay(codec: str, messages: list[Any], topics: list[str], decimals: list[Any] = []) -> dict[str, Any]:  # noqa: B006
-    """What the JavaScript client says to `messages`."""
-    frames = [pack(message).hex() if codec == "msgpack" else pack_json(message).decode() for message in messages]
-    given = {"codec": codec, "topics": topics, "frames": frames, "decimals": decimals}
-    command = [str(node), str(HERE / "replay_session.mjs")]
+def replay(form: str, messages: list[Any], topics: list[str], decimals: list[Any] = []) -> dict[str, Any]:  # noqa: B006
+    """What the JavaScript client says to HELLO and `messages`."""
+    said = [HELLO, *messages]
+    frames = [pack(message).hex() if form == "msgpack" else pack_json(message).decode() for message in said]
+    given = {"form": form, "topics": topics, "frames": frames, "decimals": decimals}
+    command = [str(node), str(HERE / "replay_client.mjs")]
     done = subprocess.run(command, input=json.dumps(given), check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
-
-
-def hello() -> list[Any]:
-    return [Kind.HELLO, 1, OPEN_MS, {"heartbeat_s": 5}]
+    told = dict(json.loads(done.stdout))
+    statuses = {event["status"]: event["reason"] for event in told["events"]}
+    assert set(statuses) <= {"live"}, statuses
+    told["events"] = [event for frame in told["events"] for event in frame["told"]]
+    return told
 
 
 def ack(*topics: str) -> list[Any]:
-    return [Kind.ACK, 1, [[topic, handle] for handle, topic in enumerate(topics, start=7)]]
+    return [Kind.ACK, 1, [[topic, handle, False] for handle, topic in enumerate(topics, start=7)]]
 
 
 def texts(groups: list[list[int]]) -> list[list[str]]:
@@ -129,20 +131,20 @@ def test_the_page_has_the_fields_of_a_row_that_the_engine_has() -> None:
     assert replay("json", [], [TICKER])["fields"] == [list(field) for field in CANDLE]
 
 
-@both_codecs
-def test_every_integer_comes_through_exactly(codec: str) -> None:
+@both_forms
+def test_every_integer_comes_through_exactly(form: str) -> None:
     values = [0, 1, -1, 10, -1000, *EDGES]
     state = [[*(values * 2)[at : at + 12], 2, 8, 0] for at in range(0, len(values), 12)]
     messages = [ack(TICKER)]
     for seq, head in enumerate(state):
         messages.append([Kind.SNAPSHOT, 7, EPOCH, seq, [head], []])
-    told = replay(codec, messages, [TICKER])["events"][1:]
+    told = replay(form, messages, [TICKER])["events"][1:]
     assert [event["groups"] for event in told] == [texts([head]) for head in state]
     assert {event["epoch"] for event in told} == {str(EPOCH)}
 
 
-@both_codecs
-def test_diffs_lead_to_the_state_that_the_engine_has(codec: str) -> None:
+@both_forms
+def test_diffs_lead_to_the_state_that_the_engine_has(form: str) -> None:
     rng = random.Random(20261122)
     states = [some_state(rng) for _ in range(3)]
     for _ in range(40):
@@ -154,37 +156,37 @@ def test_diffs_lead_to_the_state_that_the_engine_has(codec: str) -> None:
         states.append(state)
     messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 100, states[0], []]]
     for seq, (old, new) in enumerate(pairwise(states), start=101):
-        messages.append([Kind.DIFF, 7, EPOCH, seq - 1, seq, diffs.make(old, new)])
-    events = replay(codec, messages, [CANDLES])["events"]
-    assert [event["type"] for event in events] == ["ack", "snapshot"] + ["diff"] * (len(states) - 1)
+        messages.append([Kind.DIFF, 7, seq, 1, diffs.make(old, new)])
+    events = replay(form, messages, [CANDLES])["events"]
+    assert [event["type"] for event in events] == ["subscribed", "snapshot"] + ["diff"] * (len(states) - 1)
     assert [event["groups"] for event in events[1:]] == [texts(state) for state in states]
     assert events[-1]["seq"] == 100 + len(states) - 1
 
 
-@both_codecs
-def test_a_merged_diff_leads_to_the_state_that_its_parts_lead_to(codec: str) -> None:
+@both_forms
+def test_a_merged_diff_leads_to_the_state_that_its_parts_lead_to(form: str) -> None:
     rng = random.Random(20261123)
     states = [some_state(rng) for _ in range(10)]
     parts = [diffs.make(old, new) for old, new in pairwise(states)]
     messages = [
         ack(CANDLES),
         [Kind.SNAPSHOT, 7, EPOCH, 1, states[0], []],
-        [Kind.DIFF, 7, EPOCH, 1, 10, reduce(diffs.merge, parts)],
-        [Kind.DIFF, 7, EPOCH, 10, 12, []],
-        [Kind.DIFF, 7, EPOCH, 12, 13, [0, 1, 1]],
+        [Kind.DIFF, 7, 10, 9, reduce(diffs.merge, parts)],
+        [Kind.DIFF, 7, 12, 2, []],
+        [Kind.DIFF, 7, 13, 1, [0, 1, 1]],
     ]
-    _, _, merged, nothing, after = replay(codec, messages, [CANDLES])["events"]
+    _, _, merged, nothing, after = replay(form, messages, [CANDLES])["events"]
     assert (merged["seq"], merged["groups"]) == (10, texts(states[-1]))
     assert (nothing["seq"], nothing["groups"]) == (12, texts(states[-1]))
     assert (after["type"], after["seq"]) == ("diff", 13)
 
 
-@both_codecs
-def test_the_live_candle_is_the_engines_to_the_last_digit(codec: str) -> None:
+@both_forms
+def test_the_live_candle_is_the_engines_to_the_last_digit(form: str) -> None:
     rng = random.Random(7)
     states = [some_state(rng) for _ in range(20)]
     messages = [ack(CANDLES)] + [[Kind.SNAPSHOT, 7, EPOCH, seq, state, []] for seq, state in enumerate(states)]
-    for event, (head, live) in zip(replay(codec, messages, [CANDLES])["events"][1:], states, strict=True):
+    for event, (head, live) in zip(replay(form, messages, [CANDLES])["events"][1:], states, strict=True):
         row = live_row(head, live, by_name("1m").close_ms(live[0]))
         expected = as_candle(row, NOT_OF_TOTALS)
         assert same_fields(event["live"], expected) == expected
@@ -211,50 +213,42 @@ def test_of_the_live_candles_order_flow_the_page_knows_what_the_totals_tell_and_
     assert {one[name] for one in (traded, untraded) for name in unknown} == {None}
 
 
-@both_codecs
-def test_rows_become_the_candles_that_the_api_gives(codec: str) -> None:
+@both_forms
+def test_rows_become_the_candles_that_the_api_gives(form: str) -> None:
     rng = random.Random(8)
     rows = [some_row(rng, OPEN_MS - step * MINUTE_MS) for step in range(30, 0, -1)]
     closed = some_row(rng, OPEN_MS, Flag.CLOSED | Flag.SUSPECT)
-    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, some_state(rng), rows], [Kind.CLOSE, 7, closed]]
-    _, snapshot, close = replay(codec, messages, [CANDLES])["events"]
+    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, some_state(rng), rows], [Kind.CLOSE, 7, 1, closed]]
+    _, snapshot, close = replay(form, messages, [CANDLES])["events"]
     for told, row in zip([*snapshot["candles"], close["candle"]], [*rows, closed], strict=True):
         assert same_fields(told, as_candle(row)) == as_candle(row)
     assert close["candle"]["closeTimeMs"] == OPEN_MS + MINUTE_MS
 
 
-@both_codecs
-def test_the_live_candle_gets_what_its_totals_do_not_tell_and_keeps_what_they_do(codec: str) -> None:
+@both_forms
+def test_the_live_candle_gets_what_its_totals_do_not_tell_and_keeps_what_they_do(form: str) -> None:
     rng = random.Random(31)
     state, row, other = some_state(rng), some_row(rng, OPEN_MS, 0), some_row(rng, OPEN_MS - MINUTE_MS, 0)
     row[CANDLE_FIELDS.index("rsi_14")] = 54.25
     messages = [
         ack(CANDLES, LIVE_METRICS),
         [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
-        [Kind.SNAPSHOT, 8, EPOCH, 1, [], []],
         [Kind.LIVE, 8, row],
         [Kind.LIVE, 8, other],
         [Kind.LIVE, 99, row],
     ]
-    told = replay(codec, messages, [CANDLES, LIVE_METRICS])
-    kinds = [(event["type"], event.get("topic")) for event in told["events"][1:]]
-    assert kinds[:2] == [("snapshot", CANDLES), ("snapshot", LIVE_METRICS)]
-    assert kinds[2:] == [("live", LIVE_METRICS)] * 2 + [("ignored", None)]
+    told = replay(form, messages, [CANDLES, LIVE_METRICS])
+    events = told["events"][2:]
+    kinds = [(event["type"], event["topic"]) for event in events]
+    assert kinds == [("snapshot", CANDLES), ("live", LIVE_METRICS), ("live", LIVE_METRICS)]
     expected = as_candle(row)
-    assert same_fields(told["events"][3]["candle"], expected) == expected
-    alone = told["events"][1]["live"]
+    assert same_fields(events[1]["candle"], expected) == expected
+    alone = events[0]["live"]
     whole, apart = told["completed"]
     assert apart == alone
     assert whole["rsi14"] == 54.25
     for name, value in whole.items():
         assert value == (expected.get(name, value) if alone[name] is None else alone[name]), name
-
-
-@pytest.mark.parametrize("patterns", [[1] * 60, "x" * 61, 5, [0] * 60 + ["x"]], ids=["short", "text", "number", "word"])
-def test_a_row_with_malformed_patterns_is_unreadable(patterns: Any) -> None:
-    row = [*some_row(random.Random(1), OPEN_MS)[:-1], patterns]
-    (_, told) = replay("json", [ack(CANDLES), [Kind.CLOSE, 7, row]], [CANDLES])["events"]
-    assert told == {"type": "unreadable", "name": "ProtocolError"}
 
 
 def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None:
@@ -265,8 +259,8 @@ def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None
     messages = [
         ack(CANDLES),
         [Kind.SNAPSHOT, 7, EPOCH, 1, before, []],
-        [Kind.DIFF, 7, EPOCH, 1, 2, diffs.make(before, after)],
-        [Kind.DIFF, 7, EPOCH, 2, 2, [0, 1, 1]],
+        [Kind.DIFF, 7, 2, 1, diffs.make(before, after)],
+        [Kind.DIFF, 7, 3, 1, [0, 1, 1]],
     ]
     _, _, rolled, ordinary = replay("msgpack", messages, [CANDLES])["events"]
     row = live_row(*before, OPEN_MS + MINUTE_MS)
@@ -276,91 +270,38 @@ def test_a_candle_that_the_live_one_left_behind_is_kept_as_it_was_last() -> None
     assert ordinary["rolled"] is None
 
 
-@pytest.mark.parametrize("wrong", [{"prev_seq": 9}, {"epoch": EPOCH + 1}])
-def test_any_gap_is_told_once_and_nothing_is_applied_until_a_snapshot(wrong: dict[str, int]) -> None:
+@both_forms
+def test_requests_are_readable_to_the_front(form: str) -> None:
+    (request,) = replay(form, [], [CANDLES, TICKER])["requests"]
+    read = parse_request(unpack(bytes.fromhex(request)) if form == "msgpack" else unpack_json(request))
+    assert (read.kind, read.id, read.topics) == (Kind.SUBSCRIBE, 1, [Wanted(CANDLES), Wanted(TICKER)])
+
+
+@both_forms
+def test_a_position_is_readable_to_the_front(form: str) -> None:
+    """Of a hole's SUBSCRIBE; a resume's is the same."""
     state = some_state(random.Random(10))
-    change = [0, 1, 1]
-    gap = [Kind.DIFF, 7, wrong.get("epoch", EPOCH), wrong.get("prev_seq", 1), 10, change]
-    row = some_row(random.Random(11), OPEN_MS - MINUTE_MS)
-    messages = [
-        ack(CANDLES),
-        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
-        gap,
-        [Kind.DIFF, 7, EPOCH, 10, 11, change],
-        [Kind.CLOSE, 7, row],
-        [Kind.ACK, 2, [[CANDLES, 7]]],
-        [Kind.DIFF, 7, EPOCH, 11, 12, change],
-        [Kind.ACK, 3, [[CANDLES, 7]]],
-        [Kind.DIFF, 7, EPOCH, 12, 13, change],
-        [Kind.SNAPSHOT, 7, EPOCH, 13, state, []],
-        [Kind.DIFF, 7, EPOCH, 13, 14, change],
-    ]
-    told = replay("msgpack", messages, [CANDLES])
-    kinds = [event["type"] for event in told["events"]]
-    assert kinds[:5] == ["ack", "snapshot", "gap", "ignored", "close"]
-    assert kinds[5:] == ["ack", "ignored", "ack", "ignored", "snapshot", "diff"]
-    requests = [parse_request(unpack(bytes.fromhex(request))) for request in told["requests"]]
-    assert [(request.kind, request.topics) for request in requests] == [
-        (Kind.SUBSCRIBE, [CANDLES]), (Kind.UNSUBSCRIBE, [CANDLES]), (Kind.SUBSCRIBE, [CANDLES]),
-    ]  # fmt: skip
+    messages = [ack(CANDLES), [Kind.SNAPSHOT, 7, EPOCH, 1, state, []], [Kind.DIFF, 7, 10, 1, [0, 1, 1]]]
+    requests = replay(form, messages, [CANDLES])["requests"]
+    read = parse_request(unpack(bytes.fromhex(requests[1])) if form == "msgpack" else unpack_json(requests[1]))
+    assert (read.kind, read.topics) == (Kind.SUBSCRIBE, [Wanted(CANDLES, (EPOCH, 1))])
 
 
-def test_an_unasked_snapshot_mends_a_gap_too() -> None:
-    state = some_state(random.Random(12))
-    messages = [
-        ack(CANDLES),
-        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
-        [Kind.DIFF, 7, EPOCH + 1, 1, 2, [0, 1, 1]],
-        [Kind.SNAPSHOT, 7, EPOCH + 1, 5, state, []],
-        [Kind.DIFF, 7, EPOCH + 1, 5, 6, [0, 1, 1]],
-    ]
-    events = replay("msgpack", messages, [CANDLES])["events"]
-    assert [event["type"] for event in events] == ["ack", "snapshot", "gap", "snapshot", "diff"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [[2, 1, 5], [0, 1 << 15, 5], [0, 3, 5], [0, 0, 5], [0], [-1, 1, 5], [0, 1, "x"], [0, 1, 1.5]],
-    ids=["group", "field", "short", "mask", "cut", "negative", "text", "fraction"],
-)
-def test_a_malformed_diff_is_unreadable_and_changes_nothing(changes: list[Any]) -> None:
-    state = some_state(random.Random(13))
-    messages = [
-        ack(CANDLES),
-        [Kind.SNAPSHOT, 7, EPOCH, 1, state, []],
-        [Kind.DIFF, 7, EPOCH, 1, 2, changes],
-        [Kind.DIFF, 7, EPOCH, 1, 2, [1, 1 << 9, 4]],
-    ]
-    _, _, unreadable, good = replay("msgpack", messages, [CANDLES])["events"]
-    assert unreadable == {"type": "unreadable", "name": "ProtocolError"}
-    state[1][9] += 4
-    assert good["groups"] == texts(state)
-
-
-def test_the_other_messages_say_what_they_mean() -> None:
-    refusal = [Kind.ERROR, 1, "bad_venue", "venue", "mars", "valid is binance"]
-    messages = [
-        hello(), refusal, [Kind.HEARTBEAT, OPEN_MS, 42], [Kind.HEARTBEAT, OPEN_MS, None],
-        [Kind.BYE, 1001, "the front stops", 500], [Kind.ACK, None, [[TICKER, 12]]],
-        [Kind.SNAPSHOT, 99, EPOCH, 1, [], []], [77], "x",
-    ]  # fmt: skip
-    events = replay("json", messages, ["ticker:mars:*"])["events"]
-    assert events[0] == {"type": "hello", "version": 1, "serverTimeMs": OPEN_MS, "limits": {"heartbeat_s": 5}}
-    assert events[1] == {
-        "type": "error", "id": 1, "code": "bad_venue", "field": "venue", "value": "mars", "text": "valid is binance",
-    }  # fmt: skip
-    assert [event["ageMs"] for event in events[2:4]] == [42, None]
-    assert (events[4]["code"], events[4]["retryAfterMs"]) == (1001, 500)
-    assert [topic["name"] for topic in events[5]["topics"]] == [TICKER]
-    assert events[6]["type"] == "ignored"
-    assert [event["type"] for event in events[7:]] == ["unreadable", "unreadable"]
-
-
-@both_codecs
-def test_requests_are_readable_to_the_front(codec: str) -> None:
-    (request,) = replay(codec, [], [CANDLES, TICKER])["requests"]
-    read = parse_request(unpack(bytes.fromhex(request)) if codec == "msgpack" else unpack_json(request))
-    assert (read.kind, read.id, read.topics) == (Kind.SUBSCRIBE, 1, [CANDLES, TICKER])
+def test_all_of_msgpack_is_read() -> None:
+    lengths = [0, 1, 15, 16, 31, 32, 33, 255, 256, 65_535, 65_536]
+    value = {
+        "texts": ["x" * length for length in lengths],
+        "letters": ["\u00e9\u20ac\U0001f40d" * length for length in lengths[:9]],
+        "arrays": [[7] * length for length in lengths],
+        "maps": [{str(number): number for number in range(length)} for length in lengths[:5]],
+        "long map": {str(number): None for number in range(70_000)},
+        "floats": [0.0, -0.5, 1e-300, 1e300, 5e-324, 0.1],
+        "others": [None, True, False, -1, -32, -33, -128, -129, -32769],
+        "__proto__": {"a": 1},
+    }
+    messages = [[Kind.ACK, 1, [["stats", 7, False]]], [Kind.STATS, 7, "feed-0", value]]
+    (_, event) = replay("msgpack", messages, ["stats"])["events"]
+    assert event["stats"] == value
 
 
 def test_decimal_texts_are_the_engines() -> None:
