@@ -8,6 +8,7 @@
      topic TEXT       the next topic of the table
      client GROUP N.. one more client, in group 0 or 1, subscribed to these topics of the table
      open AT_ONCE     connect all that are not; so many handshakes under way at most. Positions are resumed
+     again            connect those once more whose handshake failed; the time counts from `open`
      stall | wake     group 1 stops reading, and reads again
      cut              all connections are closed
      report           what was counted since the last report
@@ -591,6 +592,7 @@ static void command(char *line) {
     else if (!strcmp(line, "states")) states();
     else {
         if (!strcmp(line, "open")) open_all(atoi(rest));
+        else if (!strcmp(line, "again")) next_open = 0, connect_some();
         else if (!strcmp(line, "stall")) stall(1);
         else if (!strcmp(line, "wake")) stall(0);
         else if (!strcmp(line, "cut")) {
