@@ -143,6 +143,16 @@ class Fronts(RuleBasedStateMachine):
         if self.clients[client].front is not None:
             self.clients[client].subscribe(text)
 
+    @rule(client=clients, text=st.sampled_from(TEXTS))
+    def subscribe_between_flushes(self, client: int, text: str) -> None:
+        one = self.clients[client]
+        if one.front is not None:
+            for symbol in SYMBOLS:
+                self.workers[shard_of(VENUE, symbol)].change([(symbol, 0, 0, 1)])
+            for shard in range(SHARDS):
+                one.front.hear(shard)
+            one.subscribe(text)
+
     @rule(client=clients, data=st.data())
     def unsubscribe(self, client: int, data: Any) -> None:
         one = self.clients[client]
