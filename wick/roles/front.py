@@ -93,7 +93,7 @@ class Front(Role):
     def start(self) -> None:
         self.stats.state = "waiting"
         self._allow_clients()
-        # A full collection would look at every client: some 50 ms for 15,000. What ends leaves no cycles but young ones.
+        # A full collection would look at every client: 15,000 take 50 ms. What ends leaves no cycles but young ones.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 1_000_000)
