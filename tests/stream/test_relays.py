@@ -15,7 +15,7 @@ from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack, pack_json, unpack
 from wick.wire.messages import TickHeader, book_frames, pack_depth, pack_quote, pack_trade, stats_topic, ticks_topic
 from wick.wire.session import Kind, Topic
-from wick.wire.topics import TRADES_KEPT
+from wick.wire.topics import KINDS, TRADES_KEPT
 
 VENUE, SYMBOL, FEED = "binance", "BTC-USDT", 7_000
 SHARD = shard_of(VENUE, SYMBOL)
@@ -233,6 +233,13 @@ def test_the_position_after_a_loss_is_known_before_the_next_trade(world):
 def test_another_front_gives_other_epochs():
     first, second = World(1_000), World(2_000)
     assert first.client(TRADES).said[0][2] != second.client(TRADES).said[0][2]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_a_fan_out_with_relays_has_channels_for_every_kind_of_topic(world, kind):
+    venue, symbol = (VENUE, SYMBOL) if kind.parts else ("", "")
+    client = world.client(Topic(kind.name, venue, symbol, 2 if "interval" in kind.parts else -1))
+    assert {Kind(said[0]).name for said in client.said} <= set(kind.messages)
 
 
 def test_only_what_somebody_wants_is_listened_to(world):

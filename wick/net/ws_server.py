@@ -20,6 +20,7 @@ import _socket
 import logging
 import os
 import socket
+import sys
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Protocol
 
@@ -298,7 +299,7 @@ class Server:
                 self._accepting = False
                 return
             os.set_blocking(fd, False)
-            self._visits.add(fd, address[0])
+            self._visits.add(fd, sys.intern(address[0]))  # many come from one: a proxy's
 
     def _upgrade(self, fd: int, address: str, request: Request, data: bytes) -> None:
         agreed = handshake(request, self._app.subprotocols, self._deflate)
