@@ -1,6 +1,7 @@
 """Sessions without sockets: what a client may ask, what it is answered, and where it is told to go."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,7 +70,7 @@ class World:
             self.fanout.restart(Snapshot(shard, 1, 1, 0, pairs, entries, []))
 
     def connect(self, fd=5):
-        client = self.line.clients[fd] = Session(fd, "127.0.0.1", False, 0)
+        client = self.line.clients[fd] = Session(SimpleNamespace(fileno=lambda: fd), "127.0.0.1", False, 0)
         self.line.told[client] = []
         self.sessions.opened(client, REQUEST, "wick.v1.json", False)
         return client

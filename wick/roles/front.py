@@ -123,6 +123,7 @@ class Front(Role):
     def gauges(self) -> dict[str, Any]:
         return {
             **self.server.gauges(),
+            **self.fanout.gauges(),
             **self.flusher.gauges(),
             **self.access.counts(),
             "pairs": len(self.fanout.pairs()),
