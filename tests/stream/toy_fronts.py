@@ -1,6 +1,7 @@
 """What the law of the fan-out is tested with: a worker that can do anything, fronts that follow it, and clients that do
 what docs/protocol.md says, over connections that take as much as a test lets them."""
 
+import dataclasses
 import zlib
 from copy import deepcopy
 from typing import Any
@@ -122,7 +123,7 @@ class Front:
         self.heard = [0] * SHARDS  # messages of each worker
         self.closes = [0] * SHARDS  # closes that its mirror has heard of
         self.unheard = [0] * SHARDS  # closes up to which it cannot vouch for any
-        self.cut: list[Client] = []
+        self.cut: list[tuple[Client, int]] = []
 
     def hear(self, shard: int, most: int = 1_000_000) -> None:
         said = self.workers[shard].said
@@ -169,7 +170,10 @@ class Front:
         return [client for client in clients if not self.send(client, data)]
 
     def close(self, client: "Client", code: int, reason: str) -> None:
-        self.cut.append(client)
+        self.cut.append((client, code))
+
+    def has_cut(self, client: "Client") -> bool:
+        return any(one is client for one, _ in self.cut)
 
     def answer(self, client: "Client", fields: list[Any]) -> None:
         """What a front says itself: behind a rest, where there is one."""
@@ -187,14 +191,15 @@ def _integers(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
 
 
+@dataclasses.dataclass
 class Told:
-    """What a client holds of a topic."""
+    """What a client holds of a topic; `knows`: it has been told a state."""
 
-    def __init__(self) -> None:
-        self.epoch = self.seq = 0
-        self.groups: list[list[int]] = []
-        self.rows: dict[int, list[Any]] = {}
-        self.knows = False  # it has been told a state
+    epoch: int = 0
+    seq: int = 0
+    groups: list[list[int]] = dataclasses.field(default_factory=list)
+    rows: dict[int, list[Any]] = dataclasses.field(default_factory=dict)
+    knows: bool = False
 
 
 class Client:
@@ -220,8 +225,7 @@ class Client:
 
     def disconnect(self) -> None:
         self.front.fanout.leave(self)
-        if self in self.front.cut:
-            self.front.cut.remove(self)
+        self.front.cut = [one for one in self.front.cut if one[0] is not self]
         self.front = None
 
     def wake(self, room: int | None) -> None:
@@ -313,6 +317,9 @@ class Client:
             told.rows[row[0]] = row
             if topic.kind == "closes":
                 told.seq = seq
+        elif kind == Kind.LIVE:
+            handle, row = fields
+            self.told[self.handles[handle]].rows = {row[0]: row}
         else:
             assert kind == Kind.HEARTBEAT
 
@@ -322,7 +329,8 @@ class Client:
             self.since[topic] = self.front.closes[shard_of(topic.venue, topic.symbol)]
             self.begins.add(topic)
         elif number < 0:
-            del self.told[topic], self.since[topic], self.handles[handle]
+            for held, key in ((self.told, topic), (self.since, topic), (self.handles, handle)):
+                held.pop(key, None)  # asked twice, before the first answer came
             return
         elif not resumed:
             self.since[topic] = self.asked[number - 1][topic]

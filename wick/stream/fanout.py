@@ -42,15 +42,20 @@ class News:
     """What has been said since number `told`, as of `number`: of each channel the encoded messages, joined; and how
     many they are, if several."""
 
-    __slots__ = ("counts", "number", "payloads")
+    __slots__ = ("changed", "counts", "number", "payloads")
 
     def __init__(self, number: int, messages: list[Message], json: bool) -> None:
         self.number = number
         self.payloads: dict[Channel, bytes] = {}
         self.counts: dict[Channel, int] = {}
-        said: dict[Channel, list[Message]] = {}
+        newest = {message.channel: message for message in messages}
+        self.changed = frozenset(newest)
+        if len(newest) == len(messages):  # mostly: a window is as long as the workers' own
+            self.payloads = {channel: message.encoded(json) for channel, message in newest.items()}
+            return
+        said: dict[Channel, list[Message]] = {channel: [] for channel in newest}
         for message in messages:
-            said.setdefault(message.channel, []).append(message)
+            said[message.channel].append(message)
         for channel, its in said.items():
             told = its if len(its) == 1 else channel.told(its)
             if len(told) > 1:
@@ -124,6 +129,17 @@ class Fanout:
     @property
     def subscriptions(self) -> int:
         return sum(channel.users for channel in self.topics.values())
+
+    def gauges(self) -> dict[str, int]:
+        """How many there are of what, for the process's stats."""
+        bands = list(self.slices)
+        its = [cohort for band in bands for same in band.cohorts for cohort in same.values()]
+        return {
+            "topics": len(self.topics),
+            "subscriptions": self.subscriptions,
+            "cohorts": len(its),
+            "behind": sum(band.clients for band in bands) - sum(len(cohort.members) for cohort in its),
+        }
 
     def watched(self) -> dict[int, list[list[Any]]]:
         """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each.
@@ -264,11 +280,12 @@ class Fanout:
     def restart(self, snapshot: Snapshot) -> None:
         """A shard's mirror starts anew: every channel on it gets a snapshot."""
         mirror = self.mirrors[snapshot.shard]
+        known = set(mirror.names.values())
         mirror.restart(snapshot)
         for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
             self.put(channel.restart())
             channel.restarted = channel.number
-        self._announce(snapshot.pairs)
+        self._announce([pair for pair in snapshot.pairs if (pair[1], pair[2]) not in known])
 
     def diffs(self, shard: int, message: Diffs) -> None:
         mirror = self.mirrors[shard]
@@ -343,17 +360,16 @@ class Fanout:
         if done:
             del self._log[:done]
             self._before += done
-            self._news.clear()
+            self._news = {key: news for key, news in self._news.items() if news.number == self.number}
 
     def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> int:
-        payloads, counts = news.payloads, news.counts
-        is_quiet = payloads.keys().isdisjoint
+        counts, get, is_quiet = news.counts, news.payloads.get, news.changed.isdisjoint
         send_all, make, sent, frames, size = self._sender.send_all, self._framer.frame, 0, 0, 0
         for cohort in its:
             channels = cohort.channels
-            if not beat and is_quiet(channels):
+            if is_quiet(channels) and not beat:
                 continue
-            parts = [payloads[channel] for channel in channels if channel in payloads]
+            parts = list(filter(None, map(get, channels)))
             count = len(parts)
             if counts:
                 count += sum([counts[channel] - 1 for channel in channels if channel in counts])

@@ -4,17 +4,15 @@ A frame's form: msgpack or JSON, compressed or not.
 """
 
 from collections.abc import Sequence
-from struct import Struct
+from functools import lru_cache
 from typing import Final
 
 from wick.wire.session import Kind
-from wick.wire.websocket import BINARY, FIN, TEXT, Deflater, frame
+from wick.wire.websocket import BINARY, TEXT, Deflater, frame
 
 FORMS: Final = 4
-_FIXED: Final = 14  # messages: with the kind as many as msgpack's shortest array header can count
-_LONG: Final = Struct(">BHB")
-_BATCH: Final = [b"", b"", *(bytes((0x91 + count, Kind.BATCH)) for count in range(2, _FIXED + 1))]
-_SHORT: Final = tuple(tuple(bytes((FIN | opcode, size)) for size in range(126)) for opcode in (BINARY, TEXT))
+_FIXED: Final = 15  # elements that msgpack's shortest array header can count
+_END: Final = b"]"
 
 
 def form_of(json: bool, deflate: bool) -> int:
@@ -25,22 +23,36 @@ def is_json(form: int) -> bool:
     return bool(form & 1)
 
 
-def batch(parts: Sequence[bytes], count: int, json: bool) -> bytes:
-    """One WebSocket message of `count` messages in `parts` (each of one or more, in JSON with commas between them)."""
-    if count == 1:
-        return parts[0]
-    if json:
-        return b"[%d,%b]" % (Kind.BATCH, b",".join(parts))
-    if count <= _FIXED:
-        return _BATCH[count] + b"".join(parts)
-    if count < 1 << 16:
-        return _LONG.pack(0xDC, count + 1, Kind.BATCH) + b"".join(parts)
-    return b"\xdd" + (count + 1).to_bytes(4, "big") + bytes((Kind.BATCH,)) + b"".join(parts)
-
-
 def joined(parts: Sequence[bytes], json: bool) -> bytes:
-    """Several messages as one part."""
+    """Several messages as they stand in a batch."""
     return (b"," if json else b"").join(parts)
+
+
+def opening(count: int, json: bool) -> bytes:
+    """What comes before `count` joined messages in one WebSocket message (in JSON, a bracket follows them)."""
+    if count == 1:
+        return b""
+    if json:
+        return b"[%d," % Kind.BATCH
+    size = count + 1
+    if size <= _FIXED:
+        return bytes((0x90 | size, Kind.BATCH))
+    if size < 1 << 16:
+        return b"\xdc" + size.to_bytes(2, "big") + bytes((Kind.BATCH,))
+    return b"\xdd" + size.to_bytes(4, "big") + bytes((Kind.BATCH,))
+
+
+def batch(parts: Sequence[bytes], count: int, json: bool) -> bytes:
+    """One WebSocket message of `count` messages, of which each part has one or more."""
+    return opening(count, json) + joined(parts, json) + (_END if json and count > 1 else b"")
+
+
+@lru_cache(4096)
+def _head(count: int, size: int, json: bool) -> bytes:
+    """What comes before `count` joined messages of `size` bytes in a frame."""
+    first = opening(count, json)
+    total = len(first) + size + (json and count > 1)
+    return frame(b" " * total, TEXT if json else BINARY)[:-total] + first
 
 
 class Framer:
@@ -52,9 +64,10 @@ class Framer:
         self._deflater = Deflater()
 
     def frame(self, parts: Sequence[bytes], count: int, form: int) -> bytes:
-        payload = batch(parts, count, bool(form & 1))
+        """One frame of `count` messages, of which each part has one or more."""
+        json = is_json(form)
         if form > 1:
-            return self._deflater.frame(payload, TEXT if form & 1 else BINARY)
-        if len(payload) < 126:
-            return _SHORT[form][len(payload)] + payload
-        return frame(payload, TEXT if form & 1 else BINARY)
+            return self._deflater.frame(batch(parts, count, json), TEXT if json else BINARY)
+        body = joined(parts, json)
+        framed = _head(count, len(body), json) + body
+        return framed + _END if json and count > 1 else framed
