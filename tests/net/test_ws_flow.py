@@ -52,6 +52,7 @@ def test_a_partial_write_is_finished_before_anything_else_pongs_too(server):
     assert server.do(lambda: server.server.send(client, NOTE)) is False
     assert [peer.frame() for _ in range(3)] == [(0x82, BIG[10:]), (0x81, b"note"), (0x8A, b"now")]
     assert server.do(lambda: (client.rest, client.due, client.inbox)) == (b"", 0, None)
+    assert server.do(lambda: server.server._epoll.poll(0)) == []  # it is at peace again, not writable all the time
 
 
 def test_who_does_not_take_answers_is_not_heard_until_it_does(server):
@@ -62,6 +63,17 @@ def test_who_does_not_take_answers_is_not_heard_until_it_does(server):
     assert other.frame() == (0x81, b"x")
     assert server.app.messages == [b"x"]
     assert [peer.frame() for _ in range(3)] == [(0x82, BIG[10:]), (0x81, b"first"), (0x81, b"second")]
+
+
+def test_what_a_client_asked_at_once_is_heard_one_by_one_as_it_takes_the_answers(server):
+    ((peer, _),) = join(server, receive_bytes=4096)
+    server.app.take = lambda client, data, is_text: server.server.send(client, BIG)
+    peer.say(masked(TEXT, b"one") + masked(TEXT, b"two") + masked(TEXT, b"three"))
+    server.until(lambda: server.app.messages)
+    assert server.app.messages == [b"one"]
+    assert peer.frame() == (0x82, BIG[10:])
+    server.until(lambda: server.app.messages == [b"one", b"two"])
+    assert [peer.frame(), peer.frame()] == [(0x82, BIG[10:])] * 2
 
 
 def test_a_stalled_client_is_closed_with_3008_behind_the_frame_that_was_cut(server):

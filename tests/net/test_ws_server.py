@@ -169,7 +169,13 @@ def test_a_goodbye_of_ours_waits_for_the_client_s(server, peer):
     code, reason = (payload := peer.frame()[1])[:2], payload[2:]
     assert (int.from_bytes(code, "big"), reason) == (3500, b"x" * 123)
     assert client.fd == -1 and not server.do(lambda: server.server.send(client, frame(b"", TEXT)))
-    peer.say(masked(TEXT, b"on its way already") + masked(CLOSE, b"\x0d\xac"))
+    peer.say(masked(TEXT, b"on its way already"))
+    server.pass_s(1)
+    peer.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peer.sock.recv(1)
+    peer.sock.settimeout(10)
+    peer.say(masked(CLOSE, b"\x0d\xac"))
     assert peer.is_over()
     peer.sock.close()
     server.until(lambda: server.app.closed_ones.count(client) == 1 and not server.server.gauges()["farewells"])

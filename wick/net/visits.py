@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import gevent
 
 from wick.net.farewell import Farewells, reset, sweeps
+from wick.net.reader import give_way
 from wick.wire.http import MAX_HEAD_BYTES, Refusal, Reply, Request, parse_head, reply_bytes
 from wick.wire.websocket import is_upgrade
 
@@ -198,6 +199,7 @@ class Visits:
             visit.answering = False
             self._epoll.register(visit.fd, EPOLLIN)
             self._send(visit, data, goes_on)
+            give_way()  # most answers wait for nothing, and a thousand may be asked for
 
     def _reply(self, visit: _Visit, reply: Reply, goes_on: bool, head_only: bool) -> None:
         self._send(visit, reply_bytes(reply, http_date(), goes_on=goes_on, head_only=head_only), goes_on)
