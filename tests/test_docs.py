@@ -28,6 +28,16 @@ def test_the_protocol_document_and_the_description_for_programs_are_the_declarat
     assert documents.asyncapi_text() == (ROOT / "docs/asyncapi.yaml").read_text(), make
 
 
+def test_the_protocol_document_has_every_code_of_an_error():
+    sources = "".join(
+        (ROOT / "wick" / name).read_text() for name in ("wire/session.py", "wire/topics.py", "roles/session.py")
+    )
+    codes = set(re.findall(r'(?:ProtocolError|_wrong)\(\s*"(\w+)"', sources))
+    assert codes >= {"bad_message", "bad_kind", "bad_position", "too_many"}
+    for code in codes:
+        assert f"`{code}`" in PROTOCOL, code
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_the_document_of_the_api_has_every_column(column):
     assert f"`{column}`" in API

@@ -36,8 +36,7 @@ import gevent
 from _front import Market, sets
 from _load import Load, library
 
-from wick.net.listen import listen
-from wick.net.ws_server import Client, Server
+from wick.net.ws_server import Client, Server, listen
 from wick.stream.fanout import Fanout
 from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack, unpack

@@ -10,7 +10,7 @@ import pytest
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 RECORDINGS = BENCH.parents[2] / "shared" / "data" / "binance-spot"
 NAMES = sorted(path.stem for path in BENCH.glob("*.py") if not path.stem.startswith("_") and path.stem != "all")
-NEED_RECORDINGS = {"candles_offline", "diff_bytes"}
+NEED_RECORDINGS = {"candles_offline", "diff_bytes", "front_bytes"}
 
 pytestmark = pytest.mark.slow
 

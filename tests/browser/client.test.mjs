@@ -313,6 +313,19 @@ test("an error is told to who asked for the text, and to the client's owner", ()
   assert.equal(client.counters.errors, 1);
 });
 
+test("a text that was refused is asked for again only by who subscribes anew", () => {
+  const { world, client } = ticking();
+  client.subscribe("ticker:mars:*", () => {});
+  hello(world);
+  world.socket.say(ERROR, 1, "bad_venue", "venue", "mars", "valid is binance", ["binance"], "ticker:mars:*");
+  world.socket.lose();
+  world.advance(500);
+  hello(world);
+  assert.deepEqual(world.socket.sent, [[SUBSCRIBE, 2, [TICKER]]]);
+  client.subscribe(["ticker:mars:*", "ticker:mars:*"], () => {});
+  assert.deepEqual(world.socket.sent.slice(1), [[SUBSCRIBE, 3, ["ticker:mars:*"]]]);
+});
+
 test("a listener that fails disturbs nobody, and is heard of", (context) => {
   const later = context.mock.method(globalThis, "queueMicrotask", () => {});
   const told = [];
@@ -351,16 +364,16 @@ test("a reader that lags loses the oldest events, is told how many, and its topi
   assert.equal(subscription.topics.get(TICKER).groups[0][0], 4199);
 });
 
-test("rows are kept by open time, the newest eight, and no older revision replaces a newer one", () => {
+test("rows are kept by open time, the newest eight, and of each what was told last", () => {
   const world = new World();
   const name = "closes:binance:BTC-USDT:1m";
   world.client.subscribe(name, () => {});
   hello(world);
   world.socket.say(ACK, 1, [[name, 1, false]]);
   world.socket.say(SNAPSHOT, 1, 5, 1, [], []);
-  for (const [open, revision] of [[60, 1], [120, 1], [60, 0], [60, 2]]) world.socket.say(CLOSE, 1, 2, [open, 0, revision]);
+  for (const [open, revision] of [[120, 1], [60, 1], [60, 2], [120, 0]]) world.socket.say(CLOSE, 1, 2, [open, 0, revision]);
   const rows = () => world.client.topics.get(name).rows.map(([open, , revision]) => [open, revision]);
-  assert.deepEqual(rows(), [[60, 2], [120, 1]]);
+  assert.deepEqual(rows(), [[60, 2], [120, 0]]);
   for (let open = 180; open <= 720; open += 60) world.socket.say(CLOSE, 1, 3, [open, 0, 0]);
   assert.deepEqual(rows().map(([open]) => open), [300, 360, 420, 480, 540, 600, 660, 720]);
 });

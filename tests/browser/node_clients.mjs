@@ -1,5 +1,6 @@
 // Two clients of a real front, one over a line that is cut now and then: takes {url, cut, form, topics} as its argument, and
-// answers each line on stdin with what each has held at which position, and heard of closes.
+// answers each line on stdin with what each has held at which position, and heard of closes
+// and trades.
 
 import { createInterface } from "node:readline";
 
@@ -14,7 +15,9 @@ function follow(url) {
   const states = {}; // topic -> {position: groups}
   const closes = [];
   const gaps = [];
-  client.subscribe(given.topics, ({ type, topic, row, rows, reason }) => {
+  const trades = []; // ids, and 0 for each hole
+  client.subscribe(given.topics, ({ type, topic, row, rows, reason, trades: some, missed }) => {
+    if (type === "trades") trades.push(...(missed ? [0] : []), ...some.map(({ id }) => id));
     if (type === "gap") gaps.push([topic.name, reason]);
     if (type === "snapshot" || type === "diff") {
       const held = (states[topic.name] ??= new Map());
@@ -25,7 +28,7 @@ function follow(url) {
   });
   const told = () => ({
     states: Object.fromEntries(Object.entries(states).map(([name, held]) => [name, Object.fromEntries(held)])),
-    closes, gaps, counters: client.counters, status: client.status,
+    closes, gaps, trades, counters: client.counters, status: client.status,
   });
   return { client, told };
 }

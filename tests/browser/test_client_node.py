@@ -38,7 +38,7 @@ class Clients:
     """The two clients of node_clients.mjs."""
 
     def __init__(self, port: int, line: Line, form: str) -> None:
-        topics = ["ticker:*", "candles:*:15s", "closes:*:15s"]
+        topics = ["ticker:*", "candles:*:15s", "closes:*:15s", "trades:binance:BTC-USDT"]
         ways = {"url": f"ws://127.0.0.1:{port}/ws", "cut": f"ws://127.0.0.1:{line.port}/ws"}
         command = [*NODE, str(HERE / "node_clients.mjs"), json.dumps({**ways, "form": form, "topics": topics})]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -85,3 +85,8 @@ def test_a_client_whose_line_is_cut_again_and_again_misses_nothing(running_wick:
         assert {position: states[position] for position in both} == {position: others[position] for position in both}
         compared += len(both)
     assert compared > 100
+    trades, others = steady["trades"], unsteady["trades"]
+    assert trades == sorted(set(trades))
+    both = slice(trades.index(max(trades[0], others[0])), trades.index(min(trades[-1], others[-1])))
+    assert trades[both] == [one for one in others if one in set(trades[both])]
+    assert len(trades[both]) > 100

@@ -1,6 +1,7 @@
 """The page in a real browser against the real system: what a person sees, and that it stays true."""
 
 import re
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import Page, until
+from tests.browser.line import line_to
 from tests.browser.stored_history import ROWS
 from tests.browser.system import SYMBOLS, RunningWick, free_port
 from tests.browser.test_client_js import camel
@@ -45,6 +47,7 @@ PICTURE = f"""
 """
 INTERVAL_BUTTONS = "[...document.querySelectorAll('#intervals button')].map((button) => button.textContent)"
 STATUS = "document.body.dataset.status"
+STATE = "document.querySelector('#state').textContent"
 BANNER = "document.querySelector('#banner')"
 OPERATED = ("button", "searchbox", "link", "listbox", "option")
 OPEN_TIMES = "wick.candles.map((candle) => candle.openTimeMs)"
@@ -240,6 +243,32 @@ def test_history_and_live_candles_have_no_seam(open_page: OpenPage, running_wick
         assert {field: candle[field] for field in FIELDS} == of_api(closed[candle["openTimeMs"]])
 
 
+def test_a_line_that_is_cut_is_taken_up_where_it_was(open_page: OpenPage, running_wick: RunningWick) -> None:
+    with line_to(running_wick.port) as line:
+        page = open_page("#binance:BTC-USDT:15s", "", line.port)
+        page.wait_for("wick.loaded && wick.connected && wick.candles.length && wick.counters.diff > 20")
+        line.cut()
+        page.wait_for(f"{STATE} === 'Live: resumed, nothing missed'")
+        diffs = page.evaluate("wick.counters.diff")
+        page.wait_for(f"wick.counters.diff > {diffs + 20}")
+        page.wait_for(f"{STATE} === 'Live'")
+        assert page.evaluate("[wick.counters.connects, wick.counters.gap]") == [2, 0]
+        assert are_contiguous(page.evaluate(OPEN_TIMES), 15_000)
+
+
+def test_old_data_are_called_old_until_new_ones_come(open_page: OpenPage, running_wick: RunningWick) -> None:
+    page = open_page("#binance:BTC-USDT:15s")
+    page.wait_for(f"{STATUS} === 'live' && wick.counters.diff > 20")
+    feed = running_wick.processes["feed-0"]
+    feed.send_signal(signal.SIGSTOP)
+    try:
+        page.wait_for(f"{STATUS} === 'stale' && {STATE} === 'Stale: no new data'", 30)
+        assert page.evaluate("wick.connected")
+    finally:
+        feed.send_signal(signal.SIGCONT)
+    page.wait_for(f"{STATUS} === 'live'")
+
+
 def test_the_page_goes_on_by_itself_after_the_front_was_killed(open_page: OpenPage, running_wick: RunningWick) -> None:
     page = open_page("#binance:BTC-USDT:15s")
     page.wait_for("wick.loaded && wick.connected && wick.candles.length")
@@ -251,6 +280,7 @@ def test_the_page_goes_on_by_itself_after_the_front_was_killed(open_page: OpenPa
     page.wait_for(f"!{BANNER}.hidden && {BANNER}.textContent.includes('next try')")
     running_wick.start("front")
     page.wait_for("wick.status === 'live'", 40)
+    page.wait_for(f"{STATE} === 'Live: rejoined, gaps are filled from history'")
     running_wick.wait_until_it_runs()
     diffs = page.evaluate("wick.counters.diff")
     page.wait_for(f"wick.counters.diff > {diffs + 20}")

@@ -146,3 +146,33 @@ for (const { name, about, steps } of vectors) {
     });
   }
 }
+
+test("whatever is broken of a message, the client takes it or connects anew, and nothing else happens", () => {
+  let seed = 20261123;
+  const random = (end) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31; // Python's and C's old generator: the same every time
+    return (seed >> 8) % end;
+  };
+  const outcomes = new Set();
+  for (const { steps } of vectors) {
+    const said = steps.filter(({ receive }) => receive).map(({ msgpack }) => Buffer.from(msgpack, "hex"));
+    const texts = steps.filter(({ subscribe }) => subscribe).flatMap(({ subscribe }) => subscribe);
+    for (let times = 0; times < 20; times += 1) {
+      const world = new World("msgpack");
+      const subscription = world.client.subscribe(texts, () => {});
+      world.socket.open();
+      const broken = random(said.length);
+      for (const [at, frame] of said.entries()) {
+        const bytes = Uint8Array.from(frame);
+        if (at === broken) bytes[random(bytes.length)] = random(256);
+        if (world.socket.onmessage) world.socket.hear(bytes.buffer);
+      }
+      outcomes.add(world.client.status);
+      world.advance(60_000);
+      assert.ok(world.sockets.length > 1, "it goes on");
+      subscription.unsubscribe();
+      world.client.close();
+    }
+  }
+  assert.deepEqual([...outcomes].sort(), ["live", "waiting"]);
+});

@@ -67,8 +67,8 @@ Script = Callable[[Line], None]
 class FrontServer:
     """`url`; `requests`: the headers of each handshake."""
 
-    def __init__(self, scripts: tuple[Script, ...], refusals: tuple[tuple[int, str], ...]) -> None:
-        self._scripts, self._refusals = list(scripts), list(refusals)
+    def __init__(self, scripts: tuple[Script, ...], refusals: tuple[tuple[int, str], ...], page: str) -> None:
+        self._scripts, self._refusals, self._page = list(scripts), list(refusals), page
         self._lock = threading.Lock()
         self.requests: list[Any] = []
         self.failures: list[BaseException] = []
@@ -77,6 +77,8 @@ class FrontServer:
     def answer(self, socket: ServerConnection, request: Any) -> Any:
         with self._lock:
             self.requests.append(request)
+            if self._page and request.path.startswith("/api/"):
+                return socket.respond(HTTPStatus.OK, self._page)
             if self._refusals:
                 status, text = self._refusals.pop(0)
                 return socket.respond(HTTPStatus(status), text)
@@ -101,10 +103,11 @@ class FrontServer:
 
 @contextmanager
 def playing(
-    *scripts: Script, refusals: tuple[tuple[int, str], ...] = (), compression: str | None = None
+    *scripts: Script, refusals: tuple[tuple[int, str], ...] = (), compression: str | None = None, page: str = ""
 ) -> Iterator[Any]:
-    """The first connection is the first script, and so on; before them the handshakes that are refused."""
-    front = FrontServer(scripts, refusals)
+    """The first connection is the first script, and so on; before them come refusals. `page`: what the
+    HTTP API answers."""
+    front = FrontServer(scripts, refusals, page)
     with serve(
         front.handle, "127.0.0.1", 0, process_request=front.answer, compression=compression,
         subprotocols=list(SUBPROTOCOLS), close_timeout=1,

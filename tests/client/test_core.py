@@ -146,13 +146,13 @@ def test_candles_without_trades_that_never_close_are_not_kept_forever():
     assert len(talk.core.topics[CANDLES].candles) < 12
 
 
-def test_a_close_told_twice_is_said_once_and_a_correction_is_a_revision():
+def test_a_close_told_twice_is_said_once_and_another_row_of_it_is_a_revision():
     talk = following_candles()
     close = [Kind.CLOSE, 1, 11, row(OPEN)]
     assert kinds(talk.says(close, close)) == [Closed]
     assert kinds(talk.says([Kind.CLOSE, 1, 12, row(OPEN, 9_000_051, revision=1)])) == [Revised]
-    assert talk.says(close) == []
-    assert talk.core.topics[CANDLES].rows[OPEN][2] == 1
+    assert kinds(talk.says([Kind.CLOSE, 1, 13, row(OPEN, flags=0)], close)) == [Revised]  # a worker began anew
+    assert talk.core.topics[CANDLES].rows[OPEN][2] == 0  # what was told last stands
 
 
 def test_only_the_newest_candles_are_kept():

@@ -9,7 +9,7 @@ from tests.net.front_process import Front, Worker, running
 
 @pytest.fixture(scope="session")
 def _front() -> Iterator[tuple[Front, Worker]]:
-    with running(FRONT_CLIENT_QUEUE_KB=16, FRONT_MAX_MESSAGE_KB=4) as both:
+    with running(FRONT_FLUSH_MS=5, FRONT_MAX_MESSAGE_KB=4) as both:
         yield both
 
 
@@ -25,5 +25,5 @@ def worker(_front: tuple[Front, Worker]) -> Worker:
 
 @pytest.fixture(scope="session")
 def strict() -> Iterator[tuple[Front, Worker]]:
-    with running(FRONT_TOKEN="s3cret", FRONT_CLIENT_STALL_S=1, FRONT_CLIENT_QUEUE_KB=16) as both:
+    with running(FRONT_TOKEN="s3cret", FRONT_CLIENT_STALL_S=1, FRONT_FLUSH_MS=5) as both:
         yield both

@@ -161,6 +161,7 @@ class Peer:
     """The other end: a socket, and frames taken apart by hand."""
 
     def __init__(self, running, *, receive_bytes=0):
+        self.running = running
         self.sock = socket.socket()
         if receive_bytes:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -191,6 +192,7 @@ class Peer:
         self.say(head(**options))
         answer = self.line_end()
         assert answer.startswith("HTTP/1.1 101 "), answer
+        self.running.do(lambda: None)  # now the application knows of it, too
         return answer
 
     def reply(self, bodiless=False):

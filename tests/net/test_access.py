@@ -13,6 +13,7 @@ from wick.errors import SettingError
 from wick.net.access import Access, Addresses, is_public, parse_tokens
 from wick.net.routes import ROUTES
 from wick.ops.settings import Settings
+from wick.wire.http import Reply
 
 REMOTE = "203.0.113.7"
 
@@ -77,14 +78,14 @@ def test_a_page_from_elsewhere_gets_nothing_but_where_it_is_named(path):
         assert refusal(who, path, host="localhost:8765", origin=origin) == (403, "Origin")
 
 
-def test_a_named_page_may_read_the_reply_and_others_are_told_nothing():
-    who = access(origins=("https://desk.example",))
-    reply = who.refuse(request("/ws", host="evil"), REMOTE)
-    shared = who.shared(reply, request("/", origin="https://desk.example"))
-    assert ("Access-Control-Allow-Origin", "https://desk.example") in shared.headers
-    assert ("Vary", "Origin") in shared.headers
-    assert who.shared(reply, request("/", origin="https://evil.example")) == reply
-    assert who.shared(reply, request("/")) == reply
+def test_a_named_page_may_read_replies_and_refusals_and_others_may_not():
+    who = access(origins=("https://desk.example",), token="s3cret")
+    refused = who.refuse(request("/ws", origin="https://desk.example"), REMOTE)
+    assert (refused.status, dict(refused.headers)["Access-Control-Allow-Origin"]) == (401, "https://desk.example")
+    for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {}):
+        shared = who.shared(Reply(200, "text/plain", b""), request("/", **headers))
+        assert shared.headers == (("Vary", "Origin"),), "a cache must not give it to another origin"
+    assert access().shared(refused, request("/")) is refused
 
 
 # ---------------------------------------------------------------------- tokens

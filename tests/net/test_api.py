@@ -18,6 +18,7 @@ from wick.net.api import Health
 from wick.net.candles import CHUNK
 from wick.net.pages import ROOT
 from wick.net.routes import MAX_LIMIT, ROUTES
+from wick.wire.codec import unpack
 
 CANDLES = "/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m"
 FOUND = bytes([5, *bytes(59), 256 - 10])  # the first pattern +100, the last -200
@@ -173,6 +174,27 @@ def test_nothing_that_was_asked_comes_back_as_a_tag():
         assert not set(b"<>&") & set(reply.body)
 
 
+_TEXTS = st.text("bBTC-USDT:*,1m0é\x00<", max_size=8) | st.sampled_from(["binance", "BTC-USDT", "1m", "60000", "json"])
+
+
+@given(
+    st.sampled_from(ROUTES), st.data(), st.dictionaries(st.sampled_from(["accept", "if-none-match"]), _TEXTS),
+)  # fmt: skip
+def test_whatever_is_asked_is_answered_or_refused_by_name(route, data, headers):
+    names = st.sampled_from([parameter.name for parameter in route.parameters] or ["x"])
+    query = data.draw(st.dictionaries(names, _TEXTS))
+    asked = request(route.path)._replace(query=query, headers={"host": "localhost"} | headers)
+    reply = Known(OLD).api().respond(asked)
+    assert reply.status in (200, 304, 400, 404, 406)
+    if reply.status >= 400:
+        told = json.loads(reply.body)
+        assert told["errmsg"] if "s" in told else told["error"]["field"] in (*query, *missing(route), "Accept")
+
+
+def missing(route):
+    return [parameter.name for parameter in route.parameters if parameter.required]
+
+
 # ---------------------------------------------------------------------- candles: form
 
 
@@ -215,6 +237,12 @@ def test_msgpack_says_what_json_says():
     known = Known([row(price_decimals=2, close=12345, rsi_14=0.1 + 0.2, patterns=FOUND)])
     packed = known.api().respond(request(CANDLES + "&fields=all&format=msgpack"))
     assert msgpack.unpackb(packed.body) == known.ask(CANDLES + "&fields=all")[1]
+
+
+def test_an_integer_of_any_size_is_the_session_s_own_in_msgpack():
+    known = Known([row(bull=2**63, bear=2**70)])
+    body = known.api().respond(request(CANDLES + "&fields=bull,bear&format=msgpack")).body
+    assert unpack(body)["rows"] == [[2**63, 2**70]]
 
 
 # ---------------------------------------------------------------------- candles: how long they may be kept

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.net.asking import Known, request
-from wick.net.prometheus import SILENT_NS
+from wick.net.prometheus import SILENT_NS, Exporter
 from wick.ops.process import Stats
 from wick.stream.stages import FIGURES, STAGES
 
@@ -81,13 +81,21 @@ def test_the_lag_of_every_shard_and_stage_is_told_in_seconds():
     assert lags["venue", "mean"] == 0 and lags["venue", "p99"] == 0.001 and lags["publish", "max"] == 0.011
 
 
-def test_a_process_says_how_it_is_and_one_that_is_silent_is_down():
-    values, _ = read(said("sink-0", state="waiting", ago_ns=SILENT_NS - 1), said("feed-0", {"x": 1}, ago_ns=SILENT_NS))
+def test_a_process_says_how_it_is():
+    values, _ = read(said("sink-0", state="waiting", ago_ns=SILENT_NS - 1))
     assert values["wick_process_up", labels(process="sink-0")] == 1
     assert values["wick_process_state", labels(process="sink-0", state="waiting")] == 1
     assert values["wick_process_data_age_seconds", labels(process="sink-0")] == pytest.approx(5.25)
     assert values["wick_process_start_time_seconds", labels(process="sink-0")] == NOW_NS / 1e9 - 1000
-    assert [key for key in values if ("process", "feed-0") in key[1]] == [("wick_process_up", labels(process="feed-0"))]
+
+
+@pytest.mark.parametrize("silent", [[said("feed-0", ago_ns=SILENT_NS)], []])
+def test_a_process_that_has_spoken_and_is_silent_is_down_and_says_nothing_more(silent):
+    exporter = Exporter()
+    exporter.reply([said("feed-0", {"x": 1}), said("sink-0")], NOW_NS, TEXT)
+    later = exporter.reply([said("sink-0"), *silent], NOW_NS, TEXT).body.decode()
+    told = [one for family in parse_text(later) for one in family.samples if one.labels["process"] == "feed-0"]
+    assert [(one.name, one.value) for one in told] == [("wick_process_up", 0)]
 
 
 @pytest.mark.parametrize("form", PARSERS)

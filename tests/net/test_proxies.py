@@ -191,6 +191,7 @@ def test_the_api_is_answered_over_tls_to_who_has_the_token(proxied: Proxied) -> 
     assert proxied.get(f"/api/v1/symbols?token={TOKEN}")[0] == 200
     status, headers, body = proxied.get("/api/v1/symbols", Authorization=f"Bearer {TOKEN}")
     assert (status, headers["x-content-type-options"]) == (200, "nosniff")
+    assert headers["strict-transport-security"] == "max-age=31536000"
     assert json.loads(body)[0]["venue"] == "binance"
 
 

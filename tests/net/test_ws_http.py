@@ -148,9 +148,9 @@ def test_replies_that_nobody_takes_keep_no_more_than_their_bound(server, monkeyp
     monkeypatch.setattr(visits, "MAX_UNSENT_BYTES", 1_000_000)
     server.app.answer = lambda request: Reply(200, "text/plain", bytes(900_000))
     stuck = [Peer(server, receive_bytes=4096) for _ in range(6)]
-    for peer in stuck:
+    for number, peer in enumerate(stuck, 1):  # they are answered in this order
         peer.say(get())
-    server.until(lambda: len(server.app.asked) == 6)
+        server.until(lambda number=number: len(server.app.asked) == number)
     assert server.do(lambda: server.server.gauges()["unsent_bytes"]) < 1_900_000
     for peer in stuck:
         assert len(peer.reply()[2]) == 900_000

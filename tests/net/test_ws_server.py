@@ -62,6 +62,7 @@ def test_the_application_is_asked_before_anything_is_agreed_on(server):
     with Peer(server) as peer:
         peer.say(head(path="/ws?token=a%20b", extra="Authorization: Bearer x\r\n"))
         peer.line_end()
+        server.do(lambda: None)
         request, address = server.app.asked[-1]
         assert (request.path, request.query, request.headers["authorization"]) == ("/ws", {"token": "a b"}, "Bearer x")
         assert address == "127.0.0.1" == client_of(server).address

@@ -1,4 +1,4 @@
-"""The WebSocket server on a real front: handshakes, bounds, and answers to whatever a client may say."""
+"""WebSocket on a real front: who is let in, what is agreed on, and answers to whatever a client may say."""
 
 import socket
 import time
@@ -24,8 +24,9 @@ def told(connection, kind, decode=unpack):
     """The next message of a kind."""
     while True:
         message = decode(connection.recv(timeout=5))
-        if message[0] == kind:
-            return message
+        for one in message[1:] if message[0] == Kind.BATCH else [message]:
+            if one[0] == kind:
+                return one
 
 
 # ---------------------------------------------------------------------- the handshake
@@ -41,7 +42,7 @@ def test_a_subprotocol_is_agreed_on_and_spoken(front, offered, chosen):
         assert connection.subprotocol == chosen
         first = connection.recv(timeout=5)
         assert isinstance(first, str) == (chosen == "wick.v1.json")
-        kind, version, _, limits = (unpack_json if isinstance(first, str) else unpack)(first)
+        kind, version, _, _, limits = (unpack_json if isinstance(first, str) else unpack)(first)
         assert (kind, version, limits["message_bytes"]) == (Kind.HELLO, 1, 4096)
 
 

@@ -1,16 +1,19 @@
 """The front's ear, over real sockets: it hears the feed's mirror while somebody is subscribed to it, and only then."""
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import gevent
 import pytest
 import zmq
+from websockets.sync.client import connect
 
 from tests.cli.live import data_dir
+from tests.net.front_process import running, wait_for
 from tests.stream.test_relays import BOOK, SHARD, SYMBOL, TRADES, VENUE, World, numbers, stats, ticks, trade
 from wick.net import bus
 from wick.roles.relay import Relay
+from wick.wire.codec import pack, unpack
 from wick.wire.messages import book_frames
 from wick.wire.session import Kind, Topic
 
@@ -110,3 +113,52 @@ def test_what_makes_no_sense_is_counted_and_left_out(data_dir, world, relay, bad
         feed.say(ticks(1, trade(1)))
         until(lambda: world.flush() or 1 in numbers(client))
     assert bad == ["bad_messages"]
+
+
+class Caller:
+    """A client of a real front; `said` is all that it was told, by kind."""
+
+    def __init__(self, front, topics):
+        connecting = connect(front.url, subprotocols=["wick.v1.msgpack"], compression=None, proxy=None)
+        self._socket = connecting.__enter__()
+        self.said = {kind: [] for kind in Kind}
+        self._take(self._socket.recv(10))
+        self._socket.send(pack([Kind.SUBSCRIBE, 1, topics]))
+        while not self.said[Kind.ACK]:
+            self._take(self._socket.recv(10))
+        self.resumed = [resumed for _, _, resumed in self.said[Kind.ACK][0][2]]
+
+    def _take(self, data):
+        message = unpack(data)
+        for one in message[1:] if message[0] == Kind.BATCH else [message]:
+            self.said[Kind(one[0])].append(one)
+
+    def hear(self, happened):
+        deadline = time.monotonic() + 20
+        while not happened(self.said):
+            assert time.monotonic() < deadline, self.said
+            with suppress(TimeoutError):
+                self._take(self._socket.recv(0.1))
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.mark.slow
+def test_clients_of_a_front_get_trades_books_and_stats_and_go_on_when_they_come_back():
+    with running() as (front, _), closing(Feed(front.data_dir)) as feed:
+        with closing(Caller(front, [TRADES.text, BOOK.text, "stats"])) as caller:
+            wait_for(lambda: feed.is_heard(ticks(1)[0]) and feed.is_heard(b"book.binance."), "a listener")
+            feed.say(ticks(1, trade(1), trade(2)))
+            feed.say(book_frames(VENUE, SHARD, SYMBOL, 12_345, 5, [["1.5", "2"]], []))
+            caller.hear(lambda said: len(said[Kind.TRADES]) > 1 and said[Kind.BOOK] and said[Kind.STATS])
+            assert caller.said[Kind.BOOK][0][2:] == [5, 12, [["1.5", "2"]], []]
+            assert caller.said[Kind.STATS][0][2] == "front-0"
+            told = caller.said[Kind.TRADES]
+        feed.say(ticks(2, trade(3)))
+        with closing(Caller(front, [[TRADES.text, *told[-1][2:4]]])) as caller:
+            assert caller.resumed == [True]
+            feed.say(ticks(3, trade(4)))
+            caller.hear(lambda said: said[Kind.TRADES] and said[Kind.TRADES][-1][3] == 4)
+            told += caller.said[Kind.TRADES]
+        assert [row[0] for message in told for row in message[7]] == [1, 2, 3, 4]

@@ -1,6 +1,7 @@
 """Sessions without sockets: what a client may ask, what it is answered, and where it is told to go."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,7 +70,7 @@ class World:
             self.fanout.restart(Snapshot(shard, 1, 1, 0, pairs, entries, []))
 
     def connect(self, fd=5):
-        client = self.line.clients[fd] = Session(fd, "127.0.0.1", False, 0)
+        client = self.line.clients[fd] = Session(SimpleNamespace(fileno=lambda: fd), "127.0.0.1", False, 0)
         self.line.told[client] = []
         self.sessions.opened(client, REQUEST, "wick.v1.json", False)
         return client
@@ -135,6 +136,15 @@ def test_nobody_holds_more_topics_than_are_allowed(world, client):
     assert world.fanout.subscriptions == 10
     again = world.say(client, 16, 3, ["ticker:binance:BTC-USDT"])
     assert kinds(again) == [ACK, SNAPSHOT], "what is held already takes no room"
+
+
+def test_a_glob_that_names_what_is_held_already_takes_nothing_from_it(world, client):
+    resuming = [["ticker:binance:BTC-USDT", 1, 1], "ticker:binance:*"]
+    answers = world.say(client, 16, 1, resuming)
+    assert kinds(answers) == [ACK, *[SNAPSHOT] * len(PAIRS)]
+    held = ["ticker:binance:BTC-USDT", 1, True]
+    assert [entry for entry in answers[0][2] if entry[0] == held[0]] == [held, held]
+    assert kinds(world.say(client, 16, 2, ["ticker:*"])) == [ACK], "nothing begins anew"
 
 
 def test_what_one_request_names_is_bounded(world, client):
@@ -209,6 +219,18 @@ def test_who_does_not_take_an_answer_is_told_the_rest_when_it_takes_data_again(w
     band = client.behind.band
     world.fanout.flush(band)
     assert kinds(world.line.told[client]) == [HELLO, ACK, SNAPSHOT] and client.cohort is not None
+
+
+def test_answers_that_nobody_reads_are_bounded():
+    world = World(front__client_queue_kb=4)
+    client = world.connect()
+    client.rest = bytes(4096)
+    world.line.full.add(client)
+    world.say(client, 18, 1)
+    assert client not in world.line.codes
+    client.rest += b"."
+    world.say(client, 18, 2)
+    assert world.line.codes[client] == CloseCode.SLOW
 
 
 def test_who_leaves_gives_back_all_that_it_held(world, client):

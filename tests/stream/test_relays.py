@@ -15,7 +15,7 @@ from wick.stream.shards import SHARDS, shard_of
 from wick.wire.codec import pack, pack_json, unpack
 from wick.wire.messages import TickHeader, book_frames, pack_depth, pack_quote, pack_trade, stats_topic, ticks_topic
 from wick.wire.session import Kind, Topic
-from wick.wire.topics import TRADES_KEPT
+from wick.wire.topics import KINDS, TRADES_KEPT
 
 VENUE, SYMBOL, FEED = "binance", "BTC-USDT", 7_000
 SHARD = shard_of(VENUE, SYMBOL)
@@ -235,6 +235,13 @@ def test_another_front_gives_other_epochs():
     assert first.client(TRADES).said[0][2] != second.client(TRADES).said[0][2]
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_a_fan_out_with_relays_has_channels_for_every_kind_of_topic(world, kind):
+    venue, symbol = (VENUE, SYMBOL) if kind.parts else ("", "")
+    client = world.client(Topic(kind.name, venue, symbol, 2 if "interval" in kind.parts else -1))
+    assert {Kind(said[0]).name for said in client.said} <= set(kind.messages)
+
+
 def test_only_what_somebody_wants_is_listened_to(world):
     assert world.relays.wanted(1) == set()
     stats = world.client(STATS)
@@ -346,6 +353,52 @@ def test_a_process_that_is_silent_is_forgotten(world):
 def test_what_is_no_message_is_refused(world, frames):
     with pytest.raises(WireError):
         world.take(frames)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("trades"), st.sampled_from([1, 2, 30, 200])),
+        st.tuples(st.sampled_from(["flush", "stall", "wake", "leave", "return", "hole", "look"]), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS, st.booleans())
+def test_whatever_happens_a_client_has_each_trade_once_or_knows_how_many_it_lacks(steps, holes):
+    world = World()
+    client = world.client(TRADES)
+    past, last, seq, now_ns = [], 0, 0, 1
+    for step, many in [*steps, ("wake", 0), ("return", 0), ("trades", 1), ("flush", 0), ("flush", 0)]:
+        now_ns += 1
+        if step == "trades":
+            seq += 1
+            world.take(ticks(seq, *[trade(last + n) for n in range(1, many + 1)]))
+            last += many
+        elif step == "flush":
+            world.flush()
+        elif step == "hole" and holes:
+            seq, last = seq + 1, last + 5
+        elif step == "look":
+            world.relays.wanted(now_ns)
+        elif step == "stall" and client:
+            client.takes = False
+        elif step == "wake" and client:
+            client.takes = True
+            if client in world.rests:
+                world.wake(client)
+        elif step == "leave" and client:
+            world.fanout.leave(client)
+            world.rests.pop(client, None)
+            past, client = past + client.said, None
+        elif step == "return" and not client:
+            client = world.client(TRADES, tuple(past[-1][2:4]) if past else None)
+    client.said[:0] = past
+    told = numbers(client)
+    known = [number for number in told if number is not None]
+    assert known == sorted(set(known)) and known[-1] == last
+    if not holes and world.relays.restarts == 0 and len({said[2] for said in client.said}) == 1:
+        assert all(number in (None, place) for place, number in enumerate(told, 1))
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 2**63 - 1)), max_size=6)

@@ -45,6 +45,13 @@ class Dial(NamedTuple):
         }
 
 
+def close_of(code: int | None, reason: str | None) -> tuple[int | None, str]:
+    """How a connection ended: the close code that was sent, where one was (RFC 6455 section 7.1.5), and a reason."""
+    if code is None or code in (1005, 1006):
+        return None, "the connection was lost"
+    return int(code), reason or f"closed with {int(code)}"
+
+
 def failure(error: Exception) -> tuple[int | None, str, int]:
     """What a failed attempt says: the HTTP status where there was one, a reason, and Retry-After in ms (0: none)."""
     if not isinstance(error, InvalidStatus):

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
-from wick.client._dial import FAILURES, Dial, failure
+from wick.client._dial import FAILURES, Dial, close_of, failure
 from wick.client.core import Core
 from wick.client.events import Event
 from wick.client.held import Held
@@ -164,7 +164,7 @@ class AsyncSession:
     def _lost(self) -> Iterator[Event]:
         socket, self._socket = self._socket, None
         assert socket
-        return self._core.lost(_now_ms(), socket.close_code, socket.close_reason or "the connection was lost")
+        return self._core.lost(_now_ms(), *close_of(socket.close_code, socket.close_reason))
 
     async def _send(self) -> None:
         if self._socket is None:

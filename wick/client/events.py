@@ -71,7 +71,7 @@ class Closed(NamedTuple):
 
 
 class Revised(NamedTuple):
-    """A candle that was Closed is corrected: by a late trade, or by what its metrics learned."""
+    """A candle that was Closed is told otherwise: a late trade corrected it, or a worker began anew and knows less."""
 
     topic: str
     candle: Candle

@@ -20,7 +20,6 @@ WIDTHS: Final = {"HEAD": len(HEAD), "LIVE": len(LIVE)}
 CAN_MISS: Final = ("candles", "closes", "trades")  # the others tell what is true now: nothing in them can be missed
 ENDED_KEPT: Final = 8  # candles that wait for their CLOSE; for one without trades it may never come
 _FLAGS: Final = [name for name, _ in CANDLE].index("flags")
-_REVISION: Final = [name for name, _ in CANDLE].index("revision")
 _CLOSE_TIME: Final = [name for name, _ in CANDLE].index("close_time_ms")
 
 Row = list[Any]
@@ -44,6 +43,7 @@ class Held:
         "_ended",
         "_interval",
         "_keep",
+        "_said",
         "book",
         "epoch",
         "groups",
@@ -69,6 +69,7 @@ class Held:
         self.latest: Candle | None = None  # of a `metrics:` topic
         self.book: Book | None = None  # of a `book:` topic
         self.processes: dict[str, dict[str, Any]] = {}  # of the `stats` topic: what each said last
+        self._said: set[int] = set()  # the rows that have closed, if only once
         self._ended: dict[int, Candle] = {}  # by open time: as they stood when the next one began
         self.in_step = False  # DIFFs apply
         self.told = False  # it has been told of once, on this connection or one before
@@ -166,16 +167,17 @@ class Held:
             yield Trades(self.topic, [Trade.of(row, *decimals) for row in rows], missed)
 
     def _keep_row(self, row: Row) -> Closed | Revised | None:
-        """Keeps the row, unless a later revision is there; says what it is where it is news."""
+        """Keeps the row: what was told last stands. Says what it is where it is news."""
         at = row[0]
         held = self.rows.get(at)
-        if held and (held[_FLAGS] & CLOSED, held[_REVISION]) > (row[_FLAGS] & CLOSED, row[_REVISION]):
-            return None
         self.rows[at] = row
         self._ended.pop(at, None)
+        event = None
+        if row[_FLAGS] & CLOSED and row != held:
+            event = Revised(self.topic, Candle(row)) if at in self._said else Closed(self.topic, Candle(row))
+            self._said.add(at)
         if len(self.rows) > self._keep:
-            del self.rows[min(self.rows)]
-        if not row[_FLAGS] & CLOSED or row == held:
-            return None
-        is_known = held is not None and held[_FLAGS] & CLOSED
-        return Revised(self.topic, Candle(row)) if is_known else Closed(self.topic, Candle(row))
+            oldest = min(self.rows)
+            del self.rows[oldest]
+            self._said.discard(oldest)
+        return event

@@ -222,7 +222,7 @@ class Access:
             self._check(request, address)
         except RequestError as error:
             headers = _MORE.get(error.status, ())
-            return finished(error_reply(error, headers), request)
+            return self.shared(finished(error_reply(error, headers), request), request)
         return None
 
     def _check(self, request: Request, address: str) -> None:
@@ -291,11 +291,13 @@ class Access:
 
     def shared(self, reply: Reply, request: Request) -> Reply:
         """A page of `front.origins` may read the reply (CORS), any other only what it has a right to without asking."""
+        if not self._origins:
+            return reply
+        headers = [*reply.headers, ("Vary", "Origin")]
         origin = request.headers.get("origin", "")
         if origin in self._origins:
-            headers = (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
-            return reply._replace(headers=(*reply.headers, *headers))
-        return reply
+            headers.append(("Access-Control-Allow-Origin", origin))
+        return reply._replace(headers=tuple(headers))
 
 
 _MORE: Final = {

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import msgpack
-
 from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
 from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
 from wick.metrics import pattern_table
-from wick.net import candles, prometheus, udf
+from wick.net import candles, udf
+from wick.net.forms import FORMS
 from wick.net.pages import Pages
+from wick.net.prometheus import Exporter
 from wick.net.reader import give_way
 from wick.net.replies import (
     JSON,
-    MSGPACK,
     NO_STORE,
     RequestError,
     accepted,
@@ -74,6 +73,7 @@ class Api:
     def __init__(self, sources: Sources, ready_s: float, pages: Pages | None = None) -> None:
         self._sources, self._ready_ms = sources, ready_s * 1000
         self._pages = Pages() if pages is None else pages
+        self._exporter = Exporter()
         self._fixed: dict[str, Reply] = {}
 
     def respond(self, request: Request) -> Reply:
@@ -140,17 +140,16 @@ class Api:
 
     def _snapshot(self, given: dict[str, Any], form: str) -> Reply:
         pairs = self._matching(given["pairs"])
-        found = []
-        for number, pair in enumerate(pairs, 1):
-            told = self._told(pair, given["intervals"])
-            if told is not None:
-                found.append(told)
-            if not number % PAIRS_A_TURN:
-                give_way()
-        answer = {"time_ms": self._sources.now_ms(), "pairs": found}
-        if form == MSGPACK:
-            return Reply(200, form, msgpack.packb(answer), (*NO_STORE, ("Vary", "Accept")))
-        return json_reply(answer, headers=(*NO_STORE, ("Vary", "Accept")))
+        count, parts = 0, []
+        head = {"time_ms": self._sources.now_ms()}
+        for at in range(0, len(pairs), PAIRS_A_TURN):
+            told = [self._told(pair, given["intervals"]) for pair in pairs[at : at + PAIRS_A_TURN]]
+            known = [one for one in told if one is not None]
+            if known:
+                count += len(known)
+                parts.append(FORMS[form].encode(known))
+            give_way()
+        return Reply(200, form, FORMS[form].join(head, "pairs", count, parts), (*NO_STORE, ("Vary", "Accept")))
 
     def _matching(self, text: str | None) -> Sequence[Pair]:
         """The pairs that a text names, in the session's words."""
@@ -212,7 +211,7 @@ class Api:
         return json_reply({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def _metrics(self, _given: dict[str, Any], form: str) -> Reply:
-        return prometheus.metrics_reply(self._sources.stats(), self._sources.now_ms() * 1_000_000, form)
+        return self._exporter.reply(self._sources.stats(), self._sources.now_ms() * 1_000_000, form)
 
 
 def unready(health: Health, ready_ms: float) -> Iterable[str]:

@@ -1,16 +1,14 @@
 """`/api/v1/candles`: a page of candles, where the next one begins, its form, and how long it may be kept."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgpack
-
-from wick.market.rows import ALL_COLUMNS, COLUMNS, Readable, readable
+from wick.market.rows import ALL_COLUMNS, COLUMNS, readable
 from wick.market.schema import CLOSED, PARTIAL, SUSPECT, Row
+from wick.net.forms import FORMS
 from wick.net.history import END_MS, Window
-from wick.net.replies import CSV, JSON, MSGPACK, NO_STORE, RequestError, etag
-from wick.wire.codec import pack_json
+from wick.net.replies import NO_STORE, RequestError, etag
 from wick.wire.http import Reply
 
 CHUNK: Final = 50  # rows that are read and written at once: 2 to 6 ms, and 200 KB, where all fields are asked for
@@ -50,7 +48,7 @@ def page(given: dict[str, Any], candles: Candles, form: str, now_ms: int) -> Rep
     def read(part: Window) -> list[Row]:
         return candles(given["venue"], given["symbol"], given["interval"], part)
 
-    shape = _FORMS[form]
+    shape = FORMS[form]
     span, parts = _Span(), []
     for rows in chunks(read, window):
         span.add(rows)
@@ -58,7 +56,7 @@ def page(given: dict[str, Any], candles: Candles, form: str, now_ms: int) -> Rep
     if not window.forward:
         parts.reverse()
     link = _link(given, span, read, window)
-    body = shape.join({**pair, "columns": columns, "next": link}, span.count, parts)
+    body = shape.join({**pair, "columns": columns, "next": link}, "rows", span.count, parts)
     # Nothing can be added to a page that ends in the past, or where the next one begins.
     is_bounded = (window.forward and link is not None) or window.to_ms <= now_ms
     headers = [("Vary", "Accept"), *_caching(span, is_bounded, body, now_ms)]
@@ -117,43 +115,3 @@ def _caching(span: _Span, is_bounded: bool, body: bytes, now_ms: int) -> Iterabl
     is_settled = is_bounded and now_ms - span.close_ms > reach_ms and not span.any_flags & (PARTIAL | SUSPECT)
     keep = f"private, max-age={KEEP_S}" if is_settled else "private, no-cache"
     return (("Cache-Control", keep), ("ETag", etag(body)))
-
-
-# ---------------------------------------------------------------------- forms
-
-
-class _Form(NamedTuple):
-    """How rows are written, some at a time, and how that becomes a body: of a head, the number of rows, the parts."""
-
-    encode: Callable[[list[list[Readable]]], bytes]
-    join: Callable[[dict[str, Any], int, list[bytes]], bytes]
-
-
-def _join_json(head: dict[str, Any], _count: int, parts: list[bytes]) -> bytes:
-    return pack_json(head)[:-1] + b',"rows":[' + b",".join(parts) + b"]}"
-
-
-def _join_msgpack(head: dict[str, Any], count: int, parts: list[bytes]) -> bytes:
-    packer = msgpack.Packer()
-    start = [packer.pack_map_header(len(head) + 1), *(packer.pack(item) for pair in head.items() for item in pair)]
-    return b"".join([*start, packer.pack("rows"), packer.pack_array_header(count), *parts])
-
-
-def _lines(rows: Iterable[Iterable[Readable]]) -> bytes:
-    """RFC 4180. No value has a comma, a quote or a line's end, so none is quoted."""
-    return "".join(",".join(map(_cell, row)) + "\r\n" for row in rows).encode()
-
-
-def _cell(value: Readable) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        return " ".join(f"{name}={number}" for name, number in value.items())
-    return str(value)
-
-
-_FORMS: Final = {
-    JSON: _Form(lambda rows: pack_json(rows)[1:-1], _join_json),
-    MSGPACK: _Form(lambda rows: b"".join(map(msgpack.packb, rows)), _join_msgpack),
-    CSV: _Form(_lines, lambda head, _count, parts: b"".join([_lines([head["columns"]]), *parts])),
-}

@@ -15,7 +15,7 @@ and 34 ms during which no client would be told anything.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from wick.net.replies import NO_STORE
@@ -40,27 +40,39 @@ class Sample(NamedTuple):
     value: float
 
 
-def samples(stats: Iterable[Mapping[str, Any]], now_ns: int) -> Iterator[Sample]:
-    """What the newest messages of all processes say."""
-    for one in stats:
-        process = str(one["process"])
-        role = process.rpartition("-")[0] or process
-        labels = {"process": process}
-        is_up = now_ns - one["time_ns"] < SILENT_NS
-        yield Sample("wick_process_up", GAUGE, labels, int(is_up))
-        if not is_up:
-            continue
-        yield Sample("wick_process_state", GAUGE, labels | {"state": str(one["state"])}, 1)
-        yield Sample("wick_process_start_time_seconds", GAUGE, labels, one["started_ns"] / 1e9)
-        if one["age_ms"] is not None:
-            age_s = one["age_ms"] / 1e3 + (now_ns - one["time_ns"]) / 1e9
-            yield Sample("wick_process_data_age_seconds", GAUGE, labels, age_s)
-        for kind, values in ((COUNTER, one["counters"]), (GAUGE, one["gauges"])):
-            for key, value in values.items():
-                if key == "lag" and isinstance(value, dict):
-                    yield from _lags(role, labels, value)
-                else:
-                    yield from _values(role, kind, labels, str(key), value)
+class Exporter:
+    """Makes `/metrics`, and remembers who has spoken: who is silent since is down, not unheard of."""
+
+    def __init__(self) -> None:
+        self._spoken: set[str] = set()
+
+    def reply(self, stats: Iterable[Mapping[str, Any]], now_ns: int, form: str) -> Reply:
+        """Of the newest message of each process."""
+        up = [one for one in stats if now_ns - one["time_ns"] < SILENT_NS]
+        names = {str(one["process"]) for one in up}
+        self._spoken |= names
+        found = [Sample("wick_process_up", GAUGE, {"process": name}, name in names) for name in sorted(self._spoken)]
+        for one in up:
+            found += _told(one, now_ns)
+        return Reply(200, form, exposition(found, form), (*NO_STORE, ("Vary", "Accept")))
+
+
+def _told(one: Mapping[str, Any], now_ns: int) -> Iterator[Sample]:
+    """What a process says of itself."""
+    process = str(one["process"])
+    role = process.rpartition("-")[0] or process
+    labels = {"process": process}
+    yield Sample("wick_process_state", GAUGE, labels | {"state": str(one["state"])}, 1)
+    yield Sample("wick_process_start_time_seconds", GAUGE, labels, one["started_ns"] / 1e9)
+    if one["age_ms"] is not None:
+        age_s = one["age_ms"] / 1e3 + (now_ns - one["time_ns"]) / 1e9
+        yield Sample("wick_process_data_age_seconds", GAUGE, labels, age_s)
+    for kind, values in ((COUNTER, one["counters"]), (GAUGE, one["gauges"])):
+        for key, value in values.items():
+            if key == "lag" and isinstance(value, dict):
+                yield from _lags(role, labels, value)
+            else:
+                yield from _values(role, kind, labels, str(key), value)
 
 
 def _values(role: str, kind: str, labels: Labels, key: str, value: Any) -> Iterator[Sample]:
@@ -83,10 +95,9 @@ def _lags(role: str, labels: Labels, lag: Mapping[Any, list[float | None]]) -> I
                 yield Sample(f"wick_{role}_lag_seconds", GAUGE, labels | place, value_ms / 1e3)
 
 
-def exposition(found: Iterable[Sample], form: str) -> bytes:
+def exposition(found: Sequence[Sample], form: str) -> bytes:
     """The text: samples of one name stand together, each name with its type."""
     is_open = form.startswith("application/openmetrics-text")
-    found = list(found)
     counters = {name for name, kind, *_ in found if kind == COUNTER}
     families: dict[tuple[str, str], dict[str, float]] = {}
     for name, kind, labels, value in found:
@@ -107,7 +118,3 @@ def exposition(found: Iterable[Sample], form: str) -> bytes:
 
 def _help(family: str) -> str:
     return f"{' '.join(family.removesuffix('_total').split('_')[1:])}, as the process says (docs/operations.md)"
-
-
-def metrics_reply(stats: Iterable[Mapping[str, Any]], now_ns: int, form: str) -> Reply:
-    return Reply(200, form, exposition(samples(stats, now_ns), form), (*NO_STORE, ("Vary", "Accept")))

@@ -12,7 +12,7 @@ A client costs a small object: no greenlet, no socket object, no buffer while no
 | the kernel's, of a socket | UNSENT_BYTES not on their way, SEND_BYTES in all | the rest waits here |
 
 The numbers of descriptors are the kernel's to give away again as soon as they are closed. So a client that has ended
-has the number -1, to which nothing can be written, and its end is told (`closed`) by the server's own greenlet only:
+has the number -1, to which nothing can be sent, and its end is told (`closed`) by the server's own greenlet only:
 never inside a call of the application.
 """
 
@@ -20,6 +20,7 @@ import _socket
 import logging
 import os
 import socket
+import sys
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Protocol
 
@@ -81,10 +82,11 @@ def listen(host: str, port: int) -> socket.socket:
 class Client:
     """One WebSocket connection. A subclass adds slots of its own; all but `fd` and `address` are the server's."""
 
-    __slots__ = ("address", "due", "fd", "inbox", "inflate", "rest", "seen")
+    __slots__ = ("address", "due", "fd", "inbox", "inflate", "rest", "seen", "sock")
 
-    def __init__(self, fd: int, address: str, inflate: bool, seen: int) -> None:
-        self.fd = fd  # -1: it has ended
+    def __init__(self, sock: _socket.socket, address: str, inflate: bool, seen: int) -> None:
+        self.sock = sock  # 48 bytes; its `send` is 0.1 us quicker than os.write, which goes by the file system
+        self.fd = sock.fileno()  # -1: it has ended
         self.address = address
         self.rest = b""  # what was sent and not taken
         self.due = 0  # how much of it belongs to a frame whose beginning was taken
@@ -212,7 +214,7 @@ class Server:
                 client.rest += data
             return False
         try:
-            sent = os.write(client.fd, data)
+            sent = client.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -225,10 +227,10 @@ class Server:
     def send_all(self, clients: list[Client], data: bytes) -> list[Client]:
         """Send framed bytes to clients without a rest. Who did not take all of it, or has ended, is returned."""
         late: list[Client] = []
-        write, size = os.write, len(data)
+        size = len(data)
         for client in clients:
             try:
-                sent = write(client.fd, data)
+                sent = client.sock.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -297,11 +299,13 @@ class Server:
                 self._accepting = False
                 return
             os.set_blocking(fd, False)
-            self._visits.add(fd, address[0])
+            self._visits.add(fd, sys.intern(address[0]))  # many come from one: a proxy's
 
     def _upgrade(self, fd: int, address: str, request: Request, data: bytes) -> None:
         agreed = handshake(request, self._app.subprotocols, self._deflate)
-        client = self.clients[fd] = self._client_type(fd, address, agreed.inflate, self._now)
+        sock = _socket.socket(self._listener.family, socket.SOCK_STREAM, 0, fd)
+        sock.setblocking(False)
+        client = self.clients[fd] = self._client_type(sock, address, agreed.inflate, self._now)
         self.counts["opened"] += 1
         self.send(client, agreed.reply)
         self._app.opened(client, request, agreed.subprotocol, agreed.deflate)
@@ -323,7 +327,7 @@ class Server:
     def _resume(self, client: Client) -> None:
         """Send more of what waits; when it is gone, the client is heard again."""
         try:
-            sent = os.write(client.fd, client.rest)
+            sent = client.sock.send(client.rest)
         except BlockingIOError:
             return
         except OSError:
@@ -370,7 +374,7 @@ class Server:
 
     def _take_away(self, client: Client) -> int:
         """End a client; its descriptor is the caller's to close."""
-        fd, client.fd = client.fd, -1
+        fd, client.fd = client.sock.detach(), -1
         del self.clients[fd]
         self._waiting.pop(client, None)
         client.rest, client.inbox = b"", None

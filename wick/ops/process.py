@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import resource
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -56,6 +57,16 @@ def give_memory_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise the limit of descriptors that may be open to `wanted`, as far as the system lets us; what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class Stats:

@@ -6,7 +6,7 @@
 | send | front.client_messages_s, front.client_kb_s, ten seconds' worth at once | 3501 |
 | send what makes no sense | MAX_BAD | 3500 |
 | subscribe to | front.max_subscriptions; twice as many topics may be named in one request | an error |
-| leave answers unread | it is not read meanwhile (`net.ws_server`) | 3008 after front.client_stall_s |
+| leave answers unread | front.client_queue_kb; it is not read meanwhile (`net.ws_server`) | 3008 |
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -110,6 +110,7 @@ class Sessions:
         self._most_topics: int = settings["front.max_subscriptions"]
         self._messages = Allowance(settings["front.client_messages_s"])
         self._bytes = Allowance(settings["front.client_kb_s"] * 1024)
+        self._most_unread: int = settings["front.client_queue_kb"] * 1024
         self._limits = {
             "subscriptions": self._most_topics,
             "message_bytes": settings["front.max_message_kb"] * 1024,
@@ -189,7 +190,7 @@ class Sessions:
         answers: list[list[Any]] = []
         told = []
         for wanted, pattern, topics in self._named(client, request, answers):
-            new = [topic for topic in topics if topic not in held]
+            new = {topic for topic in topics if topic not in held}
             if (room := self._most_topics - len(held)) < len(new):
                 error = ProtocolError("too_many", "topics", len(new), "", (f"at most {room} topics more",))
                 answers.append(self._error(client, request.id, error, wanted.text))
@@ -198,7 +199,10 @@ class Sessions:
             if pattern.is_open:
                 fanout.follow(client, pattern)
             for topic in topics:
-                channel, resumed = fanout.subscribe(client, topic, wanted.position)
+                if topic in new or pattern.single is not None:
+                    channel, resumed = fanout.subscribe(client, topic, wanted.position)
+                else:  # who resumes names its topics with their positions, and its globs: those are held by now
+                    channel, resumed = fanout.topics[topic], True
                 told.append([topic.text, channel.handle, resumed])
         self._say(client, *answers, [Kind.ACK, request.id, told])
         fanout.tell(client)
@@ -241,6 +245,9 @@ class Sessions:
     def _say(self, client: Session, *messages: list[Any]) -> None:
         if not self._server.send(client, _framed(messages, client.json)):
             self._fanout.stalled(client)
+            if len(client.rest) > self._most_unread:
+                self._stats.add("unread_clients")
+                self._server.close(client, CloseCode.SLOW, "the answers are not read")
 
     def goodbye(self) -> None:
         """Tell all clients that the front stops, and wait a while until they have taken it."""

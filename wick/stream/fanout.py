@@ -130,6 +130,17 @@ class Fanout:
     def subscriptions(self) -> int:
         return sum(channel.users for channel in self.topics.values())
 
+    def gauges(self) -> dict[str, int]:
+        """How many there are of what, for the process's stats."""
+        bands = list(self.slices)
+        its = [cohort for band in bands for same in band.cohorts for cohort in same.values()]
+        return {
+            "topics": len(self.topics),
+            "subscriptions": self.subscriptions,
+            "cohorts": len(its),
+            "behind": sum(band.clients for band in bands) - sum(len(cohort.members) for cohort in its),
+        }
+
     def watched(self) -> dict[int, list[list[Any]]]:
         """By shard: whose live metrics somebody is subscribed to, [venue, symbol, interval] each.
 

@@ -274,7 +274,7 @@ class Relays:
                 channel = self._channels.get(topic)
                 if isinstance(channel, TradesChannel):
                     put(channel.message(Trades(0, 0, [])))
-                    channel.restarted = channel.number
+                    channel.restarted, channel.began = channel.number, channel.position
 
     def _take_book(self, name: bytes, packed: bytes, put: Put) -> None:
         book = unpack(packed)

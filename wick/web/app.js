@@ -245,8 +245,9 @@ function onConnection(event) {
   drawConnection();
 }
 
-function onTicker({ type, topic }) {
-  if (type === "subscribed") watchlist.add(topic);
+function onTicker({ type, topic, message }) {
+  if (type === "error") watchlist.problem = message;
+  else if (type === "subscribed") watchlist.add(topic);
   else if (type === "snapshot" || type === "diff") watchlist.changed(topic);
   draw();
 }
@@ -319,7 +320,7 @@ function drawConnection() {
 function resumptionNote() {
   const { resumed, gaps } = client.resumption;
   if (client.status !== "live" || resumed + gaps === 0 || performance.now() - liveAt > NOTE_MS) return "";
-  return gaps ? "rejoined, gaps refilled" : "resumed, nothing missed";
+  return gaps ? "rejoined, gaps are filled from history" : "resumed, nothing missed";
 }
 
 function tick() {
@@ -466,7 +467,7 @@ async function start() {
   intervals = await insist(api.intervals, (names) => names.length > 0);
   drawIntervals();
   const symbols = await insist(api.symbols, (pairs) => pairs.length > 0);
-  client.subscribe("ticker:*", onTicker);
+  client.subscribe([...new Set(symbols.map(({ venue }) => venue))].map((venue) => `ticker:${venue}:*`), onTicker);
   const wanted = selectionFromHash() ?? symbols.find(({ symbol }) => symbol === FIRST_CHOICE.symbol) ?? symbols[0];
   const interval = [wanted.interval, FIRST_CHOICE.interval].find((name) => intervals.includes(name)) ?? intervals[0];
   choose(wanted.shown === undefined ? memory.read() : choiceFrom(wanted.shown, memory.read()));

@@ -238,7 +238,7 @@ export class WickClient {
    */
   subscribe(texts, listener = null) {
     if (this.status === "ended") throw new EndedError(this.reason);
-    const subscription = new Subscription(this, [texts].flat(), listener);
+    const subscription = new Subscription(this, [...new Set([texts].flat())], listener);
     const asked = this.#texts();
     this.#subscriptions.add(subscription);
     for (const topic of this.topics.values()) {
@@ -246,7 +246,7 @@ export class WickClient {
       topic.subscriptions = [...topic.subscriptions, subscription];
       if (topic.isCurrent) this.#tellLater(subscription, topic);
     }
-    const lacking = subscription.texts.filter((text) => !asked.has(text));
+    const lacking = subscription.texts.filter((text) => this.#refused.delete(text) || !asked.has(text));
     if (this.#isWelcome && lacking.length) this.#request(KIND.SUBSCRIBE, lacking);
     this.connect();
     return subscription;
@@ -449,6 +449,7 @@ export class WickClient {
 
   #hello(version, serverTimeMs, front, limits) {
     if (version !== VERSION) throw new ProtocolError(`the front speaks version ${version} of the protocol, we speak ${VERSION}`);
+    if (!(limits.heartbeat_s > 0 && limits.message_bytes > 0)) throw new ProtocolError("HELLO does not tell its limits");
     this.#isWelcome = true;
     this.front = front;
     this.limits = limits;

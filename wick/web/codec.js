@@ -8,6 +8,7 @@ const MAX_BIG_BYTES = 64;
 const MAX_DEPTH = 32; // of arrays in arrays; a message has four
 const SHORT_TEXT = 32; // up to here a loop is quicker than TextDecoder
 const [MIN_INT64, MAX_UINT64] = [-(2n ** 63n), 2n ** 64n - 1n];
+const CUT_OFF = "the message ends too early";
 const HIGH = 2 ** 32;
 const SAFE_HIGH = 2 ** 21; // of 2^53: what the upper half of a safe integer stays below
 
@@ -83,13 +84,13 @@ class Reader {
   /** Where the next `count` bytes begin; they are behind us then. */
   take(count) {
     const at = this.at;
-    if (count > this.bytes.length - at) throw new RangeError("the message ends too early");
+    if (count > this.bytes.length - at) throw new RangeError(CUT_OFF);
     this.at = at + count;
     return at;
   }
 
   value(depth) {
-    const byte = this.bytes[this.take(1)];
+    const byte = this.bytes[this.at++]; // undefined beyond the end: no case below
     if (byte < 0x80) return byte;
     if (byte >= 0xe0) return byte - 0x100;
     if (byte < 0x90) return this.map(byte & 0x0f, depth);
@@ -122,7 +123,7 @@ class Reader {
       case 0xdd: return this.array(view.getUint32(this.take(4)), depth);
       case 0xde: return this.map(view.getUint16(this.take(2)), depth);
       case 0xdf: return this.map(view.getUint32(this.take(4)), depth);
-      default: throw new RangeError(`no value begins with the byte ${byte}`);
+      default: throw new RangeError(byte === undefined ? CUT_OFF : `no value begins with the byte ${byte}`);
     }
   }
 
@@ -165,8 +166,8 @@ class Reader {
 
   array(length, depth) {
     this.deeper(length, depth);
-    const items = [];
-    for (let i = 0; i < length; i += 1) items.push(this.value(depth + 1));
+    const items = new Array(length);
+    for (let i = 0; i < length; i += 1) items[i] = this.value(depth + 1);
     return items;
   }
 
@@ -179,7 +180,7 @@ class Reader {
 
   /** Everything takes a byte at least: a length that the message cannot hold is not believed. */
   deeper(count, depth) {
-    if (count > this.bytes.length - this.at) throw new RangeError("the message ends too early");
+    if (count > this.bytes.length - this.at) throw new RangeError(CUT_OFF);
     if (depth >= MAX_DEPTH) throw new RangeError("the message is nested too deeply");
   }
 }

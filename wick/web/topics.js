@@ -4,7 +4,6 @@ import { ProtocolError, add, decimal, integer, subtract } from "./codec.js";
 
 const KEPT_ROWS = 8; // of a topic, as the front does
 const OPEN_TIME_AT = 0; // in a candle's row
-const REVISION_AT = 2;
 const LIVE_GROUP = 1; // of a candles topic; its first field is the live candle's open time
 
 /** A value of a row, in the form that it has whatever the wire's was: bytes (a candle's patterns) are small signed integers. */
@@ -140,12 +139,11 @@ export class Topic {
     this.isCurrent = true;
   }
 
-  /** Takes a row, unless a later revision of it is there. */
+  /** Takes a row; of two of the same candle the one told last stands. */
   #keep(row) {
     const at = this.rows.findIndex((other) => other[OPEN_TIME_AT] >= row[OPEN_TIME_AT]);
     if (at < 0) this.rows.push(row);
-    else if (this.rows[at][OPEN_TIME_AT] > row[OPEN_TIME_AT]) this.rows.splice(at, 0, row);
-    else if (this.rows[at][REVISION_AT] <= row[REVISION_AT]) this.rows[at] = row;
+    else this.rows.splice(at, this.rows[at][OPEN_TIME_AT] === row[OPEN_TIME_AT] ? 1 : 0, row);
     if (this.rows.length > KEPT_ROWS) this.rows.shift();
   }
 }

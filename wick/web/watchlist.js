@@ -97,6 +97,7 @@ export class Watchlist {
     this.#sizer = sizer;
     this.#empty = empty;
     this.#onSelect = onSelect;
+    this.problem = ""; // why there may be no symbols
     this.onNeedFrame = () => {};
     scroller.addEventListener("scroll", () => this.onNeedFrame(), { passive: true });
     scroller.addEventListener("pointerenter", (event) => { this.#hovered = event.pointerType === "mouse"; });
@@ -199,7 +200,7 @@ export class Watchlist {
     this.#shown = rows;
     this.#sizer.style.height = `${rows.length * this.#rowHeight}px`;
     this.#empty.hidden = rows.length > 0;
-    if (!rows.length) this.#empty.textContent = this.#rows.size ? "No symbol matches." : "Waiting for symbols\u2026";
+    if (!rows.length) this.#empty.textContent = this.#rows.size ? "No symbol matches." : this.problem || "Waiting for symbols\u2026";
   }
 
   /** Draws what is visible; once a frame. */

@@ -4,7 +4,7 @@ A text is `<kind>:<part>:…`. A part is a list by comma, and `*` in an item sta
 the pairs that are known now and those that appear later. One `*` can stand for venue and symbol both (`closes:*:1h`).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import product
 from typing import Final, NamedTuple
@@ -13,6 +13,7 @@ from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 
 MAX_TOPIC: Final = 1000  # characters of a text
+MAX_SYMBOL: Final = 32  # characters of a symbol that could be a known one in another spelling
 MAX_VALID: Final = 12  # choices that an error lists: as many as there are intervals
 TRADES_KEPT: Final = 256  # of a trades topic, for who subscribes, resumes or is slow
 
@@ -105,7 +106,7 @@ class Pattern(NamedTuple):
 
     def of(self, venue: str, symbol: str) -> list[Topic]:
         """Its topics of a pair: none where the pair does not belong to it."""
-        if any(_matches(item, venue) for item in self.venues) and any(_matches(item, symbol) for item in self.symbols):
+        if _matcher(self.venues)(venue) and _matcher(self.symbols)(symbol):
             return [Topic(self.kind, venue, symbol, interval) for interval in self.intervals]
         return []
 
@@ -128,7 +129,7 @@ def parse_topics(text: str, venues: tuple[str, ...] = ()) -> Pattern:
         if "" in items:
             raise ProtocolError("bad_topic", name, text, "", (f"<{name}> or *",))
     for item in lists[0] if venues else ():
-        if not any(_matches(item, venue) for venue in venues):
+        if not any(map(_matcher((item,)), venues)):
             raise _wrong("bad_venue", "venue", item, venues)
     return Pattern(kind, lists[0], lists[1], _intervals(lists[2]) if len(lists) > 2 else (-1,))
 
@@ -149,42 +150,53 @@ def expand(pattern: Pattern, pairs: Collection[Pair], room: int) -> list[Topic]:
     name that is a known one but for its spelling.
     """
     named = [pair for pair in product(pattern.venues, pattern.symbols) if not any("*" in item for item in pair)]
-    if KINDS[pattern.kind].parts:
-        _refuse_misspelt([pair for pair in named if pair not in pairs], pairs)
     topics: dict[Topic, None] = {}
     for topic in _all(pattern, named, pairs if pattern.is_open else ()):
         topics[topic] = None
         if len(topics) > room:
             raise ProtocolError("too_many", "topics", len(topics), "", (f"at most {room} topics more",))
+    for venue, symbol in named if KINDS[pattern.kind].parts else ():
+        if (venue, symbol) not in pairs:
+            _refuse_misspelt(venue, symbol, pairs)
     return list(topics)
 
 
 def _all(pattern: Pattern, named: Iterable[Pair], pairs: Iterable[Pair]) -> Iterator[Topic]:
     for (venue, symbol), interval in product(named, pattern.intervals):
         yield Topic(pattern.kind, venue, symbol, interval)
-    for pair in pairs:
-        yield from pattern.of(*pair)
+    is_venue, is_symbol = _matcher(pattern.venues), _matcher(pattern.symbols)
+    for venue, symbol in pairs:
+        if is_symbol(symbol) and is_venue(venue):
+            for interval in pattern.intervals:
+                yield Topic(pattern.kind, venue, symbol, interval)
 
 
-def _refuse_misspelt(unknown: list[Pair], pairs: Iterable[Pair]) -> None:
-    """A pair may be subscribed to before it is known; `btcusdt` beside a known BTC-USDT is a mistake."""
-    known = {(venue, _letters(symbol)): symbol for venue, symbol in pairs} if unknown else {}
-    for venue, symbol in unknown:
-        meant = known.get((venue, _letters(symbol)))
-        if meant:
+def _refuse_misspelt(venue: str, symbol: str, pairs: Collection[Pair]) -> None:
+    """A pair may be subscribed to before it is known; `btcusdt` beside a known BTC-USDT is a mistake. It takes a look
+    a letter, however many pairs there are."""
+    letters = "".join(filter(str.isalnum, symbol[:MAX_SYMBOL])).upper()
+    for at in range(1, len(letters)):
+        meant = f"{letters[:at]}-{letters[at:]}"
+        if (venue, meant) in pairs:
             raise _wrong("bad_symbol", "symbol", symbol, [meant])
 
 
-def _letters(symbol: str) -> str:
-    return "".join(filter(str.isalnum, symbol)).upper()
+@lru_cache(maxsize=1024)
+def _matcher(items: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether one of the items is a name; `*` stands for any characters."""
+    if "*" in items:
+        return lambda name: True
+    outright = frozenset(item for item in items if "*" not in item)
+    globs = [item.split("*") for item in items if "*" in item]
+    if not globs:
+        return outright.__contains__
+    return lambda name: name in outright or any(_matches(pieces, name) for pieces in globs)
 
 
-def _matches(item: str, name: str) -> bool:
-    """Whether `*` for any characters makes the item the name. Every piece is sought once: no pattern is slow."""
-    first, *pieces = item.split("*")
-    if not pieces:
-        return item == name
-    *middle, last = pieces
+def _matches(pieces: list[str], name: str) -> bool:
+    """Whether the pieces stand in the name in that order, the first and the last at its ends. Each is sought once: no
+    glob is slow."""
+    first, *middle, last = pieces
     at, end = len(first), len(name) - len(last)
     if at > end or not name.startswith(first) or not name.endswith(last):
         return False

@@ -341,6 +341,9 @@ class Inbox:
         except UnicodeDecodeError:
             raise Fault(BAD_DATA, "a text that is not UTF-8") from None
         self._split = text[used:]
+        # Half a surrogate is for Python a beginning, since it can be told to let it pass (bugs.python.org/issue24214).
+        if self._split[:1] == b"\xed" and self._split[1:2] >= b"\xa0":
+            raise Fault(BAD_DATA, "a text that is not UTF-8")
 
     def _finish(self) -> tuple[int, bytes]:
         if self._inflater is not None:
