@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 MAX_KEPT = 65_536  # messages that wait for flushes. On full: every client falls behind, and gets states instead
 TELL_BYTES = 65_536  # that a client which is behind is told at once
 BAND_BYTES = 1 << 20  # that all such clients of a band are told in one flush; the others come first in the next
-SNAPSHOTS = 256  # of clients that are behind, kept for others at the same position
+SNAPSHOTS = 2048  # of clients that are behind, kept for others at the same position while there are any
 
 
 class Sender(Protocol):
@@ -361,6 +361,8 @@ class Fanout:
             del self._log[:done]
             self._before += done
             self._news = {key: news for key, news in self._news.items() if news.number == self.number}
+        if not any(band.waiting for band in self.slices):
+            self._lacks.cache_clear()
 
     def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> int:
         counts, get, is_quiet = news.counts, news.payloads.get, news.changed.isdisjoint
