@@ -8,13 +8,14 @@
      topic TEXT       the next topic of the table
      client GROUP N.. one more client, in group 0 or 1, subscribed to these topics of the table
      open AT_ONCE     connect all that are not; so many handshakes under way at most. Positions are resumed
+     again            connect those once more whose handshake failed; the time counts from `open`
      stall | wake     group 1 stops reading, and reads again
      cut              all connections are closed
      report           what was counted since the last report
      states           the distinct states that clients hold, by topic
 
-   Every client keeps what wick's session protocol (wick/wire/session.py) makes it keep: of each topic position, state and
-   rows; a DIFF that does not start where the client stands is counted as a hole. A PONG of eight bytes is a stamp
+   Every client keeps what wick's session protocol (wick/wire/session.py) makes it keep: of each topic position, state
+   and rows; a DIFF that does not start where the client stands is counted as a hole. A PONG of eight bytes is a stamp
    (CLOCK_MONOTONIC, ns): the age of the next message is counted. Text and compressed messages are counted only. */
 
 #define _GNU_SOURCE
@@ -100,7 +101,7 @@ static uint64_t bucket_end(int bucket) {
     return shift < 0 ? (uint64_t)bucket : ((uint64_t)(bucket % STEPS + STEPS + 1) << shift) - 1;
 }
 
-/* ---------------------------------------------------------------------- msgpack: a cursor; past the end it gives nil */
+/* ---------------------------------------------------------------------- msgpack: a cursor; past its end comes nil */
 
 typedef struct { const uint8_t *at, *end; int bad; } Cursor;
 typedef enum { NIL, INTEGER, TEXT, ARRAY, MAP, OTHER } Type;
@@ -115,7 +116,8 @@ static uint64_t big(Cursor *cursor, int width) {
 
 static Value bytes_of(Cursor *cursor, Type type, uint64_t length) {
     Value value = {type, 0, (uint32_t)length, cursor->at};
-    if ((uint64_t)(cursor->end - cursor->at) < length) { cursor->bad = 1; length = (uint64_t)(cursor->end - cursor->at); }
+    uint64_t left = (uint64_t)(cursor->end - cursor->at);
+    if (left < length) cursor->bad = 1, length = left;
     cursor->at += length;
     return value;
 }
@@ -134,7 +136,8 @@ static Value next(Cursor *cursor) {
     case 0xc7: case 0xc8: case 0xc9: return bytes_of(cursor, OTHER, big(cursor, 1 << (tag - 0xc7)) + 1);
     case 0xca: return bytes_of(cursor, OTHER, 4);
     case 0xcb: return bytes_of(cursor, OTHER, 8);
-    case 0xcc: case 0xcd: case 0xce: case 0xcf: return (Value){INTEGER, (int64_t)big(cursor, 1 << (tag - 0xcc)), 0, NULL};
+    case 0xcc: case 0xcd: case 0xce: case 0xcf:
+        return (Value){INTEGER, (int64_t)big(cursor, 1 << (tag - 0xcc)), 0, NULL};
     case 0xd0: return (Value){INTEGER, (int8_t)big(cursor, 1), 0, NULL};
     case 0xd1: return (Value){INTEGER, (int16_t)big(cursor, 2), 0, NULL};
     case 0xd2: return (Value){INTEGER, (int32_t)big(cursor, 4), 0, NULL};
@@ -190,7 +193,7 @@ static void told(Client *client, Sub *sub) {
 }
 
 static Sub *find(Client *client, uint32_t handle) {
-    for (int tried = 0; tried < client->sub_count; tried++) { /* messages come in the order of the subscriptions, mostly */
+    for (int tried = 0; tried < client->sub_count; tried++) { /* mostly they come in the order of the subscriptions */
         Sub *sub = &client->subs[client->next_sub];
         client->next_sub = (uint16_t)((client->next_sub + 1) % client->sub_count);
         if (sub->acked && sub->handle == handle) return sub;
@@ -411,7 +414,8 @@ static void watch(Client *client, int how, uint32_t events) {
 }
 
 static void connect_one(Client *client) {
-    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002u + (uint32_t)(client->number % sources))};
+    uint32_t source = 0x7f000002u + (uint32_t)(client->number % sources);
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
     int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) die("socket");
     setsockopt(fd, IPPROTO_IP, 24 /* IP_BIND_ADDRESS_NO_PORT: ports are an address's own */, &on, sizeof on);
@@ -446,7 +450,8 @@ static void connect_some(void) {
 static void set_server(char *line) {
     char host[64], subprotocol[64], named[128] = "";
     int port, deflate;
-    if (sscanf(line, "%63s %d %d %63s %d %d", host, &port, &sources, subprotocol, &deflate, &receive_buffer) != 6) die(line);
+    if (sscanf(line, "%63s %d %d %63s %d %d", host, &port, &sources, subprotocol, &deflate, &receive_buffer) != 6)
+        die(line);
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (!inet_aton(host, &server.sin_addr)) die(host);
     if (strcmp(subprotocol, "-")) snprintf(named, sizeof named, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
@@ -489,20 +494,23 @@ static void stall(int stop) {
 }
 
 static void print_latency(int group) {
-    static const struct { const char *name; double share; } points[] = {{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}};
+    static const struct { const char *name; double share; } points[] = {
+        {"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}};
     uint64_t count = 0, below = 0;
     int bucket = 0;
     for (int at = 0; at < BUCKETS; at++) count += seen.latency[group][at];
     printf("{\"count\":%lu", count);
     for (size_t point = 0; point < sizeof points / sizeof *points && count; point++) {
-        while ((double)(below + seen.latency[group][bucket]) < points[point].share * (double)count) below += seen.latency[group][bucket++];
+        while ((double)(below + seen.latency[group][bucket]) < points[point].share * (double)count)
+            below += seen.latency[group][bucket++];
         printf(",\"%s\":%.6f", points[point].name, (double)bucket_end(bucket) / 1e6);
     }
     printf(",\"most\":%.6f}", (double)seen.most[group] / 1e6);
 }
 
 static void report(void) {
-    static const char *names[KINDS] = {"hello", "ack", "error", "snapshot", "diff", "close", "heartbeat", "bye", "live", "batch"};
+    static const char *names[KINDS] = {
+        "hello", "ack", "error", "snapshot", "diff", "close", "heartbeat", "bye", "live", "batch"};
     uint64_t at = now(CLOCK_MONOTONIC);
     uint32_t least[2] = {UINT32_MAX, UINT32_MAX}, most[2] = {0, 0}, count[2] = {0, 0};
     for (Client *client = clients; client < clients + client_count; client->frames = 0, client++) {
@@ -584,6 +592,7 @@ static void command(char *line) {
     else if (!strcmp(line, "states")) states();
     else {
         if (!strcmp(line, "open")) open_all(atoi(rest));
+        else if (!strcmp(line, "again")) next_open = 0, connect_some();
         else if (!strcmp(line, "stall")) stall(1);
         else if (!strcmp(line, "wake")) stall(0);
         else if (!strcmp(line, "cut")) {

@@ -112,11 +112,19 @@ class Load:
         self._ask(f"open {at_once}")
 
     def open(self, at_once: int = 200, told: bool = True) -> Report:
-        """Connect who is not, until all are subscribed, and have been told a state of everything."""
+        """Connect who is not, until all are subscribed, and have been told a state of everything. Who is turned away
+        tries again at once; `failed` says how often."""
         self.start(at_once)
-        return self.until(
-            lambda report: report["told" if told else "acked"] == report["clients"], "all clients are subscribed"
-        )
+        failed = 0
+
+        def done(report: Report) -> bool:
+            nonlocal failed
+            if report["failed"] > failed:
+                failed = report["failed"]
+                self._ask("again")
+            return bool(report["told" if told else "acked"] == report["clients"])
+
+        return self.until(done, "all clients are subscribed")
 
     def until(self, condition: Callable[[Report], bool], what: str, patience_s: float = PATIENCE_S) -> Report:
         """The counts of the time until the condition holds, added up."""

@@ -244,14 +244,17 @@ class Load:
             group, *topics = map(int, rest.split())
             self.clients.append(Client(len(self.clients), group, [Sub(self.topics[topic]) for topic in topics]))
         else:
-            return {"open": self.open, "stall": self.stall, "wake": self.wake, "cut": self.cut,
+            return {"open": self.open, "again": self.again, "stall": self.stall, "wake": self.wake, "cut": self.cut,
                     "report": self.report, "states": self.states}[name](*map(int, rest.split()))  # fmt: skip
         return None
 
     def open(self, at_once: int) -> dict[str, Any]:
         self.at_once = at_once
-        self.waiting = [client for client in reversed(self.clients) if client.state == OFF]
         self.opened_at = self.acked_at = self.told_at = time.monotonic()
+        return self.again()
+
+    def again(self) -> dict[str, Any]:
+        self.waiting = [client for client in reversed(self.clients) if client.state == OFF]
         return {}
 
     def stall(self, events: int = 0) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def hold(clients: int, distinct: int, seconds: float, pairs: int) -> dict[str, A
     everyone, frames = report["groups"][0], max(report["frames"], 1)
     return {
         "clients": clients, "sets": distinct, "seconds": report["seconds"],
-        "open": report["open"], "dropped": sum(report["closed"].values()) + opened["failed"] + clients - report["open"],
+        "open": report["open"], "dropped": sum(report["closed"].values()) + clients - report["open"],
         "opened_s": opened["told_s"], "holes": report["holes"] + opened["holes"], "bad": report["bad"] + opened["bad"],
         "least_hz": everyone["least"] / report["seconds"], "most_hz": everyone["most"] / report["seconds"],
         "rss_mb": settled["rss"] / 1024, "most_rss_mb": most["rss"] / 1024, "empty_rss_mb": before["rss"] / 1024,

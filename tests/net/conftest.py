@@ -6,13 +6,10 @@ import pytest
 
 from tests.net.front_process import Front, Worker, running
 
-# Clients of these tests ask much, and wait for flush after flush.
-QUICK = {"FRONT_FLUSH_MS": 5, "FRONT_CLIENT_MESSAGES_S": 1000, "FRONT_CLIENT_KB_S": 10_000, "FRONT_CLIENT_QUEUE_KB": 16}
-
 
 @pytest.fixture(scope="session")
 def _front() -> Iterator[tuple[Front, Worker]]:
-    with running(FRONT_MAX_MESSAGE_KB=4, **QUICK) as both:
+    with running(FRONT_FLUSH_MS=5, FRONT_MAX_MESSAGE_KB=4) as both:
         yield both
 
 
@@ -28,5 +25,5 @@ def worker(_front: tuple[Front, Worker]) -> Worker:
 
 @pytest.fixture(scope="session")
 def strict() -> Iterator[tuple[Front, Worker]]:
-    with running(FRONT_TOKEN="s3cret", FRONT_CLIENT_STALL_S=1, **QUICK) as both:
+    with running(FRONT_TOKEN="s3cret", FRONT_CLIENT_STALL_S=1, FRONT_FLUSH_MS=5) as both:
         yield both

@@ -1,4 +1,4 @@
-"""The WebSocket server on a real front: handshakes, bounds, and answers to whatever a client may say."""
+"""WebSocket on a real front: who is let in, what is agreed on, and answers to whatever a client may say."""
 
 import socket
 import time

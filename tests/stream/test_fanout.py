@@ -8,9 +8,10 @@ from wick.market.schema import CANDLE_FIELDS
 from wick.stream import fanout
 from wick.stream.cohorts import Slices
 from wick.stream.fanout import encoded
+from wick.stream.mirror import RECENT
 from wick.wire.codec import unpack
 from wick.wire.messages import Closes
-from wick.wire.session import CloseCode, Kind, Topic
+from wick.wire.session import CloseCode, Kind, Topic, parse_topics
 
 BTC, PEPE = f"ticker:{VENUE}:BTC-USDT", f"ticker:{VENUE}:PEPE-USDT"  # both in shard 0
 CANDLES = f"candles:{VENUE}:BTC-USDT:1m"
@@ -161,6 +162,29 @@ def test_a_client_that_cannot_be_told_all_that_it_missed_is_closed():
     scene.flush()
     assert scene.front.cut == [(client, CloseCode.SLOW)]
     assert scene.fanout.counters.lost == 1
+
+
+def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_another_epoch():
+    scene = Scene()
+    scene.change(("BTC-USDT", 1, 0, 1))
+    topic = parse_topics(CANDLES).single
+    [client] = scene.clients
+    epoch, seq = scene.worker.epoch, scene.worker.seq
+
+    def resumed(epoch: int) -> bool:
+        return scene.fanout.subscribe(client, topic, (epoch, seq))[1]
+
+    assert resumed(epoch)
+    for _ in range(RECENT):
+        scene.change(("BTC-USDT", 1, 0, 1))
+        assert resumed(epoch)
+    scene.change(("BTC-USDT", 1, 0, 1))
+    assert not resumed(epoch)
+    scene.worker.restart(forgets=False)
+    scene.front.hear(0)
+    seq = scene.worker.seq
+    assert not resumed(epoch)
+    assert resumed(scene.worker.epoch)
 
 
 def test_pairs_that_appear_are_announced_to_who_follows_a_glob_up_to_what_it_may_hold():

@@ -26,24 +26,36 @@ TEXTS = (
 )  # fmt: skip
 shards = st.integers(0, SHARDS - 1)
 fronts = st.integers(0, 1)
-clients = st.integers(0, 3)
+FORMS = (0, 0, 0, 1, 2, 3)  # of the clients: some can share a cohort
+clients = st.integers(0, len(FORMS) - 1)
 rooms = st.one_of(st.integers(0, 40), st.integers(0, 3_000))
 deltas = st.one_of(st.integers(-3, 3), st.sampled_from([2**70, -(2**60)]))
 
 
 class Fronts(RuleBasedStateMachine):
-    """Two workers, two fronts, four clients in every form."""
+    """Two workers, two fronts, clients in every form."""
 
     def __init__(self) -> None:
         super().__init__()
         self.workers = [Worker(number) for number in range(SHARDS)]
         self.fronts = [Front(self.workers, Slices(2, most=2)) for _ in range(2)]
-        self.clients = [Client(json=bool(form & 1), deflate=form > 1) for form in range(4)]
+        self.clients = [Client(json=bool(form & 1), deflate=form > 1) for form in FORMS]
 
-    @initialize(tell=st.sampled_from([1, 300, 65_536]), kept=st.sampled_from([5, 65_536]))
-    def bounds(self, tell: int, kept: int) -> None:
+    @initialize(
+        tell=st.sampled_from([1, 300, 65_536]),
+        kept=st.sampled_from([5, 65_536, 65_536]),
+        texts=st.lists(st.sampled_from(TEXTS), min_size=len(FORMS), max_size=len(FORMS)),
+    )
+    def begin(self, tell: int, kept: int, texts: list[str]) -> None:
         fanout.TELL_BYTES = fanout.BAND_BYTES = tell
         fanout.MAX_KEPT = kept
+        for symbol in SYMBOLS[:2]:
+            self.roll(symbol, 3)
+        for front in range(2):
+            self.window(front)
+        for number, (client, text) in enumerate(zip(self.clients, texts, strict=True)):
+            client.connect(self.fronts[number // 4])
+            client.subscribe(text)
 
     def teardown(self) -> None:
         fanout.TELL_BYTES, fanout.BAND_BYTES, fanout.MAX_KEPT = 65_536, 1 << 20, 65_536
@@ -86,6 +98,20 @@ class Fronts(RuleBasedStateMachine):
     def miss(self, front: int, shard: int) -> None:
         self.fronts[front].miss(shard)
 
+    @rule(front=fronts)
+    def window(self, front: int) -> None:
+        """What there is to hear is heard, and all slices have their turn."""
+        for shard in range(SHARDS):
+            self.fronts[front].hear(shard)
+        for number in range(1, 3):
+            self.fronts[front].flush(number)
+
+    @rule(symbol=st.sampled_from(SYMBOLS), front=fronts)
+    def close_and_flush(self, symbol: str, front: int) -> None:
+        self.roll(symbol, 1)
+        self.close(symbol, 1, 7)
+        self.window(front)
+
     @rule(front=fronts, number=st.integers(0, 5))
     def flush(self, front: int, number: int) -> None:
         self.fronts[front].flush(number)
@@ -117,6 +143,16 @@ class Fronts(RuleBasedStateMachine):
         if self.clients[client].front is not None:
             self.clients[client].subscribe(text)
 
+    @rule(client=clients, text=st.sampled_from(TEXTS))
+    def subscribe_between_flushes(self, client: int, text: str) -> None:
+        one = self.clients[client]
+        if one.front is not None:
+            for symbol in SYMBOLS:
+                self.workers[shard_of(VENUE, symbol)].change([(symbol, 0, 0, 1)])
+            for shard in range(SHARDS):
+                one.front.hear(shard)
+            one.subscribe(text)
+
     @rule(client=clients, data=st.data())
     def unsubscribe(self, client: int, data: Any) -> None:
         one = self.clients[client]
@@ -133,6 +169,15 @@ class Fronts(RuleBasedStateMachine):
     def wake(self, client: int, room: int | None) -> None:
         if self.clients[client].front is not None:
             self.clients[client].wake(room)
+
+    @rule(client=clients, room=rooms, symbol=st.sampled_from(SYMBOLS), count=st.integers(1, 12))
+    def sleep(self, client: int, room: int, symbol: str, count: int) -> None:
+        """It stalls while candles close, one a window."""
+        one = self.clients[client]
+        if one.front is not None:
+            self.stall(client, room)
+            for _ in range(count):
+                self.close_and_flush(symbol, self.fronts.index(one.front))
 
     @rule(front=fronts)
     def settle(self, front: int) -> None:

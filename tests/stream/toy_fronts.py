@@ -329,7 +329,8 @@ class Client:
             self.since[topic] = self.front.closes[shard_of(topic.venue, topic.symbol)]
             self.begins.add(topic)
         elif number < 0:
-            del self.told[topic], self.since[topic], self.handles[handle]
+            for held, key in ((self.told, topic), (self.since, topic), (self.handles, handle)):
+                held.pop(key, None)  # asked twice, before the first answer came
             return
         elif not resumed:
             self.since[topic] = self.asked[number - 1][topic]

@@ -27,8 +27,8 @@ WAIT_S = 2.5  # processes publish once a second
 HEALTHY = ("running",)
 COLUMNS = ("PROCESS", "STATE", "RATE", "AGE", "UPTIME", "PID", "DETAILS")
 TROUBLE = (
-    "lost", "dropped", "refused", "bad_", "failed", "holes", "held_back", "unknown", "over_limit", "lags", "merged",
-    "gaps", "checksums", "crossed", "overflow", "stale", "too_late",
+    "lost", "dropped", "refused", "bad_", "failed", "holes", "held_back", "unknown", "over_limit", "flooding",
+    "unread", "gaps", "checksums", "crossed", "overflow", "stale", "too_late",
 )  # fmt: skip
 LAG_COLUMNS = ("WORKER", "SHARD", *[f"{stage.upper()} ms ({' / '.join(FIGURES)})" for stage in STAGES])
 

@@ -117,8 +117,6 @@ class StateChannel(Channel):
 
     def close(self, row: Any) -> Message:
         seq = self.mirror.seq
-        if not self.groups:
-            self.seq = seq
         return Message(self, seq, Kind.CLOSE, self.handle, seq, row)
 
     def restart(self) -> Message:
@@ -139,9 +137,10 @@ class StateChannel(Channel):
         rows = (
             self.mirror.rows(venue, symbol, self.interval, -1 if since is None else since) if self.interval >= 0 else []
         )
-        if not self.groups:
-            rows = [row for row in rows if row[_FLAGS] & CLOSED]
-        return Message(self, self.seq, Kind.SNAPSHOT, self.handle, self.mirror.epoch, self.seq, groups, rows)
+        seq = self.seq
+        if not groups:
+            seq, rows = self.mirror.seq, [row for row in rows if row[_FLAGS] & CLOSED]
+        return Message(self, seq, Kind.SNAPSHOT, self.handle, self.mirror.epoch, seq, groups, rows)
 
     def told(self, messages: list[Message]) -> list[Message]:
         """Many DIFFs in a row become one. Not across the end of a candle, whose last state a client keeps."""

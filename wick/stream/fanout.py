@@ -280,11 +280,12 @@ class Fanout:
     def restart(self, snapshot: Snapshot) -> None:
         """A shard's mirror starts anew: every channel on it gets a snapshot."""
         mirror = self.mirrors[snapshot.shard]
+        known = set(mirror.names.values())
         mirror.restart(snapshot)
         for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
             self.put(channel.restart())
             channel.restarted = channel.number
-        self._announce(snapshot.pairs)
+        self._announce([pair for pair in snapshot.pairs if (pair[1], pair[2]) not in known])
 
     def diffs(self, shard: int, message: Diffs) -> None:
         mirror = self.mirrors[shard]
