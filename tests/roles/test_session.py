@@ -9,7 +9,7 @@ from wick.market.schema import STATE_WIDTHS
 from wick.net.access import Access
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
-from wick.roles.session import MAX_BAD, Session, Sessions
+from wick.roles.session import MAX_BAD, MAX_GLOBS, Session, Sessions
 from wick.stream import diffs
 from wick.stream.fanout import Fanout
 from wick.stream.shards import SHARDS, shard_of
@@ -145,6 +145,17 @@ def test_a_glob_that_names_what_is_held_already_takes_nothing_from_it(world, cli
     held = ["ticker:binance:BTC-USDT", 1, True]
     assert [entry for entry in answers[0][2] if entry[0] == held[0]] == [held, held]
     assert kinds(world.say(client, 16, 2, ["ticker:*"])) == [ACK], "nothing begins anew"
+
+
+def test_globs_are_bounded_in_a_request_and_for_a_client_even_where_they_match_nothing(world, client):
+    globs = [f"ticker:binance:*{number}" for number in range(MAX_GLOBS + 1)]
+    *errors, ack = world.say(client, 16, 1, globs)
+    assert [(error[2], error[-1]) for error in errors] == [("too_many", globs[-1])]
+    assert ack == [ACK, 1, []] and len(client.globs) == MAX_GLOBS
+    error, _ = world.say(client, 16, 2, ["ticker:binance:*x"])
+    assert error[2] == "too_many" and f"at most {MAX_GLOBS} globs" in error[6]
+    world.say(client, 17, 3, globs[:1])
+    assert world.say(client, 16, 4, ["ticker:binance:*x"]) == [[ACK, 4, []]]
 
 
 def test_what_one_request_names_is_bounded(world, client):

@@ -103,7 +103,7 @@ SETTINGS: tuple[Setting, ...] = (
             4, 65_536),
     Setting("front.client_stall_s", NUMBER, 20, "A client that takes nothing for so long is disconnected.",
             1, 3600),
-    Setting("front.max_clients", INTEGER, 20_000, "Connected clients. On full: turn away.", 1, 1_000_000),
+    Setting("front.max_clients", INTEGER, 16_000, "Connected clients. On full: turn away.", 1, 1_000_000),
     Setting("front.max_per_address", INTEGER, 200,
             "Connected clients of one address, loopback apart. On full: turn away.", 1, 1_000_000),
     Setting("front.max_per_token", INTEGER, 10_000, "Connected clients of one token. On full: turn away.",
