@@ -179,7 +179,7 @@ def test_a_front_that_falls_silent_is_left_and_called_again(shell):
 def test_what_cannot_be_read_is_told_and_the_connection_made_anew(shell):
     def babbles(line: Line) -> None:
         line.shows_candles()
-        line.socket.send(b"\xc1")
+        line.says([Kind.ACK, None, [["é" * 300, 7, False]]])
         line.stays()
 
     with playing(babbles, Line.shows_candles) as front:

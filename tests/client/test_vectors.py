@@ -76,7 +76,8 @@ class Player:
         assert self.sent == [] or step.keys() & {"send", "expect"}  # what was said before was named
         for name in step.keys() - {"msgpack", "events"}:
             getattr(self, f"on_{name}")(step[name], step)
-        self.sent += [plain(decoded(data)) for data in self.core.outgoing()]
+        out = [decoded(data) for data in self.core.outgoing()]
+        self.sent += plain(out) if self.form == "msgpack" else out
 
     def on_subscribe(self, topics: list[str], _: Any) -> None:
         self.core.subscribe(topics)

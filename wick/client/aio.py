@@ -131,7 +131,7 @@ class AsyncSession:
                 return iter(())
             return await self._open()
         if core.closing:
-            await self._socket.close(*core.closing)
+            await self._socket.close(core.closing)
             return self._lost()
         await self._send()
         try:

@@ -140,7 +140,7 @@ class Session:
                 return iter(())
             return self._open()
         if core.closing:
-            self._socket.close(*core.closing)
+            self._socket.close(core.closing)
             return self._lost()
         self._send()
         try:

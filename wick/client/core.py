@@ -57,7 +57,7 @@ class Core:
     ) -> None:
         self.topics: dict[str, Held] = {}  # concrete topics by text
         self.ended: ClientError | None = None
-        self.closing: tuple[int, str] | None = None
+        self.closing: int | None = None  # with this code
         self.deadline_ms = 0  # when to connect, then when to `tick`
         self.is_stale = False
         self.counts = dict.fromkeys(("connections", "messages", "bytes", "gaps", "errors"), 0)
@@ -72,6 +72,7 @@ class Core:
         self._silence_ms = SILENT * HEARTBEAT_S * 1000
         self._heard_ms = 0
         self._new_ms: int | None = None  # when the newest data were new, by the last heartbeat
+        self._why = ""  # it is being closed by us
         self._within_ms = 0  # a front that stops asked to come back within this time
 
     # ------------------------------------------------------------------ wishes
@@ -128,13 +129,13 @@ class Core:
                 held.forget()
             reason = f"the front sent a message that it should not: {shown(str(error))}"
             self.counts["errors"] += 1
-            self.closing = (BROKEN, reason)
+            self.closing, self._why = BROKEN, reason
             yield Error("bad_message", "message", None, reason, [])
 
     def tick(self, now_ms: int) -> Iterator[Event]:
         """The deadline is there, or any other moment."""
         if self.closing is None and now_ms >= self.deadline_ms:
-            self.closing = (DROPPED, f"nothing came for {self._silence_ms / 1000:g} s")
+            self.closing, self._why = DROPPED, f"nothing came for {self._silence_ms / 1000:g} s"
             if not self.is_stale:
                 self.is_stale = True
                 yield Stale(self.age_ms(now_ms))
@@ -142,7 +143,7 @@ class Core:
     def lost(self, now_ms: int, code: int | None, reason: str) -> Iterator[Event]:
         """The connection is closed; `code`: with which the front closed it, None where it did not."""
         if self.closing:
-            code, reason = None, self.closing[1]
+            code, reason = None, self._why
         yield self._over(now_ms, code, reason, comes_back=reconnect.invites(code))
 
     def refused(self, now_ms: int, status: int | None, reason: str, retry_after_ms: int = 0) -> Iterator[Event]:
@@ -202,7 +203,7 @@ class Core:
             self.ended = ClientError(
                 f"the front speaks version {shown(version)} of the protocol, this client {VERSION}"
             )
-            self.closing = (BROKEN, str(self.ended))
+            self.closing, self._why = BROKEN, str(self.ended)
             return
         self._limits = dict(limits)
         self._silence_ms = int(SILENT * 1000 * limits.get("heartbeat_s", HEARTBEAT_S))
