@@ -12,7 +12,7 @@ const KEPT = 400; // states of a topic
 
 function follow(url) {
   const client = new WickClient(url, { form: given.form });
-  const states = {}; // topic -> {position: groups}
+  const states = {}; // topic -> {position: [groups, ...]}: several where a candle ends between them
   const closes = [];
   const gaps = [];
   const trades = []; // ids, and 0 for each hole
@@ -21,7 +21,8 @@ function follow(url) {
     if (type === "gap") gaps.push([topic.name, reason]);
     if (type === "snapshot" || type === "diff") {
       const held = (states[topic.name] ??= new Map());
-      held.set(`${topic.epoch}:${topic.seq}`, JSON.stringify(topic.groups.map((group) => group.map(String))));
+      const position = `${topic.epoch}:${topic.seq}`;
+      held.set(position, [...(held.get(position) ?? []), JSON.stringify(topic.groups.map((group) => group.map(String)))]);
       if (held.size > KEPT) held.delete(held.keys().next().value);
     }
     for (const [openMs, , revision] of row ? [row] : rows ?? []) closes.push([topic.name, openMs, revision]);

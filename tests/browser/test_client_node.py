@@ -70,7 +70,7 @@ def test_a_client_whose_line_is_cut_again_and_again_misses_nothing(running_wick:
             if cuts < CUTS and unsteady["counters"]["diff"] > diffs + 20:
                 line.cut()
                 diffs, cuts = unsteady["counters"]["diff"], cuts + 1
-            return len(closes(steady)) >= CLOSES and cuts == CUTS
+            return steady["counters"]["close"] >= CLOSES and cuts == CUTS
 
         until(has_seen_enough, "closes and cuts", SLOW_S)
         until(lambda: len({frozenset(closes(client)) for client in clients.ask()}) == 1, "the same closes", SLOW_S)
@@ -81,9 +81,11 @@ def test_a_client_whose_line_is_cut_again_and_again_misses_nothing(running_wick:
     compared = 0
     for topic, states in steady["states"].items():
         others = unsteady["states"][topic]
-        both = states.keys() & others.keys()
-        assert {position: states[position] for position in both} == {position: others[position] for position in both}
-        compared += len(both)
+        for position in states.keys() & others.keys():
+            ours, theirs = set(states[position]), set(others[position])
+            # The last state of a candle has the position of the next one's first, which a merged DIFF can skip.
+            assert ours <= theirs or theirs <= ours, (topic, position, ours, theirs)
+            compared += 1
     assert compared > 100
     trades, others = steady["trades"], unsteady["trades"]
     assert trades == sorted(set(trades))

@@ -3,6 +3,7 @@
 // It knows how a state moves, not what its numbers mean: candles.js reads them by name.
 
 import { FORMS, ProtocolError, integer } from "./codec.js";
+import { Subscription, call } from "./subscription.js";
 import { Topic, patternOf } from "./topics.js";
 
 export { ProtocolError, decimal } from "./codec.js";
@@ -18,9 +19,7 @@ const BACKOFF_CAP_MS = 15_000;
 const HEARTBEAT_S = 5; // until HELLO says how often
 const SILENT_BEATS = 3; // so many missing: the connection is dead
 const STALE_MS = 10_000; // the newest data are older than this: the connection lives, its source does not
-const MESSAGE_BYTES = 16_384; // of ours, until HELLO says how long they may be
 const ENTRY_BYTES = 64; // of an entry of SUBSCRIBE beyond its topic's name: a position as JSON writes it
-const QUEUED_EVENTS = 4096; // for an iterator that lags; on full the oldest go, and it is told how many
 
 const EVENTS = Object.freeze(["subscribed", "gap", "snapshot", "diff", "close", "live", "trades", "book", "stats"]); // of a topic
 const FRESH = new Set(["diff", "trades", "book"]); // these tell of what has just happened
@@ -31,95 +30,6 @@ const REFUSED = Object.freeze([1002, 1003, 1007, 1008, 1009, 1010]); // we are a
 /** The front has asked not to come back; an iterator ends with this. */
 export class EndedError extends Error {
   name = "EndedError";
-}
-
-// ---------------------------------------------------------------------------------------------------- subscriptions
-
-/** A listener's fault is its own: the others hear the event, and nobody swallows the error. */
-function call(listener, ...given) {
-  try {
-    listener(...given);
-  } catch (error) {
-    queueMicrotask(() => { throw error; });
-  }
-}
-
-/**
- * Topics that are wanted together, by text: names and globs. Made by `WickClient.subscribe`.
- *
- * With a listener every event goes to it; without, they are read by `for await (const event of subscription)`.
- */
-export class Subscription {
-  #client;
-  #listener;
-  #patterns;
-  #events = [];
-  #dropped = 0;
-  #readers = []; // {resolve, reject} of those that wait, while there is nothing to read
-  #end = null; // how it ended: {error}
-
-  constructor(client, texts, listener) {
-    this.texts = Object.freeze([...texts]);
-    this.#client = client;
-    this.#listener = listener;
-    this.#patterns = texts.map(patternOf);
-  }
-
-  /** The topics as they stand, by name. */
-  get topics() {
-    return new Map([...this.#client.topics].filter(([, topic]) => topic.subscriptions.includes(this)));
-  }
-
-  matches(name) { return this.#patterns.some((pattern) => pattern.test(name)); }
-
-  unsubscribe() { this.#client.unsubscribe(this); }
-
-  [Symbol.asyncIterator]() {
-    if (this.#listener) throw new TypeError("a subscription has a listener or is iterated over, not both");
-    return {
-      next: () => this.#next(),
-      return: () => {
-        this.unsubscribe();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
-  }
-
-  #next() {
-    if (this.#dropped) {
-      const dropped = this.#dropped;
-      this.#dropped = 0;
-      return Promise.resolve({ done: false, value: { type: "dropped", count: dropped } });
-    }
-    if (this.#events.length) return Promise.resolve({ done: false, value: this.#events.shift() });
-    if (this.#end?.error) return Promise.reject(this.#end.error);
-    if (this.#end) return Promise.resolve({ done: true, value: undefined });
-    return new Promise((resolve, reject) => { this.#readers.push({ resolve, reject }); });
-  }
-
-  /** For the client: an event, for the listener or the reader. */
-  deliver(event) {
-    if (this.#end) return;
-    if (this.#listener) call(this.#listener, event, this);
-    else if (this.#readers.length) this.#readers.shift().resolve({ done: false, value: event });
-    else {
-      this.#events.push(event);
-      if (this.#events.length > QUEUED_EVENTS) {
-        this.#events.shift();
-        this.#dropped += 1;
-      }
-    }
-  }
-
-  /** For the client: no more events. */
-  finish(error = null) {
-    if (this.#end) return;
-    this.#end = { error };
-    for (const { resolve, reject } of this.#readers.splice(0)) {
-      if (error) reject(error);
-      else resolve({ done: true, value: undefined });
-    }
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------- the connection
@@ -278,7 +188,7 @@ export class WickClient {
 
   /** One request, or as many as the length of a message asks for. */
   #request(kind, entries) {
-    const room = this.limits.message_bytes ?? MESSAGE_BYTES;
+    const room = this.limits.message_bytes;
     for (let first = 0; first < entries.length;) {
       let size = ENTRY_BYTES;
       let end = first;
