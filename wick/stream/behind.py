@@ -22,15 +22,16 @@ class Behind:
     """`since`: the position from which on something of the channel may be missing; None: the client knows nothing.
 
     Of channels that are not in `todo` all messages up to number `told` are known. `unannounced`: channels that a glob
-    has brought and that no ACK has named yet.
+    has brought and that no ACK has named yet. `lost`: it is being closed, and told nothing more.
     """
 
-    __slots__ = ("band", "form", "since", "todo", "told", "unannounced")
+    __slots__ = ("band", "form", "lost", "since", "todo", "told", "unannounced")
 
     def __init__(self, band: "Band", form: int, since: dict[Channel, int | None], told: int) -> None:
         self.band, self.form, self.since, self.told = band, form, since, told
         self.todo: dict[Channel, None] = {}
         self.unannounced: list[Channel] = []
+        self.lost = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:

@@ -225,7 +225,7 @@ class Fanout:
 
     def writable(self, client: Client) -> None:
         """The client takes data again."""
-        if client.behind is not None:
+        if client.behind is not None and not client.behind.lost:
             client.behind.band.waiting[client] = None
 
     def _channel(self, topic: Topic) -> Channel:
@@ -432,6 +432,7 @@ class Fanout:
                     cohorts.join(client, behind.band, behind.form, behind.channels)
         except Lost:
             self.counters.lost += 1
+            behind.lost = True
             del behind.band.waiting[client]
             self._sender.close(client, CloseCode.SLOW, "too far behind: some that you missed is forgotten here")
             return 0
