@@ -138,7 +138,7 @@ class Fanout:
             "topics": len(self.topics),
             "subscriptions": self.subscriptions,
             "cohorts": len(its),
-            "behind": sum(band.clients for band in bands) - sum(len(cohort.members) for cohort in its),
+            "behind": sum(band.clients for band in bands) - sum(map(len, its)),
         }
 
     def watched(self) -> dict[int, list[list[Any]]]:
@@ -367,22 +367,28 @@ class Fanout:
 
     def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> None:
         """The hot loop: once a cohort. What is done once a client is the server's."""
-        payload, more, make, last = news.payloads.get, news.more, self._framer.frame, [beat] if beat else []
+        payload, more, make = news.payloads.get, news.more, self._framer.frame
         clients: list[Any] = []
         frames: list[bytes] = []
         made = held = 0
         for cohort in its:
             channels = cohort.channels
-            parts = [*filter(None, map(payload, channels)), *last]
-            if not parts:
+            parts = [*filter(None, map(payload, channels))]
+            if beat:
+                parts.append(beat)
+            elif not parts:
                 continue
             count = len(parts)
             if more:
                 count += sum([more[channel] for channel in channels if channel in more])
             members = cohort.members
             frame = make(parts, count, cohort.form)
-            clients += members
-            frames += [frame] * len(members)
+            if type(members) is list:
+                clients += members
+                frames += [frame] * len(members)
+            else:
+                clients.append(members)
+                frames.append(frame)
             made += 1
             held += len(frame)
             if held > HELD_BYTES:
@@ -462,7 +468,7 @@ class Fanout:
         for band in self.slices:
             missed = self._first_since(band.told)
             for cohort in [one for its in band.cohorts for one in its.values() if one.channels]:
-                for client in list(cohort.members):
+                for client in list(cohort):
                     self._lag(client, cohorts.part(client), missed)
                     band.waiting[client] = None
             band.told = self.number
