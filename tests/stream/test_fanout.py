@@ -175,7 +175,7 @@ def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_ano
         return scene.fanout.subscribe(client, topic, (epoch, seq))[1]
 
     assert resumed(epoch)
-    for _ in range(RECENT):
+    for _ in range(RECENT[topic.interval]):
         scene.change(("BTC-USDT", 1, 0, 1))
         assert resumed(epoch)
     scene.change(("BTC-USDT", 1, 0, 1))

@@ -105,7 +105,7 @@ class Worker:
 
     def _last(self, symbol: str) -> list[list[Any]]:
         rows = self.rows[symbol]
-        return [rows[at] for at in sorted(rows)[-RECENT:]]
+        return [rows[at] for at in sorted(rows)[-RECENT[INTERVAL] :]]
 
     def _keep(self, symbol: str, row: list[Any]) -> None:
         self.rows[symbol][row[0]] = row
