@@ -63,8 +63,8 @@ class Wire:
         client.bytes += len(data)
         return True
 
-    def send_all(self, clients: list[Client], data: bytes) -> list[Client]:
-        for client in clients:
+    def send_all(self, clients: Sequence[Client], frames: Sequence[bytes]) -> list[Client]:
+        for client, data in zip(clients, frames, strict=True):
             client.bytes += len(data)
         return []
 

@@ -34,8 +34,8 @@ class Line:
         self.told[client] += unframed(data)
         return client not in self.full
 
-    def send_all(self, clients, data):
-        return [client for client in clients if not self.send(client, data)]
+    def send_all(self, clients, frames):
+        return [client for client, data in zip(clients, frames, strict=True) if not self.send(client, data)]
 
     def close(self, client, code, reason):
         self.codes.setdefault(client, code)

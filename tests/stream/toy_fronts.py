@@ -166,8 +166,8 @@ class Front:
         client.rest = data[taken:]
         return not client.rest
 
-    def send_all(self, clients: list["Client"], data: bytes) -> list["Client"]:
-        return [client for client in clients if not self.send(client, data)]
+    def send_all(self, clients: list["Client"], frames: list[bytes]) -> list["Client"]:
+        return [client for client, data in zip(clients, frames, strict=True) if not self.send(client, data)]
 
     def close(self, client: "Client", code: int, reason: str) -> None:
         self.cut.append((client, code))
