@@ -162,7 +162,7 @@ class Server:
         self._gone: list[Client] = []  # their end has not been told
         self._now = 0  # in sweeps: a process that was stopped for a while does not hold it against its clients
         self._to_visit: list[int] = []
-        self._accepting = False
+        self._accepting = self._crowded = False  # crowded: who connects waits with the kernel until there is room
         self._greenlets: list[Any] = []
         self.counts = {
             "opened": 0,
@@ -184,7 +184,7 @@ class Server:
 
     def stop_accepting(self) -> None:
         """Who connects from now on is somebody else's, or refused."""
-        self._accepting = False
+        self._accepting = self._crowded = False
         self._listener.close()
 
     def shutdown(self) -> None:
@@ -277,6 +277,8 @@ class Server:
                 for fd, mask in events:
                     self._handle(fd, mask)
                 self._tell_gone()
+                if self._crowded and not self._visits.is_full:
+                    self._watch_listener()
                 if len(events) == EVENTS:
                     give_way()
                 else:
@@ -301,7 +303,13 @@ class Server:
             self._accept()
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS):
+        if not self._visits.make_room():
+            self._crowded = True
+            self._leave_listener()
+            return
+        for number in range(ACCEPTS):
+            if number and self._visits.is_full:
+                return
             try:
                 fd, address = self._listener._accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -309,8 +317,7 @@ class Server:
             except OSError as error:  # no descriptors, no memory: it is tried again with the next sweep
                 self.counts["failed_accepts"] += 1
                 log.error("nobody can be accepted: %s", error)
-                self._epoll.unregister(self._listener.fileno())
-                self._accepting = False
+                self._leave_listener()
                 return
             os.set_blocking(fd, False)
             self._visits.add(fd, sys.intern(address[0]))  # many come from one: a proxy's
@@ -425,7 +432,11 @@ class Server:
 
     def _watch_listener(self) -> None:
         self._epoll.register(self._listener.fileno(), EPOLLIN)
-        self._accepting = True
+        self._accepting, self._crowded = True, False
+
+    def _leave_listener(self) -> None:
+        self._epoll.unregister(self._listener.fileno())
+        self._accepting = False
 
     def _sweep_waiting(self) -> None:
         for client, since in list(self._waiting.items()):

@@ -275,7 +275,9 @@ class Fanout:
         if len(self._log) >= MAX_KEPT:
             self._overflow()
         self._log.append(message)
-        message.channel.said(message, self.number)
+        message.number = self.number
+        message.channel.kept.append(message)
+        message.channel.said(message, message.number)
 
     def restart(self, snapshot: Snapshot) -> None:
         """A shard's mirror starts anew: every channel on it gets a snapshot."""
@@ -360,6 +362,8 @@ class Fanout:
         """Forget what every band has been told."""
         done = min([band.told for band in self.slices], default=self.number) - self._before
         if done:
+            for message in self._log[:done]:
+                message.channel.kept.pop(0)
             del self._log[:done]
             self._before += done
         if not any(band.waiting for band in self.slices):
@@ -433,7 +437,7 @@ class Fanout:
             )
             behind.unannounced = []
         try:
-            for messages in behind.catch_up(number, self._lacks):
+            for messages in behind.catch_up(number, self._before, self._lacks):
                 for message in messages:
                     parts.append(message.encoded(json))
                     size += len(parts[-1])
