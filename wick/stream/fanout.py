@@ -6,7 +6,7 @@ it takes data again, and then what it lacks (`wick/stream/behind.py`); so is who
 A flush never gives way, and nothing changes while it runs: whoever is in step after it lacks nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -174,10 +174,11 @@ class Fanout:
         for pattern in client.globs:
             self.unfollow(client, pattern)
 
-    def channels_of(self, client: Client) -> Sequence[Channel]:
+    def channels_of(self, client: Client) -> Collection[Channel]:
+        """In no order: to put those of a client that is behind into one takes a while, and this is often asked."""
         if client.cohort is not None:
             return client.cohort.channels
-        return client.behind.channels if client.behind is not None else ()
+        return client.behind.since.keys() if client.behind is not None else ()
 
     def subscribe(self, client: Client, topic: Topic, position: tuple[int, int] | None = None) -> tuple[Channel, bool]:
         """The topic's channel, and whether it is proven that the client missed nothing since `position`.
