@@ -222,12 +222,23 @@ def test_what_comes_behind_the_end_of_a_compressed_message_is_not_gathered():
     data = ended.compress(b"hello") + ended.flush()
     assert read([masked(BINARY, data + b"\0", rsv=0x40)])[0] == [(BINARY, b"hello")]
     inbox = Inbox(MAX_BYTES, True)
-    inbox.feed(b"\xc2\xff" + (1 << 40).to_bytes(8, "big") + bytes(4) + data)
+    inbox.feed(b"\xc2\xfe" + (1000).to_bytes(2, "big") + bytes(4) + data)
     assert inbox.next() is None
     inbox.feed(bytes(100))
     with pytest.raises(Fault) as caught:
         inbox.next()
     assert caught.value.code == 1007
+
+
+def test_a_compressed_message_that_goes_on_without_saying_anything_is_stopped():
+    inbox = Inbox(MAX_BYTES, True)
+    empty = b"\x00\x00\x00\xff\xff"  # a stored block of nothing
+    inbox.feed(masked(BINARY, empty * 300, fin=False, rsv=0x40))
+    assert inbox.next() is None
+    inbox.feed(masked(CONTINUED, empty * 300, fin=False))
+    with pytest.raises(Fault) as caught:
+        inbox.next()
+    assert caught.value.code == 1009
 
 
 def test_a_message_in_ever_more_pieces_is_refused():

@@ -225,7 +225,7 @@ class Inbox:
     """
 
     __slots__ = (
-        "_at", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode", "_pieces", "_split",
+        "_at", "_came", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode", "_pieces", "_split",
         "_whole", "began",
     )  # fmt: skip
 
@@ -238,7 +238,7 @@ class Inbox:
         self._opcode = 0  # of the message under way, 0: none is
         self._whole = bytearray()  # the message, as far as it has come
         self._split = b""  # the bytes of a character that was cut
-        self._pieces = 0  # frames of the message under way
+        self._pieces = self._came = 0  # frames of the message under way, and their bytes
         self.began = 0  # when the message under way did; its owner's
         self._inflater: zlib._Decompress | None = None
 
@@ -300,12 +300,14 @@ class Inbox:
                 return None
             self._at = body + size
             return opcode, _unmask(data[body : body + size], data[body - 4 : body])
-        # Of a compressed message it counts what comes out.
-        if not (first & RSV1 or self._inflater) and len(self._whole) + size > self._max_bytes:
+        came = size if opcode else self._came + size
+        # Of a compressed message it counts what comes out; but it may go on for ever without anything's coming out.
+        if came > self._max_bytes * (2 if first & RSV1 or (not opcode and self._inflater) else 1):
             raise self._too_big()
         if len(data) < body:
             return None
         self._at, self._mask, self._left, self._final = body, data[body - 4 : body], size, final
+        self._came = came
         if opcode:
             self._opcode, self._pieces = opcode, 0
             self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if first & RSV1 else None
