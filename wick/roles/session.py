@@ -83,7 +83,7 @@ class _Known(Collection[tuple[str, str]]):
         self._fanout = fanout
 
     def __contains__(self, pair: object) -> bool:
-        return isinstance(pair, tuple) and self._fanout.state(*pair) is not None
+        return self._fanout.knows(pair)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._fanout.pairs())

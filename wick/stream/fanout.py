@@ -100,6 +100,7 @@ class Fanout:
             "ticker": self._state_channel, "candles": self._state_channel, "closes": self._state_channel,
             "metrics": LiveChannel, **(kinds or {}),
         }  # fmt: skip
+        self._known: set[Pair] = set()
         self._by_pair: dict[Pair, list[StateChannel]] = {}
         self._globs: dict[Pattern, dict[Client, None]] = {}
         self._handle = 0
@@ -115,6 +116,10 @@ class Fanout:
         return self._before + len(self._log)
 
     # ------------------------------------------------------------------ what the front asks
+
+    def knows(self, pair: object) -> bool:
+        """Whether the pair is known: for names of clients, which may be any, and many."""
+        return pair in self._known
 
     def pairs(self) -> list[Pair]:
         return sorted(pair for mirror in self.mirrors for pair in mirror.names.values())
@@ -283,6 +288,8 @@ class Fanout:
         mirror = self.mirrors[snapshot.shard]
         known = set(mirror.names.values())
         mirror.restart(snapshot)
+        self._known -= known
+        self._known.update(mirror.names.values())
         for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
             self.put(channel.restart())
             channel.restarted = channel.number
@@ -298,6 +305,7 @@ class Fanout:
                     said = channel.diff(steps)
                     if said is not None:
                         self.put(said)
+        self._known.update((venue, symbol) for _, venue, symbol in message.pairs)
         # Only now: who hears of a new pair starts from a state that these changes are part of.
         self._announce(message.pairs)
 

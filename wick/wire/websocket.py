@@ -225,8 +225,8 @@ class Inbox:
     """
 
     __slots__ = (
-        "_at", "_came", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode", "_pieces", "_split",
-        "_whole", "began",
+        "_at", "_came", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode",
+        "_pieces", "_split", "_whole", "began",
     )  # fmt: skip
 
     def __init__(self, max_bytes: int, inflate: bool) -> None:
