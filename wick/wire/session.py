@@ -211,7 +211,8 @@ CLOSES: Final = (
                      "no close frame either), lacks more candles than are kept, or takes a minute for one message",
      "yes"),
     (CloseCode.BAD_REQUESTS, "too many bad requests", "no"),
-    (CloseCode.TOO_MANY_MESSAGES, "more than `front.client_messages_s`, pings and pongs too, or `front.client_kb_s`", "no"),
+    (CloseCode.TOO_MANY_MESSAGES, "more than `front.client_messages_s`, with pings and pongs, or `front.client_kb_s`",
+     "no"),
 )  # fmt: skip
 
 
