@@ -149,9 +149,9 @@ class Visits:
 
     def _look(self, visit: _Visit) -> None:
         """Take the head that has come, if it is whole."""
-        if not visit.data:
+        data = visit.data = visit.data.lstrip(b"\r\n")  # RFC 9112, 2.2: an empty line before it is ignored
+        if not data:
             return
-        data = visit.data.lstrip(b"\r\n")  # RFC 9112, 2.2: an empty line before it is ignored
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
         if end < 4:
             if len(data) >= MAX_HEAD_BYTES:
@@ -214,6 +214,7 @@ class Visits:
 
     def _send(self, visit: _Visit, data: bytes, goes_on: bool) -> None:
         visit.rest, visit.goes_on = memoryview(data), goes_on
+        visit.deadline = self._now + sweeps(STALL_S)  # the answer may have taken longer than a head may
         self.unsent_bytes += len(data)
         self._speak(visit)
         if visit.rest and visit.fd in self._all:
