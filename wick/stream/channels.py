@@ -107,13 +107,16 @@ class StateChannel(Channel):
         return None if self.groups else self.mirror.seq  # who subscribes to closes does so from now on
 
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
-        if epoch != self.mirror.epoch or not self.mirror.epoch:
-            return None, False
-        return (seq, True) if self._reaches(seq) else (None, False)
+        if epoch == self.mirror.epoch != 0 and self._reaches(seq):
+            return seq, True
+        # It is owed the closes from now on, with those that are kept: it must be found out if some of them go.
+        return None if self.groups else self._reach(), False
+
+    def _reach(self) -> int:
+        return self.mirror.reach(self.topic.venue, self.topic.symbol, self.interval)
 
     def _reaches(self, since: int) -> bool:
-        topic = self.topic
-        return self.interval < 0 or since >= self.mirror.reach(topic.venue, topic.symbol, self.interval)
+        return self.interval < 0 or since >= self._reach()
 
     def diff(self, steps: list[diffs.Step]) -> Message | None:
         """What these changes of the pair, which the mirror has just taken, are to the topic."""
