@@ -28,7 +28,7 @@ Pair = tuple[str, str]
 
 MAX_KEPT = 65_536  # messages that wait for flushes. On full: every client falls behind, and gets states instead
 TELL_BYTES = 65_536  # that a client which is behind is told at once
-HELD_BYTES = 1 << 18  # of frames that are made before they are sent
+HELD_BYTES = 1 << 16  # of frames that are made before they are sent
 BAND_BYTES = 1 << 20  # that all such clients of a band are told in one flush; the others come first in the next
 SNAPSHOTS = 2048  # of clients that are behind, kept for others at the same position while there are any
 
