@@ -102,7 +102,7 @@ class Slices:
         return (band for bands in self.bands for band in bands)
 
     def enter(self, told: int) -> Band:
-        """The band of a new client: of this run's slice, which was the smallest as the run began, the first with room."""
+        """The first band with room in the slice of this run, which was the smallest as the run began."""
         if self._entered % self._run == 0:
             self._slice = self._sizes.index(min(self._sizes))
         self._entered += 1
