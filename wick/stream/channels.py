@@ -13,7 +13,7 @@ from wick.stream.mirror import ShardMirror
 from wick.wire.codec import pack, pack_json
 from wick.wire.session import Kind, Topic
 
-KEEP_APART = 4  # as many DIFFs of a topic are told as they are; merging saves bytes from then on
+KEEP_APART = 8  # as many DIFFs of a topic are told as they are: merging saves bytes, and costs time when it is short
 _FLAGS = FORMED_FIELDS.index("flags")
 
 
@@ -81,7 +81,7 @@ class Channel:
         """What is missing for who knows all until that number, by the messages that are kept; none where they are so
         many that a state is shorter."""
         messages = [one for one in self.kept if one.number > number]
-        return self.told(messages) if len(messages) <= KEEP_APART else []
+        return self.told(messages) if 0 < len(messages) <= KEEP_APART else []
 
     def said(self, message: Message, number: int) -> None:
         """The message is in the fan-out now, by that number."""

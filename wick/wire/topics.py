@@ -94,13 +94,12 @@ class Pattern(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether pairs that appear later can belong to it."""
-        return any("*" in item for item in (*self.venues, *self.symbols))
+        return _is_open(self.venues, self.symbols)
 
     @property
     def single(self) -> Topic | None:
         """The topic, where it names exactly one."""
-        parts = (self.venues, self.symbols, self.intervals)
-        if self.is_open or any(len(part) != 1 for part in parts):
+        if len(self.venues) != 1 or len(self.symbols) != 1 or len(self.intervals) != 1 or self.is_open:
             return None
         return Topic(self.kind, self.venues[0], self.symbols[0], self.intervals[0])
 
@@ -109,6 +108,11 @@ class Pattern(NamedTuple):
         if _matcher(self.venues)(venue) and _matcher(self.symbols)(symbol):
             return [Topic(self.kind, venue, symbol, interval) for interval in self.intervals]
         return []
+
+
+@lru_cache(maxsize=1024)
+def _is_open(venues: tuple[str, ...], symbols: tuple[str, ...]) -> bool:
+    return any("*" in item for item in (*venues, *symbols))
 
 
 @lru_cache(maxsize=1024)
