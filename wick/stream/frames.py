@@ -11,10 +11,8 @@ from wick.wire.websocket import BINARY, TEXT, Deflater, frame
 
 FORMS: Final = 4
 _FIXED: Final = 15  # elements that msgpack's shortest array header can count
-_BETWEEN: Final = (b"", b",")  # messages of a batch, in msgpack and in JSON
 _END: Final = b"]"
 _HEADS: Final = 8192  # that are kept
-_COUNTS: Final = 32  # bits of a number of messages
 
 
 def form_of(json: bool, deflate: bool) -> int:
@@ -26,8 +24,8 @@ def is_json(form: int) -> bool:
 
 
 def joined(parts: Sequence[bytes], json: bool) -> bytes:
-    """Several messages as they stand in a batch."""
-    return _BETWEEN[json].join(parts)
+    """Several messages as they stand in a batch. A part may be empty."""
+    return b",".join(filter(None, parts)) if json else b"".join(parts)
 
 
 def opening(count: int, json: bool) -> bytes:
@@ -49,37 +47,32 @@ def batch(parts: Sequence[bytes], count: int, json: bool) -> bytes:
     return opening(count, json) + joined(parts, json) + (_END if json and count > 1 else b"")
 
 
-class _Heads(dict[int, bytes]):
-    """What comes before joined messages in a frame, by `bytes << _COUNTS | count`: a look into a dict costs half of
-    an lru_cache's."""
+class _Heads(dict[tuple[int, int], bytes]):
+    """What comes before joined messages in a frame of msgpack, by how many they are and their bytes."""
 
-    def __init__(self, json: bool) -> None:
-        self._json = json
-
-    def __missing__(self, key: int) -> bytes:
-        size, count = key >> _COUNTS, key & (1 << _COUNTS) - 1
-        first = opening(count, self._json)
-        total = len(first) + size + (self._json and count > 1)
+    def __missing__(self, key: tuple[int, int]) -> bytes:
+        count, size = key
+        first = opening(count, json=False)
         if len(self) >= _HEADS:
             self.clear()
-        head = self[key] = frame(b" " * total, TEXT if self._json else BINARY)[:-total] + first
+        head = self[key] = frame(first + b" " * size, BINARY)[:-size]
         return head
 
 
 class Framer:
     """Makes frames; one a process."""
 
-    __slots__ = ("_deflater", "_heads")
+    __slots__ = ("_deflater", "heads")
 
     def __init__(self) -> None:
         self._deflater = Deflater()
-        self._heads = (_Heads(json=False), _Heads(json=True))
+        self.heads = _Heads()
 
     def frame(self, parts: Sequence[bytes], count: int, form: int) -> bytes:
         """One frame of `count` messages, of which each part has one or more."""
-        if form > 1:
-            json = is_json(form)
-            return self._deflater.frame(batch(parts, count, json), TEXT if json else BINARY)
-        body = _BETWEEN[form].join(parts)
-        framed = self._heads[form][len(body) << _COUNTS | count] + body
-        return framed + _END if form and count > 1 else framed
+        if not form:
+            body = b"".join(parts)
+            return self.heads[count, len(body)] + body
+        json = is_json(form)
+        make = self._deflater.frame if form > 1 else frame
+        return make(batch(parts, count, json), TEXT if json else BINARY)
