@@ -135,6 +135,37 @@ def test_who_takes_no_data_is_sent_nothing_more_and_then_one_state():
     assert [one[0] for one in scene.told()] == [Kind.DIFF]
 
 
+def test_who_subscribes_while_its_market_moves_is_told_one_state_and_is_in_step_at_its_first_flush():
+    scene = Scene(clients=2)
+    quick, late = scene.clients
+    late.room = 3  # its answer does not fit, and the rest goes before the flush
+    for client in scene.clients:
+        scene.change(*TRADE)
+        client.subscribe(BTC)
+        scene.change(*TRADE)
+    late.wake(None)
+    scene.frames.clear()
+    scene.flush()
+    for client in scene.clients:
+        messages = [unpack(frame[2:]) for one, frame in scene.frames if one is client]
+        assert {message[0] for batch in messages for message in batch[1:] if batch[0] == Kind.BATCH} <= {Kind.DIFF}
+        assert client.cohort is not None
+
+
+def test_who_took_a_frame_late_is_told_what_came_since_and_not_a_state():
+    scene = Scene()
+    scene.subscribe(BTC)
+    [client] = scene.clients
+    client.room = 3
+    for _ in range(2):
+        scene.change(*TRADE)
+        scene.flush()
+    client.wake(None)
+    scene.change(*TRADE)
+    assert [one[0] for one in scene.told()] == [Kind.DIFF, Kind.DIFF]
+    assert client.cohort is not None
+
+
 def test_states_are_told_a_piece_at_a_time(monkeypatch):
     monkeypatch.setattr(fanout, "TELL_BYTES", 1)
     scene = Scene()
@@ -162,6 +193,25 @@ def test_a_client_that_cannot_be_told_all_that_it_missed_is_closed():
     scene.flush()
     assert scene.front.cut == [(client, CloseCode.SLOW)]
     assert scene.fanout.counters.lost == 1
+
+
+@pytest.mark.parametrize("rows", [0, 3, 100])
+def test_who_has_just_subscribed_to_closes_is_not_held_to_what_closed_before_the_front_knew(rows):
+    scene = Scene()
+    [client] = scene.clients
+    scene.change(("BTC-USDT", 1, 0, 1))
+    for _ in range(rows):
+        scene.worker.change([("BTC-USDT", 1, 0, 1)])
+        scene.worker.close("BTC-USDT", 1, 5)
+    for again in range(2):
+        client.subscribe(f"closes:{VENUE}:*:1m" if again else f"closes:{VENUE}:BTC-USDT:1m")
+        client.room = 0
+        closed = [[VENUE, symbol, NAMES[INTERVAL], *row] for symbol, row in scene.worker.closed]
+        scene.fanout.restart(scene.worker.snapshot()._replace(recent=closed))
+        client.wake(None)
+        scene.flush()
+        scene.flush()
+    assert not scene.front.cut and client.cohort is not None
 
 
 def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_another_epoch():

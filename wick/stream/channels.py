@@ -91,20 +91,26 @@ class Channel:
 class StateChannel(Channel):
     """A topic on the state of a pair: ticker, candles, closes. Its positions are those of the shard's diffs."""
 
-    __slots__ = ("groups", "interval", "mirror", "seq")
+    __slots__ = ("_reach", "groups", "interval", "mirror", "seq")
 
     def __init__(self, handle: int, topic: Topic, mirror: ShardMirror) -> None:
         super().__init__(handle, topic)
         self.mirror, self.groups = mirror, topic.groups
         self.interval = topic.interval
-        self.seq = mirror.seq  # of the last change that concerned it: a DIFF starts from there
+        self._begin()
+
+    def _begin(self) -> None:
+        """Its history here begins now: of what came before, a snapshot may have brought more than is kept."""
+        self.seq = self.began = self.mirror.seq  # `seq`: of the last change that concerned it: a DIFF starts from there
+        self._reach = self._mirrors_reach()
 
     @property
     def position(self) -> int | None:
         return self.mirror.seq
 
     def begin(self) -> int | None:
-        return None if self.groups else self.mirror.seq  # who subscribes to closes does so from now on
+        seq = self.mirror.seq  # who subscribes to closes does so from now on
+        return None if self.groups or not self._has_kept(seq) else seq
 
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
         if epoch != self.mirror.epoch or not self.mirror.epoch:
@@ -112,8 +118,17 @@ class StateChannel(Channel):
         return (seq, True) if self._reaches(seq) else (None, False)
 
     def _reaches(self, since: int) -> bool:
+        """Nothing that was taken at `since` or later is missing, whoever has told until there."""
+        return since >= self._mirrors_reach()
+
+    def _has_kept(self, since: int) -> bool:
+        """Likewise, for who was told until there by us."""
+        reach = self._mirrors_reach()
+        return since >= reach or (since >= self.began and reach == self._reach)
+
+    def _mirrors_reach(self) -> int:
         topic = self.topic
-        return self.interval < 0 or since >= self.mirror.reach(topic.venue, topic.symbol, self.interval)
+        return self.mirror.reach(topic.venue, topic.symbol, self.interval) if self.interval >= 0 else 0
 
     def diff(self, steps: list[diffs.Step]) -> Message | None:
         """What these changes of the pair, which the mirror has just taken, are to the topic."""
@@ -129,11 +144,11 @@ class StateChannel(Channel):
 
     def restart(self) -> Message:
         """The mirror has begun anew."""
-        self.seq = self.began = self.mirror.seq
+        self._begin()
         return self.snapshot(None)
 
     def catch_up(self, since: int | None) -> list[Message]:
-        if since is not None and not self._reaches(since):
+        if since is not None and not self._has_kept(since):
             raise Lost
         return [self.snapshot(since)]
 

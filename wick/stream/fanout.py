@@ -107,6 +107,7 @@ class Fanout:
         self._handle = 0
         self._log: list[Message] = []
         self._before = 0  # messages that are not kept any more
+        self._told_to_all = 0  # those that every band had been told at the last trim
         self._news: dict[tuple[int, bool], News] = {}  # as of `_news_as_of`, by the number before it, and the form
         self._news_as_of = 0
         self._framer = Framer()
@@ -366,8 +367,9 @@ class Fanout:
         return self.counters.deliveries - before
 
     def trim(self) -> None:
-        """Forget what every band has been told."""
-        done = min([band.told for band in self.slices], default=self.number) - self._before
+        """Forget what every band had been told the last time: who took its frame a little late is told it yet."""
+        done = self._told_to_all - self._before
+        self._told_to_all = min([band.told for band in self.slices], default=self.number)
         if done:
             for message in self._log[:done]:
                 message.channel.kept.pop(0)
@@ -491,6 +493,7 @@ class Fanout:
                     self._lag(client, cohorts.part(client), missed)
                     band.waiting[client] = None
             band.told = self.number
+        self._told_to_all = self.number
         self.trim()
 
 
