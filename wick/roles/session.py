@@ -197,18 +197,20 @@ class Sessions:
         told = []
         for wanted, pattern, topics in self._named(client, request, answers):
             new = {topic for topic in topics if topic not in held}
+            is_single = pattern.single is not None
+            is_open = not is_single and pattern.is_open
             if (room := self._most_topics - len(held)) < len(new):
                 error = ProtocolError("too_many", "topics", len(new), "", (f"at most {room} topics more",))
                 answers.append(self._error(client, request.id, error, wanted.text))
                 continue
-            if pattern.is_open and pattern not in client.globs and len(client.globs) >= MAX_GLOBS:
+            if is_open and pattern not in client.globs and len(client.globs) >= MAX_GLOBS:
                 answers.append(self._error(client, request.id, _too_many_globs(wanted), wanted.text))
                 continue
             held.update(new)
-            if pattern.is_open:
+            if is_open:
                 fanout.follow(client, pattern)
             for topic in topics:
-                if topic in new or pattern.single is not None:
+                if is_single or topic in new:
                     channel, resumed = fanout.subscribe(client, topic, wanted.position)
                 else:  # who resumes names its topics with their positions, and its globs: those are held by now
                     channel, resumed = fanout.topics[topic], True
@@ -235,13 +237,13 @@ class Sessions:
                 return
             try:
                 pattern = wanted.pattern(self._venues)
-                globs -= pattern.is_open
-                if globs < 0:
-                    raise _too_many_globs(wanted)
                 single = pattern.single
                 if single in self._fanout.topics and room > 0:  # mostly: others have it, so it is spelt right
                     topics = [single]
                 else:
+                    globs -= pattern.is_open
+                    if globs < 0:
+                        raise _too_many_globs(wanted)
                     topics = expand(pattern, self._known, max(room, 0))
             except ProtocolError as error:
                 answers.append(self._error(client, request.id, error, wanted.text))

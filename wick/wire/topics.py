@@ -94,14 +94,12 @@ class Pattern(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether pairs that appear later can belong to it."""
-        return _is_open(self.venues, self.symbols)
+        return any("*" in item for item in (*self.venues, *self.symbols))
 
     @property
     def single(self) -> Topic | None:
         """The topic, where it names exactly one."""
-        if len(self.venues) != 1 or len(self.symbols) != 1 or len(self.intervals) != 1 or self.is_open:
-            return None
-        return Topic(self.kind, self.venues[0], self.symbols[0], self.intervals[0])
+        return _single(self)
 
     def of(self, venue: str, symbol: str) -> list[Topic]:
         """Its topics of a pair: none where the pair does not belong to it."""
@@ -111,8 +109,11 @@ class Pattern(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _is_open(venues: tuple[str, ...], symbols: tuple[str, ...]) -> bool:
-    return any("*" in item for item in (*venues, *symbols))
+def _single(pattern: Pattern) -> Topic | None:
+    kind, *parts = pattern
+    if pattern.is_open or any(len(part) != 1 for part in parts):
+        return None
+    return Topic(kind, pattern.venues[0], pattern.symbols[0], pattern.intervals[0])
 
 
 @lru_cache(maxsize=1024)
