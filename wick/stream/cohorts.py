@@ -15,7 +15,7 @@ from wick.stream.frames import FORMS
 
 SLICES = 10
 MAX_BAND = 512  # sends without giving way
-RUN = 32  # clients, one after the other, in one slice: what was made together the caches have together, the kernel's too
+RUN = 32  # clients, one after the other, in one slice: what was made together, the caches have together
 Channels = tuple[Channel, ...]  # by handle
 
 
@@ -102,7 +102,7 @@ class Slices:
         return (band for bands in self.bands for band in bands)
 
     def enter(self, told: int) -> Band:
-        """The band of a new client: in the slice of this run, which was the smallest as it began, the first with room."""
+        """The first band with room in the slice of this run, which was the smallest as the run began."""
         if self._entered % self._run == 0:
             self._slice = self._sizes.index(min(self._sizes))
         self._entered += 1

@@ -28,7 +28,7 @@ Pair = tuple[str, str]
 
 MAX_KEPT = 65_536  # messages that wait for flushes. On full: every client falls behind, and gets states instead
 TELL_BYTES = 65_536  # that a client which is behind is told at once
-HELD_BYTES = 1 << 18  # of frames that are made before they are sent
+HELD_BYTES = 1 << 16  # of frames that are made before they are sent
 BAND_BYTES = 1 << 20  # that all such clients of a band are told in one flush; the others come first in the next
 SNAPSHOTS = 2048  # of clients that are behind, kept for others at the same position while there are any
 
@@ -439,9 +439,7 @@ class Fanout:
                 del band.waiting[client]
                 band.waiting[client] = None
 
-    def _tell(
-        self, client: Client, behind: Behind, beat: Sequence[Any] | None, answers: Sequence[bytes] = ()
-    ) -> int:
+    def _tell(self, client: Client, behind: Behind, beat: Sequence[Any] | None, answers: Sequence[bytes] = ()) -> int:
         """Tell a client what it lacks, as much as is right at once; the bytes. It is in step if that was all, and its
         band stands at the newest message."""
         json, number = is_json(behind.form), self.number
