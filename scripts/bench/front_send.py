@@ -88,6 +88,12 @@ class App:
         self.server.send(client, frame(pack([Kind.ACK, request.id, acks]), BINARY))
         self.fanout.tell(client)
 
+    def control(self, client: Any) -> None:
+        pass
+
+    def stalled(self, client: Any) -> None:
+        pass
+
     def writable(self, client: Any) -> None:
         self.fanout.writable(client)
 

@@ -25,7 +25,7 @@ class Echo:
 
     def __init__(self):
         self.opened_ones, self.closed_ones, self.messages, self.writables, self.asked = [], [], [], 0, []
-        self.agreed = []
+        self.agreed, self.stalled_ones, self.controls = [], [], 0
         self.deflater = Deflater()
         self.answer = lambda request: Reply(200, "text/plain", request.target.encode())
         self.take = self.echo
@@ -46,6 +46,12 @@ class Echo:
 
     def echo(self, client, data, is_text):
         self.server.send(client, frame(data, TEXT if is_text else BINARY))
+
+    def control(self, client):
+        self.controls += 1
+
+    def stalled(self, client):
+        self.stalled_ones.append(client)
 
     def writable(self, client):
         self.writables += 1

@@ -52,6 +52,12 @@ class App:
     def message(self, client: SeatedClient, data: bytes, is_text: bool) -> None:
         self.server.send(client, frame(data, TEXT))
 
+    def control(self, client: SeatedClient) -> None:
+        pass
+
+    def stalled(self, client: SeatedClient) -> None:
+        pass
+
     def writable(self, client: SeatedClient) -> None:
         pass
 

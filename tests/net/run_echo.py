@@ -42,6 +42,12 @@ class Echo:
         packed = frame(client.deflater.pack(data), opcode, compressed=True) if client.deflater else frame(data, opcode)
         self.server.send(client, packed)
 
+    def control(self, client: EchoClient) -> None:
+        pass
+
+    def stalled(self, client: EchoClient) -> None:
+        pass
+
     def writable(self, client: EchoClient) -> None:
         pass
 

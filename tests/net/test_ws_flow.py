@@ -55,6 +55,15 @@ def test_a_partial_write_is_finished_before_anything_else_pongs_too(server):
     assert server.do(lambda: server.server._epoll.poll(0)) == []  # it is at peace again, not writable all the time
 
 
+def test_a_pong_that_is_not_taken_is_told_for_nothing_may_be_sent_before_it(server):
+    ((peer, client),) = join(server, receive_bytes=4096)
+    send, server.server.send = server.server.send, lambda client, data: False  # as a full socket has it
+    peer.say(masked(PING, b"a") + masked(PING, b"b"))
+    server.until(lambda: server.app.stalled_ones == [client, client])
+    server.server.send = send
+    assert server.app.controls == 2
+
+
 def test_who_does_not_take_answers_is_not_heard_until_it_does(server):
     (peer, _) = slow(server)
     peer.say(masked(TEXT, b"first") + masked(TEXT, b"second"))

@@ -83,6 +83,18 @@ def test_a_head_that_comes_slowly_is_given_up_and_one_that_does_not_come_at_all(
         assert server.do(server.server.gauges)["timeouts"] == 3
 
 
+def test_empty_lines_before_a_head_are_not_gathered(server):
+    with Peer(server) as peer:
+        for _ in range(20):
+            peer.say(b"\r\n" * 5000)
+        peer.say(get())
+        assert peer.reply()[0] == 200
+        server.do(lambda: None)
+        peer.say(b"\r\n" * 5000)
+        server.until(lambda: server.server._visits.counts["requests"] == 1)
+        server.until(lambda: all(not visit.data for visit in server.server._visits._all.values()))
+
+
 def test_connections_that_say_nothing_for_a_while_give_their_place_to_new_ones(server, monkeypatch):
     monkeypatch.setattr(visits, "MAX_VISITS", 3)
     silent = [Peer(server) for _ in range(3)]

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from tests.net.lean import ACCEPT, Peer, head, masked, running
-from wick.wire.websocket import BINARY, CLOSE, PING, PONG, TEXT, frame
+from wick.wire.websocket import BINARY, CLOSE, CONTINUED, PING, PONG, TEXT, frame
 
 MAX_BYTES = 4096
 
@@ -194,6 +194,22 @@ def test_a_client_that_vanishes_is_noticed_once(server, peer):
     peer.reset()
     server.until(lambda: client.fd == -1)
     assert server.do(lambda: server.app.closed_ones.count(client)) == 1
+
+
+def test_a_message_that_does_not_end_is_not_waited_for():
+    """However often a byte of it comes: what has come is held."""
+    with running(ping_s=2) as server, Peer(server) as peer:
+        peer.upgrade()
+        client = client_of(server)
+        peer.say(masked(TEXT, b"x", fin=False))
+        for _ in range(3):
+            server.pass_s(1)
+            seen = client.seen
+            peer.say(masked(CONTINUED, b"y", fin=False))
+            server.until(lambda seen=seen: client.seen > seen)
+        server.pass_s(2.5)
+        assert peer.close_code() == 3008
+        assert server.do(server.server.gauges)["slow_messages"] == 1
 
 
 def test_who_was_silent_is_pinged_and_who_does_not_answer_is_given_up():

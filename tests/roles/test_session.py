@@ -206,6 +206,16 @@ def test_ten_seconds_worth_of_messages_may_come_at_once_and_no_more():
     assert world.line.codes[client] == CloseCode.TOO_MANY_MESSAGES
 
 
+def test_pings_and_pongs_count_as_messages():
+    world = World(front__client_messages_s=2)
+    client = world.connect()
+    for _ in range(20):
+        world.sessions.control(client)
+    assert world.line.codes == {}
+    world.sessions.control(client)
+    assert world.line.codes == {client: CloseCode.TOO_MANY_MESSAGES}
+
+
 def test_so_it_is_with_bytes():
     world = World(front__client_kb_s=1)
     client = world.connect()

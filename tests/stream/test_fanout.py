@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stream.toy_fronts import INTERVAL, VENUE, Client, Front, Worker
+from tests.stream.toy_fronts import INTERVAL, VENUE, Client, Front, Told, Worker
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS
 from wick.stream import fanout
@@ -137,7 +137,7 @@ def test_who_takes_no_data_is_sent_nothing_more_and_then_one_state():
 
 def test_who_subscribes_while_its_market_moves_is_told_one_state_and_is_in_step_at_its_first_flush():
     scene = Scene(clients=2)
-    quick, late = scene.clients
+    late = scene.clients[1]
     late.room = 3  # its answer does not fit, and the rest goes before the flush
     for client in scene.clients:
         scene.change(*TRADE)
@@ -211,6 +211,22 @@ def test_who_has_just_subscribed_to_closes_is_not_held_to_what_closed_before_the
     late.subscribe(text)
     scene.flush()
     assert not scene.front.cut and early.cohort is not None and late.cohort is not None
+
+
+def test_closes_are_owed_from_the_request_on_also_where_nothing_is_proven_of_the_time_before():
+    scene = Scene()
+    [client] = scene.clients
+    closes = parse_topics(f"closes:{VENUE}:BTC-USDT:1m").single
+    client.told[closes] = Told(epoch=99, seq=1)
+    client.room = 0
+    client.resume([closes])
+    for _ in range(10):
+        scene.worker.change([("BTC-USDT", 1, 0, 1)])
+        scene.worker.close("BTC-USDT", 1, 7)
+    scene.front.hear(0)
+    client.wake(None)
+    scene.flush()
+    assert scene.front.cut == [(client, CloseCode.SLOW)]
 
 
 def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_another_epoch():

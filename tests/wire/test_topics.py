@@ -135,6 +135,20 @@ def test_a_known_symbol_that_is_spelt_in_another_way_is_refused_with_the_known_o
     assert (caught.value.code, caught.value.field, caught.value.valid) == ("bad_symbol", "symbol", ("BTC-USDT",))
 
 
+def test_a_name_that_nobody_knows_is_looked_for_a_few_times_only():
+    """A request may have two thousand of them, and each look takes a while."""
+    looks = []
+
+    class Pairs(set):
+        def __contains__(self, pair):
+            looks.append(pair)
+            return False
+
+    text = f"ticker:kraken:{'X' * 30}"
+    assert [topic.text for topic in expand(parse_topics(text, VENUES), Pairs(), 10)] == [text]
+    assert len(looks) <= 8
+
+
 @pytest.mark.parametrize(("room", "text"), [(4, "ticker:*"), (11, "candles:kraken:A-B:*"), (0, "stats")])
 def test_a_text_that_names_too_many_is_refused_before_they_are_made(room, text):
     with pytest.raises(ProtocolError, match=f"at most {room} topics more") as caught:

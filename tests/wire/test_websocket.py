@@ -216,6 +216,40 @@ def test_what_inflates_without_end_is_stopped_at_the_bound():
     assert read([masked(BINARY, packed(bytes(MAX_BYTES)), rsv=0x40)])[0] == [(BINARY, bytes(MAX_BYTES))]
 
 
+def test_what_comes_behind_the_end_of_a_compressed_message_is_not_gathered():
+    """A last block (BFINAL) and an empty one behind it are a message (RFC 7692, 7.2.3.4); more is not."""
+    ended = zlib.compressobj(wbits=-15)
+    data = ended.compress(b"hello") + ended.flush()
+    assert read([masked(BINARY, data + b"\0", rsv=0x40)])[0] == [(BINARY, b"hello")]
+    inbox = Inbox(MAX_BYTES, True)
+    inbox.feed(b"\xc2\xfe" + (1000).to_bytes(2, "big") + bytes(4) + data)
+    assert inbox.next() is None
+    inbox.feed(bytes(100))
+    with pytest.raises(Fault) as caught:
+        inbox.next()
+    assert caught.value.code == 1007
+
+
+def test_a_compressed_message_that_goes_on_without_saying_anything_is_stopped():
+    inbox = Inbox(MAX_BYTES, True)
+    empty = b"\x00\x00\x00\xff\xff"  # a stored block of nothing
+    inbox.feed(masked(BINARY, empty * 300, fin=False, rsv=0x40))
+    assert inbox.next() is None
+    inbox.feed(masked(CONTINUED, empty * 300, fin=False))
+    with pytest.raises(Fault) as caught:
+        inbox.next()
+    assert caught.value.code == 1009
+
+
+def test_a_message_in_ever_more_pieces_is_refused():
+    """Empty ones say nothing, cost no byte of the bound, and come eleven thousand to a read."""
+    inbox = Inbox(MAX_BYTES, False)
+    inbox.feed(masked(TEXT, b"", fin=False) + masked(CONTINUED, b"", fin=False) * 2000)
+    with pytest.raises(Fault) as caught:
+        inbox.next()
+    assert caught.value.code == 1009
+
+
 def test_what_cannot_be_inflated_is_1007_and_compression_that_was_not_agreed_on_1002():
     assert read([masked(BINARY, b"\xff\xff\xff", rsv=0x40)])[0] == [1007]
     assert read([masked(BINARY, packed(b"x"), rsv=0x40)], inflate=False)[0] == [1002]

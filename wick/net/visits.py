@@ -2,7 +2,7 @@
 
 | queue | bound | on full |
 |---|---|---|
-| connections that are no clients | MAX_VISITS | who said nothing complete for EVICT_S makes room; else the kernel keeps them |
+| connections that are no clients | MAX_VISITS | who is silent for EVICT_S makes room, or the kernel keeps the new |
 | a request's head | MAX_HEAD_BYTES, HEAD_S from its beginning | 431 or 408, and the connection ends |
 | requests that are being answered | ANSWERS | the others wait, each on a connection that is not read meanwhile |
 | replies that are not taken yet | MAX_UNSENT_BYTES of all | no further request is answered |
@@ -149,9 +149,9 @@ class Visits:
 
     def _look(self, visit: _Visit) -> None:
         """Take the head that has come, if it is whole."""
-        if not visit.data:
+        data = visit.data = visit.data.lstrip(b"\r\n")  # RFC 9112, 2.2: an empty line before it is ignored
+        if not data:
             return
-        data = visit.data.lstrip(b"\r\n")  # RFC 9112, 2.2: an empty line before it is ignored
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
         if end < 4:
             if len(data) >= MAX_HEAD_BYTES:
@@ -214,6 +214,7 @@ class Visits:
 
     def _send(self, visit: _Visit, data: bytes, goes_on: bool) -> None:
         visit.rest, visit.goes_on = memoryview(data), goes_on
+        visit.deadline = self._now + sweeps(STALL_S)  # the answer may have taken longer than a head may
         self.unsent_bytes += len(data)
         self._speak(visit)
         if visit.rest and visit.fd in self._all:

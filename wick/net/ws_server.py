@@ -9,6 +9,7 @@ A client costs a small object: no greenlet, no socket object, no buffer while no
 | a client with a rest | it is not read: who takes no answers cannot ask; `stall_s` without progress | drop it, 3008 |
 | a message of a client | `max_message_bytes` | 1009 |
 | silence of a client | a ping after `ping_s` | after twice that: disconnect |
+| a message that is not whole | twice `ping_s` | 3008 |
 | the kernel's, of a socket | UNSENT_BYTES not on their way, SEND_BYTES in all | the rest waits here |
 
 The numbers of descriptors are the kernel's to give away again as soon as they are closed. So a client that has ended
@@ -118,6 +119,12 @@ class Application(Protocol):
 
     def message(self, client: Any, data: bytes, is_text: bool) -> None: ...
 
+    def control(self, client: Any) -> None:
+        """A ping or a pong of its; the server answers, unless the client is closed here."""
+
+    def stalled(self, client: Any) -> None:
+        """It has a rest of what the server itself has sent."""
+
     def writable(self, client: Any) -> None:
         """Its rest is gone."""
 
@@ -171,6 +178,7 @@ class Server:
             "closed": 0,
             "stalled": 0,
             "silent": 0,
+            "slow_messages": 0,
             "faults": 0,
             "flooded": 0,
             "failed_accepts": 0,
@@ -375,6 +383,7 @@ class Server:
         self._epoll.modify(client.fd, EPOLLIN)
         self._app.writable(client)
         if client.inbox is not None and not client.rest:
+            client.inbox.began = self._now
             self._take(client, b"")
 
     def _take(self, client: Client, data: bytes) -> None:
@@ -390,10 +399,13 @@ class Server:
                 opcode, payload = one
                 if opcode < CLOSE:
                     self._app.message(client, payload, opcode == TEXT)
-                elif opcode == PING:
-                    self.send(client, frame(payload, PONG))
+                    inbox.began = self._now
                 elif opcode == CLOSE:
                     self._part(client, close_frame(parse_close(payload).code), None)
+                else:
+                    self._app.control(client)
+                    if opcode == PING and client.fd >= 0:
+                        self._say(client, frame(payload, PONG))
         except Fault as fault:
             self.counts["faults"] += 1
             self._part(client, close_frame(fault.code, fault.reason), None)
@@ -401,7 +413,14 @@ class Server:
             client.inbox = None
 
     def _inbox(self, client: Client) -> Inbox:
-        return Inbox(self._max_message_bytes, client.inflate)
+        inbox = Inbox(self._max_message_bytes, client.inflate)
+        inbox.began = self._now
+        return inbox
+
+    def _say(self, client: Client, data: bytes) -> None:
+        """Words of our own: the application must not send before all of them are gone."""
+        if not self.send(client, data):
+            self._app.stalled(client)
 
     # ------------------------------------------------------------------ the end
 
@@ -475,8 +494,11 @@ class Server:
             if client is None or client.rest:
                 continue
             silent = self._now - client.seen
-            if silent >= 2 * self._silence:
+            if client.inbox is not None and self._now - client.inbox.began >= 2 * self._silence:
+                self.counts["slow_messages"] += 1
+                self.close(client, CloseCode.SLOW, "a message that takes too long")
+            elif silent >= 2 * self._silence:
                 self.counts["silent"] += 1
                 os.close(self._take_away(client))
             elif silent >= self._silence:
-                self.send(client, _PING)
+                self._say(client, _PING)

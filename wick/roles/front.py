@@ -19,7 +19,7 @@ from wick.market.schema import Row
 from wick.net import bus
 from wick.net.access import Access
 from wick.net.api import Api, Health, Sources, State
-from wick.net.clock import now_ms, now_ns
+from wick.net.clock import now_ms, now_ns, steady_ns
 from wick.net.flusher import Flusher
 from wick.net.history import History
 from wick.net.reader import Reader
@@ -144,7 +144,7 @@ class Front(Role):
         return Health(self.stats.state, self._age_ms(), len(self.fanout.pairs()), waiting)
 
     def _age_ms(self) -> int | None:
-        return (now_ns() - self.stats.newest_ns) // MS if self.stats.newest_ns else None
+        return max(0, now_ns() - self.stats.newest_ns) // MS if self.stats.newest_ns else None
 
     def _beat(self) -> list[Any]:
         return [Kind.HEARTBEAT, now_ms(), self._age_ms()]
@@ -202,8 +202,8 @@ class Front(Role):
     def _ask(self, shard: int) -> None:
         """Ask for a snapshot, once until it comes or is overdue."""
         self.followers[shard].ask()
-        now = now_ns()
-        if now - self.asked_ns[shard] >= ASK_AGAIN_NS:
+        now = steady_ns()
+        if not self.asked_ns[shard] or now - self.asked_ns[shard] >= ASK_AGAIN_NS:
             self.asked_ns[shard] = now
             worker = worker_of(shard, len(self.dealers))
             bus.try_send(self.dealers[worker], [Request("snapshot", shard, 0, 0).pack()])

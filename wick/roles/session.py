@@ -84,7 +84,7 @@ class _Known(Collection[tuple[str, str]]):
         self._fanout = fanout
 
     def __contains__(self, pair: object) -> bool:
-        return isinstance(pair, tuple) and self._fanout.state(*pair) is not None
+        return self._fanout.knows(pair)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._fanout.pairs())
@@ -152,13 +152,24 @@ class Sessions:
     def message(self, client: Session, data: bytes, is_text: bool) -> None:
         now_ns = steady_ns()
         if not (self._messages.take(client.fd, 1, now_ns) and self._bytes.take(client.fd, len(data), now_ns)):
-            self._stats.add("flooding_clients")
-            self._server.close(client, CloseCode.TOO_MANY_MESSAGES, "too many messages, or bytes")
+            self._flooded(client)
         elif is_text != client.json:
             self._server.close(client, CloseCode.UNSUPPORTED, "a text is JSON, and only JSON")
         else:
             self._stats.add("requests")
             self._take(client, data)
+
+    def control(self, client: Session) -> None:
+        """It counts as a message: eleven thousand fit into what the server reads at once."""
+        if not self._messages.take(client.fd, 1, steady_ns()):
+            self._flooded(client)
+
+    def _flooded(self, client: Session) -> None:
+        self._stats.add("flooding_clients")
+        self._server.close(client, CloseCode.TOO_MANY_MESSAGES, "too many messages, or bytes")
+
+    def stalled(self, client: Session) -> None:
+        self._fanout.stalled(client)
 
     def writable(self, client: Session) -> None:
         self._fanout.writable(client)

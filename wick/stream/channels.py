@@ -95,7 +95,7 @@ class StateChannel(Channel):
     hash is its address / 16, so that all would share an eighth of the dict's places.
     """
 
-    __slots__ = ("_reach", "groups", "interval", "mirror", "seq")
+    __slots__ = ("groups", "interval", "mirror", "reached", "seq")
 
     def __init__(self, handle: int, topic: Topic, mirror: ShardMirror) -> None:
         super().__init__(handle, topic)
@@ -106,33 +106,32 @@ class StateChannel(Channel):
     def _begin(self) -> None:
         """Its history here begins now: of what came before, a snapshot may have brought more than is kept."""
         self.seq = self.began = self.mirror.seq  # `seq`: of the last change that concerned it: a DIFF starts from there
-        self._reach = self._mirrors_reach()
+        self.reached = self._reach()
 
     @property
     def position(self) -> int | None:
         return self.mirror.seq
 
     def begin(self) -> int | None:
-        seq = self.mirror.seq  # who subscribes to closes does so from now on
-        return None if self.groups or not self._has_kept(seq) else seq
+        return None if self.groups else self._from(self.mirror.seq)  # who subscribes to closes does so from now on
 
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
-        if epoch != self.mirror.epoch or not self.mirror.epoch:
-            return None, False
-        return (seq, True) if self._reaches(seq) else (None, False)
+        if epoch == self.mirror.epoch != 0 and seq >= self._reach():
+            return seq, True
+        # It is owed the closes from now on, with those that are kept: it must be found out if some of them go.
+        return None if self.groups else self._from(min(self._reach(), self.mirror.seq)), False
 
-    def _reaches(self, since: int) -> bool:
-        """Nothing that was taken at `since` or later is missing, whoever has told until there."""
-        return since >= self._mirrors_reach()
+    def _from(self, since: int) -> int | None:
+        return since if self._has_kept(since) else None
 
-    def _has_kept(self, since: int) -> bool:
-        """Likewise, for who was told until there by us."""
-        reach = self._mirrors_reach()
-        return since >= reach or (since >= self.began and reach == self._reach)
-
-    def _mirrors_reach(self) -> int:
+    def _reach(self) -> int:
         topic = self.topic
         return self.mirror.reach(topic.venue, topic.symbol, self.interval) if self.interval >= 0 else 0
+
+    def _has_kept(self, since: int) -> bool:
+        """What came at `since` or later is all there; or, since the beginning, as much as there was then."""
+        reach = self._reach()
+        return since >= reach or (since >= self.began and reach == self.reached)
 
     def diff(self, steps: list[diffs.Step]) -> Message | None:
         """What these changes of the pair, which the mirror has just taken, are to the topic."""

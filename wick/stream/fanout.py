@@ -7,7 +7,7 @@ A flush never gives way, and nothing changes while it runs: whoever is in step a
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Protocol
@@ -102,6 +102,7 @@ class Fanout:
             "ticker": self._state_channel, "candles": self._state_channel, "closes": self._state_channel,
             "metrics": LiveChannel, **(kinds or {}),
         }  # fmt: skip
+        self._known: set[Pair] = set()
         self._by_pair: dict[Pair, list[StateChannel]] = {}
         self._globs: dict[Pattern, dict[Client, None]] = {}
         self._handle = 0
@@ -119,6 +120,10 @@ class Fanout:
         return self._before + len(self._log)
 
     # ------------------------------------------------------------------ what the front asks
+
+    def knows(self, pair: object) -> bool:
+        """Whether the pair is known: for names of clients, which may be any, and many."""
+        return pair in self._known
 
     def pairs(self) -> list[Pair]:
         return sorted(pair for mirror in self.mirrors for pair in mirror.names.values())
@@ -178,10 +183,11 @@ class Fanout:
         for pattern in client.globs:
             self.unfollow(client, pattern)
 
-    def channels_of(self, client: Client) -> Sequence[Channel]:
+    def channels_of(self, client: Client) -> Collection[Channel]:
+        """In no order: to put those of a client that is behind into one takes a while, and this is often asked."""
         if client.cohort is not None:
             return client.cohort.channels
-        return client.behind.channels if client.behind is not None else ()
+        return client.behind.since.keys() if client.behind is not None else ()
 
     def subscribe(self, client: Client, topic: Topic, position: tuple[int, int] | None = None) -> tuple[Channel, bool]:
         """The topic's channel, and whether it is proven that the client missed nothing since `position`.
@@ -292,6 +298,8 @@ class Fanout:
         mirror = self.mirrors[snapshot.shard]
         known = set(mirror.names.values())
         mirror.restart(snapshot)
+        self._known -= known
+        self._known.update(mirror.names.values())
         for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
             self.put(channel.restart())
             channel.restarted = channel.number
@@ -307,6 +315,7 @@ class Fanout:
                     said = channel.diff(steps)
                     if said is not None:
                         self.put(said)
+        self._known.update((venue, symbol) for _, venue, symbol in message.pairs)
         # Only now: who hears of a new pair starts from a state that these changes are part of.
         self._announce(message.pairs)
 

@@ -17,7 +17,7 @@ def fnv1a32(data: bytes) -> int:
     return value
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)  # clients make names up, and each of these can be long
 def shard_of(venue: str, symbol: str) -> int:
     return fnv1a32(f"{venue}:{symbol}".encode()) % SHARDS
 

@@ -208,9 +208,11 @@ CLOSES: Final = (
     (CloseCode.TOO_BIG, "a message above `front.max_message_kb`", "no"),
     (CloseCode.TRY_LATER, "as many clients as there may be are connected", "later"),
     (CloseCode.SLOW, "the client took nothing for `front.client_stall_s` (it may see 1006 instead: what is full takes "
-                     "no close frame either), or lacks more candles than are kept", "yes"),
+                     "no close frame either), lacks more candles than are kept, or takes a minute for one message",
+     "yes"),
     (CloseCode.BAD_REQUESTS, "too many bad requests", "no"),
-    (CloseCode.TOO_MANY_MESSAGES, "more than `front.client_messages_s` or `front.client_kb_s`", "no"),
+    (CloseCode.TOO_MANY_MESSAGES, "more than `front.client_messages_s`, with pings and pongs, or `front.client_kb_s`",
+     "no"),
 )  # fmt: skip
 
 

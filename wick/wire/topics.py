@@ -14,6 +14,7 @@ from wick.market.intervals import NAMES
 
 MAX_TOPIC: Final = 1000  # characters of a text
 MAX_SYMBOL: Final = 32  # characters of a symbol that could be a known one in another spelling
+MAX_QUOTE: Final = 6  # letters of its second part
 MAX_VALID: Final = 12  # choices that an error lists: as many as there are intervals
 TRADES_KEPT: Final = 256  # of a trades topic, for who subscribes, resumes or is slow
 
@@ -177,10 +178,10 @@ def _all(pattern: Pattern, named: Iterable[Pair], pairs: Iterable[Pair]) -> Iter
 
 
 def _refuse_misspelt(venue: str, symbol: str, pairs: Collection[Pair]) -> None:
-    """A pair may be subscribed to before it is known; `btcusdt` beside a known BTC-USDT is a mistake. It takes a look
-    a letter, however many pairs there are."""
+    """A pair may be subscribed to before it is known; `btcusdt` beside a known BTC-USDT is a mistake. It takes a few
+    looks, however many pairs there are."""
     letters = "".join(filter(str.isalnum, symbol[:MAX_SYMBOL])).upper()
-    for at in range(1, len(letters)):
+    for at in range(max(1, len(letters) - MAX_QUOTE), len(letters)):
         meant = f"{letters[:at]}-{letters[at:]}"
         if (venue, meant) in pairs:
             raise _wrong("bad_symbol", "symbol", symbol, [meant])

@@ -24,6 +24,8 @@ CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(300
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _TAIL: Final = b"\x00\x00\xff\xff"  # what ends a flushed block, and is left out on the wire (RFC 7692, 7.2.1)
 WINDOW_BITS: Final = 15  # of what we send; 9 is the least that zlib makes
+_ENDED: Final = len(_TAIL) + 1  # bytes that may follow a compressed message's last block (RFC 7692, 7.2.3.4)
+MIN_PIECE: Final = 64  # bytes that a message's frames have on average, but for the first so many
 MIN_DEFLATE_BYTES: Final = 128  # shorter messages gain less than the work is worth
 
 
@@ -223,7 +225,8 @@ class Inbox:
     """
 
     __slots__ = (
-        "_at", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode", "_split", "_whole"
+        "_at", "_came", "_data", "_final", "_inflate", "_inflater", "_left", "_mask", "_max_bytes", "_opcode",
+        "_pieces", "_split", "_whole", "began",
     )  # fmt: skip
 
     def __init__(self, max_bytes: int, inflate: bool) -> None:
@@ -235,6 +238,8 @@ class Inbox:
         self._opcode = 0  # of the message under way, 0: none is
         self._whole = bytearray()  # the message, as far as it has come
         self._split = b""  # the bytes of a character that was cut
+        self._pieces = self._came = 0  # frames of the message under way, and their bytes
+        self.began = 0  # when the message under way did; its owner's
         self._inflater: zlib._Decompress | None = None
 
     @property
@@ -295,15 +300,20 @@ class Inbox:
                 return None
             self._at = body + size
             return opcode, _unmask(data[body : body + size], data[body - 4 : body])
-        # Of a compressed message it counts what comes out.
-        if not (first & RSV1 or self._inflater) and len(self._whole) + size > self._max_bytes:
+        came = size if opcode else self._came + size
+        # Of a compressed message it counts what comes out; but it may go on for ever without anything's coming out.
+        if came > self._max_bytes * (2 if first & RSV1 or (not opcode and self._inflater) else 1):
             raise self._too_big()
         if len(data) < body:
             return None
         self._at, self._mask, self._left, self._final = body, data[body - 4 : body], size, final
+        self._came = came
         if opcode:
-            self._opcode = opcode
+            self._opcode, self._pieces = opcode, 0
             self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if first & RSV1 else None
+        self._pieces += 1
+        if self._pieces > MIN_PIECE + self._max_bytes // MIN_PIECE:
+            raise Fault(TOO_BIG, "a message in too many pieces")
         return None
 
     def _check(self, first: int, opcode: int, final: bool) -> None:
@@ -328,6 +338,8 @@ class Inbox:
                 chunk = self._inflater.decompress(chunk, self._max_bytes - len(self._whole) + 1)
             except zlib.error:
                 raise Fault(BAD_DATA, "a message that cannot be inflated") from None
+            if len(self._inflater.unused_data) > _ENDED:  # zlib would gather it
+                raise Fault(BAD_DATA, "a message that goes on behind its end")
         self._whole += chunk
         if len(self._whole) > self._max_bytes:
             raise self._too_big()
