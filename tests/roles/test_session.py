@@ -242,11 +242,11 @@ def test_who_comes_when_the_house_is_full_is_turned_away_and_leaves_no_trace():
 
 def test_who_does_not_take_an_answer_is_told_the_rest_when_it_takes_data_again(world, client):
     world.line.full.add(client)
-    assert kinds(world.say(client, 16, 1, ["ticker:binance:BTC-USDT"])) == [ACK]
+    assert kinds(world.say(client, 16, 1, ["ticker:binance:BTC-USDT"])) == [ACK, SNAPSHOT]
+    assert client.cohort is None
     world.line.full.clear()
     world.sessions.writable(client)
-    band = client.behind.band
-    world.fanout.flush(band)
+    world.fanout.flush(client.behind.band)
     assert kinds(world.line.told[client]) == [HELLO, ACK, SNAPSHOT] and client.cohort is not None
 
 

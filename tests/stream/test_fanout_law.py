@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from tests.stream.toy_fronts import SHARDS, SYMBOLS, VENUE, Client, Front, Worker, shard_of
 from wick.market.schema import STATE_WIDTHS
-from wick.stream import fanout
+from wick.stream import channels, fanout
 from wick.stream.cohorts import Slices
 
 TEXTS = (
@@ -24,6 +24,7 @@ TEXTS = (
       (("ticker", ""), ("candles", ":1m"), ("closes", ":1m"))],
     "ticker:*", "closes:*:1m", "candles:*:1m", f"candles:{VENUE}:{SYMBOLS[0]},{SYMBOLS[1]}:1m",
 )  # fmt: skip
+KEEP_APART = channels.KEEP_APART
 shards = st.integers(0, SHARDS - 1)
 fronts = st.integers(0, 1)
 FORMS = (0, 0, 0, 1, 2, 3)  # of the clients: some can share a cohort
@@ -44,11 +45,13 @@ class Fronts(RuleBasedStateMachine):
     @initialize(
         tell=st.sampled_from([1, 300, 65_536]),
         kept=st.sampled_from([5, 65_536, 65_536]),
+        apart=st.sampled_from([0, 2, KEEP_APART]),
         texts=st.lists(st.sampled_from(TEXTS), min_size=len(FORMS), max_size=len(FORMS)),
     )
-    def begin(self, tell: int, kept: int, texts: list[str]) -> None:
+    def begin(self, tell: int, kept: int, apart: int, texts: list[str]) -> None:
         fanout.TELL_BYTES = fanout.BAND_BYTES = tell
         fanout.MAX_KEPT = kept
+        channels.KEEP_APART = apart
         for symbol in SYMBOLS[:2]:
             self.roll(symbol, 3)
         for front in range(2):
@@ -58,6 +61,7 @@ class Fronts(RuleBasedStateMachine):
             client.subscribe(text)
 
     def teardown(self) -> None:
+        channels.KEEP_APART = KEEP_APART
         fanout.TELL_BYTES, fanout.BAND_BYTES, fanout.MAX_KEPT = 65_536, 1 << 20, 65_536
 
     # ------------------------------------------------------------------ workers and fronts

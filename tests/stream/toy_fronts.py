@@ -255,8 +255,11 @@ class Client:
         acked = [(topic, *fanout.subscribe(self, topic, position)) for topic, position in wanted]
         self.asked.append({topic: self.front.closes[shard_of(topic.venue, topic.symbol)] for topic, _ in wanted})
         told = [[topic.text, channel.handle, resumed] for topic, channel, resumed in acked]
-        self.front.answer(self, [Kind.ACK, len(self.asked), told])
-        fanout.tell(self)
+        ack = [Kind.ACK, len(self.asked), told]
+        if self.rest:
+            self.front.answer(self, ack)
+        else:
+            fanout.tell(self, [encoded(ack, self.json)])
 
     def unsubscribe(self, topic: Topic) -> None:
         channel = self.front.fanout.unsubscribe(self, topic)

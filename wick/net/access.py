@@ -162,11 +162,12 @@ class Addresses:
     def __init__(self, proxies: tuple[str, ...]) -> None:
         self._networks = networks(proxies)
         self._is_proxy = lru_cache(maxsize=256)(self._looked_up)
+        self.seen = lru_cache(maxsize=256)(self._seen)  # who comes back in a crowd comes by few ways
 
     def _looked_up(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
-    def seen(self, peer: str, forwarded: str) -> Seen:
+    def _seen(self, peer: str, forwarded: str) -> Seen:
         """From the right, the first that is no proxy of ours; what is left of something unreadable is not believed."""
         address = _parse_address(peer)
         if address is None:

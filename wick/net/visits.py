@@ -2,7 +2,7 @@
 
 | queue | bound | on full |
 |---|---|---|
-| connections that are no clients | MAX_VISITS | who said nothing complete for EVICT_S makes room; else the kernel keeps them |
+| connections that are no clients | MAX_VISITS | who is silent for EVICT_S makes room, or the kernel keeps the new |
 | a request's head | MAX_HEAD_BYTES, HEAD_S from its beginning | 431 or 408, and the connection ends |
 | requests that are being answered | ANSWERS | the others wait, each on a connection that is not read meanwhile |
 | replies that are not taken yet | MAX_UNSENT_BYTES of all | no further request is answered |

@@ -60,6 +60,7 @@ VISIT_S = 5.0  # how often it is looked whether a client was silent
 
 _PING = frame(b"", PING)
 _STALLED = close_frame(CloseCode.SLOW, "too slow")
+_NOBODY = (None, b"")
 _FAILED = -1  # of a send: the client has ended, which the epoll says as well
 _send = _socket.socket.send
 
@@ -166,6 +167,7 @@ class Server:
         self._farewells = Farewells(self._epoll)
         self._visits = Visits(self._epoll, app, self._farewells, self._upgrade)
         self._waiting: dict[Client, int] = {}  # clients with a rest, and the sweep of their last progress, in its order
+        self._unsaid: tuple[Client | None, bytes] = _NOBODY
         self._gone: list[Client] = []  # their end has not been told
         self._now = 0  # in sweeps: a process that was stopped for a while does not hold it against its clients
         self._to_visit: list[int] = []
@@ -222,6 +224,8 @@ class Server:
 
     def send(self, client: Client, data: bytes) -> bool:
         """Send framed bytes behind what waits. False: some of it waits now, or the client has ended."""
+        if client is self._unsaid[0]:
+            data = self._take_unsaid(client) + data
         if client.rest:
             if len(client.rest) + len(data) > KEPT_BYTES:
                 self.counts["flooded"] += 1
@@ -239,6 +243,14 @@ class Server:
             return True
         self._keep(client, data, sent)
         return False
+
+    def _take_unsaid(self, client: Client) -> bytes:
+        """The answer to the handshake of who has just been opened."""
+        whose, reply = self._unsaid
+        if whose is not client:
+            return b""
+        self._unsaid = _NOBODY
+        return reply
 
     def send_all(self, clients: Sequence[Client], frames: Sequence[bytes]) -> list[Client]:
         """Send each of these clients, who have no rest, its framed bytes. Who did not take all, or has ended, is
@@ -334,8 +346,10 @@ class Server:
         agreed = handshake(request, self._app.subprotocols, self._deflate)
         client = self.clients[fd] = self._client_type(self._listener.family, fd, address, agreed.inflate, self._now)
         self.counts["opened"] += 1
-        self.send(client, agreed.reply)
+        self._unsaid = (client, agreed.reply)  # what the application says first goes with it
         self._app.opened(client, request, agreed.subprotocol, agreed.deflate)
+        if client is self._unsaid[0]:
+            self.send(client, b"")
         if data:
             self._take(client, data)
 
@@ -423,7 +437,7 @@ class Server:
         return fd
 
     def _part(self, client: Client, goodbye: bytes, inbox: Inbox | None) -> None:
-        rest = client.rest
+        rest = self._take_unsaid(client) + client.rest
         self._farewells.add(self._take_away(client), rest + goodbye, inbox)
 
     def _tell_gone(self) -> None:

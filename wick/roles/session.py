@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 MAX_BAD = 20  # errors, then a client is told not to come back
 MAX_GLOBS = 16  # that a client holds, or names in one request: each is held against all pairs, some 0.3 ms for 300
+SHORT_BYTES = 4096  # of answers that front.client_queue_kb has room for whatever it is
 RETRY_AFTER_MS = 500  # at a stop: clients come back within this time, each at a random moment
 GOODBYE_S = 2.0  # how long a stop waits for clients to take their last message
 
@@ -207,24 +208,25 @@ class Sessions:
         told = []
         for wanted, pattern, topics in self._named(client, request, answers):
             new = {topic for topic in topics if topic not in held}
+            is_single = pattern.single is not None
+            is_open = not is_single and pattern.is_open
             if (room := self._most_topics - len(held)) < len(new):
                 error = ProtocolError("too_many", "topics", len(new), "", (f"at most {room} topics more",))
                 answers.append(self._error(client, request.id, error, wanted.text))
                 continue
-            if pattern.is_open and pattern not in client.globs and len(client.globs) >= MAX_GLOBS:
+            if is_open and pattern not in client.globs and len(client.globs) >= MAX_GLOBS:
                 answers.append(self._error(client, request.id, _too_many_globs(wanted), wanted.text))
                 continue
             held.update(new)
-            if pattern.is_open:
+            if is_open:
                 fanout.follow(client, pattern)
             for topic in topics:
-                if topic in new or pattern.single is not None:
+                if is_single or topic in new:
                     channel, resumed = fanout.subscribe(client, topic, wanted.position)
                 else:  # who resumes names its topics with their positions, and its globs: those are held by now
                     channel, resumed = fanout.topics[topic], True
                 told.append([topic.text, channel.handle, resumed])
-        self._say(client, *answers, [Kind.ACK, request.id, told])
-        fanout.tell(client)
+        self._answer(client, *answers, [Kind.ACK, request.id, told])
 
     def _unsubscribe(self, client: Session, request: Request) -> None:
         answers: list[list[Any]] = []
@@ -234,8 +236,7 @@ class Sessions:
                 self._fanout.unfollow(client, pattern)
             left = [self._fanout.unsubscribe(client, topic) for topic in topics]
             told += [[channel.topic.text, channel.handle, False] for channel in left if channel is not None]
-        self._say(client, *answers, [Kind.ACK, request.id, told])
-        self._fanout.tell(client)
+        self._answer(client, *answers, [Kind.ACK, request.id, told])
 
     def _named(
         self, client: Session, request: Request, answers: list[list[Any]]
@@ -247,10 +248,14 @@ class Sessions:
                 return
             try:
                 pattern = wanted.pattern(self._venues)
-                globs -= pattern.is_open
-                if globs < 0:
-                    raise _too_many_globs(wanted)
-                topics = expand(pattern, self._known, max(room, 0))
+                single = pattern.single
+                if single in self._fanout.topics and room > 0:  # mostly: others have it, so it is spelt right
+                    topics = [single]
+                else:
+                    globs -= pattern.is_open
+                    if globs < 0:
+                        raise _too_many_globs(wanted)
+                    topics = expand(pattern, self._known, max(room, 0))
             except ProtocolError as error:
                 answers.append(self._error(client, request.id, error, wanted.text))
             else:
@@ -263,6 +268,15 @@ class Sessions:
         return [Kind.ERROR, number, error.code, error.field, error.value, error.message, list(error.valid), topic]
 
     # ------------------------------------------------------------------ answers
+
+    def _answer(self, client: Session, *messages: list[Any]) -> None:
+        """Answer a request, and tell what there is to tell then; in one frame, where the answer is short."""
+        encode = pack_json if client.json else pack
+        parts = [encode(message) for message in messages]
+        if sum(map(len, parts)) > SHORT_BYTES:
+            self._say(client, *messages)
+            parts = []
+        self._fanout.tell(client, parts)
 
     def _say(self, client: Session, *messages: list[Any]) -> None:
         if not self._server.send(client, _framed(messages, client.json)):

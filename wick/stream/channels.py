@@ -13,7 +13,7 @@ from wick.stream.mirror import ShardMirror
 from wick.wire.codec import pack, pack_json
 from wick.wire.session import Kind, Topic
 
-KEEP_APART = 4  # as many DIFFs of a topic are told as they are; merging saves bytes from then on
+KEEP_APART = 8  # as many DIFFs of a topic are told as they are: merging saves bytes, and costs time when it is short
 _FLAGS = FORMED_FIELDS.index("flags")
 
 
@@ -81,7 +81,7 @@ class Channel:
         """What is missing for who knows all until that number, by the messages that are kept; none where they are so
         many that a state is shorter."""
         messages = [one for one in self.kept if one.number > number]
-        return self.told(messages) if len(messages) <= KEEP_APART else []
+        return self.told(messages) if 0 < len(messages) <= KEEP_APART else []
 
     def said(self, message: Message, number: int) -> None:
         """The message is in the fan-out now, by that number."""
@@ -91,39 +91,47 @@ class Channel:
 class StateChannel(Channel):
     """A topic on the state of a pair: ticker, candles, closes. Its positions are those of the shard's diffs.
 
-    One slot more would make it 128 bytes long, and the looks into a dict of channels half as slow again: an object's
+    One slot less would make it 128 bytes long, and the looks into a dict of channels half as slow again: an object's
     hash is its address / 16, so that all would share an eighth of the dict's places.
     """
 
-    __slots__ = ("groups", "mirror", "seq")
+    __slots__ = ("groups", "interval", "mirror", "reached", "seq")
 
     def __init__(self, handle: int, topic: Topic, mirror: ShardMirror) -> None:
         super().__init__(handle, topic)
         self.mirror, self.groups = mirror, topic.groups
-        self.seq = mirror.seq  # of the last change that concerned it: a DIFF starts from there
+        self.interval = topic.interval
+        self._begin()
 
-    @property
-    def interval(self) -> int:
-        return self.topic.interval
+    def _begin(self) -> None:
+        """Its history here begins now: of what came before, a snapshot may have brought more than is kept."""
+        self.seq = self.began = self.mirror.seq  # `seq`: of the last change that concerned it: a DIFF starts from there
+        self.reached = self._reach()
 
     @property
     def position(self) -> int | None:
         return self.mirror.seq
 
     def begin(self) -> int | None:
-        return None if self.groups else self.mirror.seq  # who subscribes to closes does so from now on
+        return None if self.groups else self._from(self.mirror.seq)  # who subscribes to closes does so from now on
 
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
-        if epoch == self.mirror.epoch != 0 and self._reaches(seq):
+        if epoch == self.mirror.epoch != 0 and seq >= self._reach():
             return seq, True
         # It is owed the closes from now on, with those that are kept: it must be found out if some of them go.
-        return None if self.groups else self._reach(), False
+        return None if self.groups else self._from(min(self._reach(), self.mirror.seq)), False
+
+    def _from(self, since: int) -> int | None:
+        return since if self._has_kept(since) else None
 
     def _reach(self) -> int:
-        return self.mirror.reach(self.topic.venue, self.topic.symbol, self.interval)
+        topic = self.topic
+        return self.mirror.reach(topic.venue, topic.symbol, self.interval) if self.interval >= 0 else 0
 
-    def _reaches(self, since: int) -> bool:
-        return self.interval < 0 or since >= self._reach()
+    def _has_kept(self, since: int) -> bool:
+        """What came at `since` or later is all there; or, since the beginning, as much as there was then."""
+        reach = self._reach()
+        return since >= reach or (since >= self.began and reach == self.reached)
 
     def diff(self, steps: list[diffs.Step]) -> Message | None:
         """What these changes of the pair, which the mirror has just taken, are to the topic."""
@@ -139,11 +147,11 @@ class StateChannel(Channel):
 
     def restart(self) -> Message:
         """The mirror has begun anew."""
-        self.seq = self.began = self.mirror.seq
+        self._begin()
         return self.snapshot(None)
 
     def catch_up(self, since: int | None) -> list[Message]:
-        if since is not None and not self._reaches(since):
+        if since is not None and not self._has_kept(since):
             raise Lost
         return [self.snapshot(since)]
 

@@ -108,6 +108,7 @@ class Fanout:
         self._handle = 0
         self._log: list[Message] = []
         self._before = 0  # messages that are not kept any more
+        self._told_to_all = 0  # those that every band had been told at the last trim
         self._news: dict[tuple[int, bool], News] = {}  # as of `_news_as_of`, by the number before it, and the form
         self._news_as_of = 0
         self._framer = Framer()
@@ -223,10 +224,14 @@ class Fanout:
             if not self._globs[pattern]:
                 del self._globs[pattern]
 
-    def tell(self, client: Client) -> None:
-        """Tell a client that is behind what fits at once; the rest comes with the flushes of its band."""
-        if client.behind is not None and client in client.behind.band.waiting:
-            self._tell(client, client.behind, None)
+    def tell(self, client: Client, answers: Sequence[bytes] = ()) -> None:
+        """Tell a client these messages, encoded; and if it is behind, in the same frame, what fits at once: the rest
+        comes with the flushes of its band."""
+        behind = client.behind
+        if behind is not None and client in behind.band.waiting:
+            self._tell(client, behind, None, answers)
+        elif (stands := behind or client.cohort) is not None and answers:
+            self._send_one(client, answers, stands.form)
 
     def stalled(self, client: Client) -> None:
         """The client did not take all of something that was sent to it, not by the fan-out."""
@@ -371,8 +376,9 @@ class Fanout:
         return self.counters.deliveries - before
 
     def trim(self) -> None:
-        """Forget what every band has been told."""
-        done = min([band.told for band in self.slices], default=self.number) - self._before
+        """Forget what every band had been told the last time: who took its frame a little late is told it yet."""
+        done = self._told_to_all - self._before
+        self._told_to_all = min([band.told for band in self.slices], default=self.number)
         if done:
             for message in self._log[:done]:
                 message.channel.kept.pop(0)
@@ -442,11 +448,11 @@ class Fanout:
                 del band.waiting[client]
                 band.waiting[client] = None
 
-    def _tell(self, client: Client, behind: Behind, beat: Sequence[Any] | None) -> int:
+    def _tell(self, client: Client, behind: Behind, beat: Sequence[Any] | None, answers: Sequence[bytes] = ()) -> int:
         """Tell a client what it lacks, as much as is right at once; the bytes. It is in step if that was all, and its
         band stands at the newest message."""
         json, number = is_json(behind.form), self.number
-        parts: list[bytes] = []
+        parts = [*answers]
         size = 0
         if behind.unannounced:
             parts.append(
@@ -472,9 +478,10 @@ class Fanout:
             return 0
         if beat is not None:
             parts.append(encoded(beat, json))
-        if not parts:
-            return 0
-        frame = self._framer.frame(parts, len(parts), behind.form)
+        return self._send_one(client, parts, behind.form) if parts else 0
+
+    def _send_one(self, client: Client, parts: Sequence[bytes], form: int) -> int:
+        frame = self._framer.frame(parts, len(parts), form)
         self.counters.frames += 1
         self.counters.deliveries += 1
         self.counters.bytes += len(frame)
@@ -493,6 +500,7 @@ class Fanout:
                     self._lag(client, cohorts.part(client), missed)
                     band.waiting[client] = None
             band.told = self.number
+        self._told_to_all = self.number
         self.trim()
 
 

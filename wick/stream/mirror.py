@@ -111,7 +111,7 @@ class ShardMirror:
     def reach(self, venue: str, symbol: str, interval: int) -> int:
         """From this position on `rows` lacks nothing."""
         rings = self._rings.get((venue, symbol))
-        return rings[interval].reach if rings else self.seq
+        return rings[interval].reach if rings else 0
 
     # ------------------------------------------------------------------ what is told
 
@@ -121,7 +121,7 @@ class ShardMirror:
         self.groups.clear()
         self._numbers.clear()
         before, self._rings = self._rings, {}
-        self._introduce(snapshot.pairs)
+        self._introduce(snapshot.pairs, self.seq)
         for number, *changes in snapshot.entries:
             diffs.apply(self.groups[number], changes)
         for venue, symbol, interval, *row in snapshot.recent:
@@ -133,7 +133,7 @@ class ShardMirror:
     def apply(self, message: Diffs) -> Iterator[tuple[int, list[int]]]:
         """Apply a message, one change at a time, as it is iterated: gives the (pair number, changes) just made."""
         self.epoch, self.seq = message.epoch, message.seq
-        self._introduce(message.pairs)
+        self._introduce(message.pairs, 0)  # the worker has not heard of them before either
         for number, *changes in message.entries:
             if number not in self.groups:
                 raise WireError(f"a diff of shard pair {number}, which no message has introduced")
@@ -150,22 +150,22 @@ class ShardMirror:
 
     def close(self, venue: str, symbol: str, interval: str, row: Row) -> Row:
         """Take a closed or revised candle; the row that stands, which is not this one where a better one was known."""
-        ring = self._rings_of(venue, symbol)[_INDEX[interval]]
+        ring = self._rings_of(venue, symbol, self.seq)[_INDEX[interval]]
         known = ring.find(row[0])
         if known is not None and known[_FLAGS] & row[_FLAGS] & CLOSED and rank(known) > rank(row):
             return known
         ring.keep(self.seq, row)
         return row
 
-    def _introduce(self, pairs: list[list[Any]]) -> None:
+    def _introduce(self, pairs: list[list[Any]], reach: int) -> None:
         for number, venue, symbol in pairs:
             self.names[number] = (venue, symbol)
             self.groups[number] = [[0] * width for width in STATE_WIDTHS]
             self._numbers[venue, symbol] = number
-            self._rings_of(venue, symbol)
+            self._rings_of(venue, symbol, reach)
 
-    def _rings_of(self, venue: str, symbol: str) -> list[Ring]:
+    def _rings_of(self, venue: str, symbol: str, reach: int) -> list[Ring]:
         rings = self._rings.get((venue, symbol))
         if rings is None:
-            rings = self._rings[venue, symbol] = [Ring(self.seq, most) for most in RECENT]
+            rings = self._rings[venue, symbol] = [Ring(reach, most) for most in RECENT]
         return rings

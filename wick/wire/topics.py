@@ -100,16 +100,21 @@ class Pattern(NamedTuple):
     @property
     def single(self) -> Topic | None:
         """The topic, where it names exactly one."""
-        parts = (self.venues, self.symbols, self.intervals)
-        if self.is_open or any(len(part) != 1 for part in parts):
-            return None
-        return Topic(self.kind, self.venues[0], self.symbols[0], self.intervals[0])
+        return _single(self)
 
     def of(self, venue: str, symbol: str) -> list[Topic]:
         """Its topics of a pair: none where the pair does not belong to it."""
         if _matcher(self.venues)(venue) and _matcher(self.symbols)(symbol):
             return [Topic(self.kind, venue, symbol, interval) for interval in self.intervals]
         return []
+
+
+@lru_cache(maxsize=1024)
+def _single(pattern: Pattern) -> Topic | None:
+    kind, *parts = pattern
+    if pattern.is_open or any(len(part) != 1 for part in parts):
+        return None
+    return Topic(kind, pattern.venues[0], pattern.symbols[0], pattern.intervals[0])
 
 
 @lru_cache(maxsize=1024)
