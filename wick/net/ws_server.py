@@ -21,8 +21,8 @@ import _socket
 import logging
 import os
 import socket
-import sys
 from collections.abc import Collection
+from functools import lru_cache
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Protocol
 
@@ -62,6 +62,7 @@ VISIT_S = 5.0  # how often it is looked whether a client was silent
 _PING = frame(b"", PING)
 _STALLED = close_frame(CloseCode.SLOW, "too slow")
 
+_same = lru_cache(256)(str)  # one text for all from an address, such as a proxy; `intern` would keep each for ever
 log = logging.getLogger("wick")
 
 
@@ -314,7 +315,7 @@ class Server:
                 self._accepting = False
                 return
             os.set_blocking(fd, False)
-            self._visits.add(fd, sys.intern(address[0]))  # many come from one: a proxy's
+            self._visits.add(fd, _same(address[0]))
 
     def _upgrade(self, fd: int, address: str, request: Request, data: bytes) -> None:
         agreed = handshake(request, self._app.subprotocols, self._deflate)
