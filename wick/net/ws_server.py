@@ -103,6 +103,7 @@ class Application(Protocol):
     """What the server serves. Only `respond` may wait."""
 
     path: str
+    prompt: frozenset[str]  # other paths, of which `respond` waits for nothing: the health of the process
     subprotocols: tuple[str, ...]
 
     def refuse(self, request: Request, address: str) -> Reply | None:
