@@ -62,6 +62,8 @@ def parse_head(head: bytes) -> tuple[Request, bool]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip("\t ")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if minor == "0":
+        headers.pop("upgrade", None)  # RFC 9110, 7.8: such a one is ignored
     if method not in METHODS:
         raise Refusal(405, f"method: {method} is not valid; valid is {', '.join(METHODS)}", ("Allow", "GET, HEAD"))
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
