@@ -2,6 +2,7 @@
 
 import gc
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,3 +32,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What a test has to say beside that it passed: `record_property("said", ...)`."""
+    for report in [one for some in terminalreporter.stats.values() for one in some]:
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "said" and report.when == "call":
+                terminalreporter.write_line(value)

@@ -319,7 +319,7 @@ class Stage:
     def start_front(self) -> Front:
         """One more, on the same port."""
         port = self.front.port if self.fronts else 0
-        front = Front(self.data_dir, len(self.fronts), port, **{"program": SERVICE} | self._settings)
+        front = Front(self.data_dir, len(self.fronts), port, **{"program": os.environ.get("PROG", SERVICE)} | self._settings)
         self.fronts.append(front)
         common.pin_process(front.pid, 0)
         return front

@@ -7,6 +7,7 @@ of the flusher counts, as does all that the others of the slice were told first.
 
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def stamped() -> None:
         Due.at_ns = flusher._due_ns
         return tick(flusher)
 
-    def stamped_send_all(server: Server, clients: list[Any], data: bytes) -> list[Any]:
-        return send_all(server, clients, STAMP.pack(PONG, LENGTH, Due.at_ns) + data)
+    def stamped_send_all(server: Server, clients: Sequence[Any], frames: Sequence[bytes]) -> list[Any]:
+        stamp = STAMP.pack(PONG, LENGTH, Due.at_ns)
+        return send_all(server, clients, [stamp + data for data in frames])
 
     Flusher.tick, Server.send_all = noted_tick, stamped_send_all  # type: ignore[method-assign]
 

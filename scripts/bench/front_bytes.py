@@ -36,6 +36,7 @@ from wick.wire.session import Topic
 from wick.wire.websocket import BINARY, TEXT, frame
 
 PLAIN, DEFLATED = 1 / 8, 1 / 15
+SEQ = 1_000_000  # of a worker that has run for half a day: five bytes in each DIFF
 MINUTE = NAMES.index("1m")
 KINDS = {
     "ticker": [("ticker", -1)],
@@ -62,8 +63,8 @@ class Wire:
         client.bytes += len(data)
         return True
 
-    def send_all(self, clients: list[Client], data: bytes) -> list[Client]:
-        for client in clients:
+    def send_all(self, clients: Sequence[Client], frames: Sequence[bytes]) -> list[Client]:
+        for client, data in zip(clients, frames, strict=True):
             client.bytes += len(data)
         return []
 
@@ -95,10 +96,10 @@ class Player(Pipeline):
     def __init__(self, symbol: str, objects: Objects) -> None:
         super().__init__(symbol)
         self.pair, self.objects = (VENUE, symbol), objects
-        self.number = shard_of(*self.pair)
+        self.number, self.shard.diffs_seq = shard_of(*self.pair), SEQ
         self.fanout = Fanout(Wire(), SHARDS, shard_of)
         for shard in range(SHARDS):
-            self.fanout.restart(Snapshot(shard, 1, 0, 0, [], [], []))
+            self.fanout.restart(Snapshot(shard, 1, SEQ, 0, [], [], []))
         self.clients = {}
         for kind, topics in KINDS.items():
             for form, (json, deflate) in FORMS.items():

@@ -349,7 +349,8 @@ def play(
             for piece in cut(value):
                 way(pair, piece)
             if look:
-                run.said.append([[list(group) for group in pair.groups], pair.counters, pair.live(), pair.recent(3)])
+                rows = pair.live(), pair.recent([3] * len(INTERVALS))
+                run.said.append([[list(group) for group in pair.groups], pair.counters, *rows])
         elif kind == "clock":
             run.clock_ms = max(run.clock_ms, value)
             pair.advance(value)

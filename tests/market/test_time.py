@@ -303,9 +303,8 @@ def test_a_hole_over_a_border_makes_both_sides_suspect_until_it_is_filled():
     pair.trades([trade(T0 + 14_600, 3)])
     pair.advance(T0 + 30_002)
     assert sorted(row["open_time_ms"] - T0 for row in closed(pair)) == [0, 15_000]
-    newest = {
-        row["open_time_ms"] - T0: row for name, row in ((n, named(r)) for n, r in pair.recent(2)) if name == "15s"
-    }
+    recent = [named(row) for name, row in pair.recent([2] * len(INTERVALS)) if name == "15s"]
+    newest = {row["open_time_ms"] - T0: row for row in recent}
     assert {row["flags"] for row in newest.values()} == {CLOSED | REVISED}
 
 
@@ -317,7 +316,7 @@ def test_a_trade_too_late_for_its_candle_is_counted_and_moves_no_flat_one_behind
     pair.trades([trade(T0 + 5_000, 2, 12)])
     pair.advance(T0 + 10 * MINUTE + 1)
     assert pair.counters["too_late"] == 1
-    assert [named(row)["close"] for name, row in pair.recent(3) if name == "15s"] == [10] * 3
+    assert [named(row)["close"] for name, row in pair.recent([3] * len(INTERVALS)) if name == "15s"] == [10] * 3
     revised = [(name, named(row)) for name, row in pair.drain_closed()]
     assert "15s" in {name for name, _ in revised}, "its volume is in the day's CVD all the same"
     assert {row["cvd"] for _, row in revised} == {2}

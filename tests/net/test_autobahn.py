@@ -1,7 +1,7 @@
 """Autobahn's cases for a server, run by kosoku against an echo on wick's Server in a process of its own.
 
 WICK_TEST_AUTOBAHN=full runs the long messages of 12 and 13 as well (5 minutes of compression, most of it kosoku's and
-zlib's). With WICK_TEST_REPORTS=FOLDER the report, a page for each case, is kept there.
+zlib's). With WICK_TEST_REPORTS=FOLDER the report, a page for each case, is kept there (scripts/test: var/reports).
 """
 
 import json
@@ -49,7 +49,7 @@ def echo():
 
 
 @pytest.mark.slow
-def test_all_of_autobahn_s_cases_pass(echo, tmp_path):
+def test_all_of_autobahn_s_cases_pass(echo, tmp_path, record_property):
     exclude = [] if os.environ.get("WICK_TEST_AUTOBAHN") == "full" else LONG
     reports = Path(os.environ.get("WICK_TEST_REPORTS", tmp_path)) / "autobahn"
     reports.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,8 @@ def test_all_of_autobahn_s_cases_pass(echo, tmp_path):
         capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     results = json.loads(told.stdout)
-    print(f"Autobahn: {len(results)} cases, {dict(Counter(one[1] for one in results))}; report in {reports}")
+    behaviours = ", ".join(f"{count} {name}" for name, count in Counter(one[1] for one in results).items())
+    record_property("said", f"Autobahn: {len(results)} cases, {behaviours}; report in {reports}")
     # What the RFC leaves open is "informational"; "non-strict" is not good enough.
     good = ("OK", "INFORMATIONAL")
     assert [one for one in results if one[1] not in good or one[2] not in good] == []

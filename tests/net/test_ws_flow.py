@@ -38,9 +38,9 @@ def slow(server):
 def test_a_message_to_all_reaches_all_and_names_who_did_not_take_it(server):
     (one, a), (other, b) = join(server, 2)
     third, c = join(server, 1, receive_bytes=4096)[0]
-    assert server.do(lambda: server.server.send_all([a, b, c], NOTE)) == []
-    assert server.do(lambda: server.server.send_all([c], BIG)) == [c]
-    assert server.do(lambda: server.server.send_all([a, b], NOTE)) == []
+    assert server.do(lambda: server.server.send_all([a, b, c], [NOTE] * 3)) == []
+    assert server.do(lambda: server.server.send_all([c], [BIG])) == [c]
+    assert server.do(lambda: server.server.send_all([a, b], [NOTE] * 2)) == []
     assert [one.frame(), one.frame(), other.frame(), other.frame()] == [(0x81, b"note")] * 4
     assert third.frame() == (0x81, b"note") and third.frame() == (0x82, BIG[10:])
     server.until(lambda: server.app.writables == 1)
@@ -142,7 +142,7 @@ def test_clients_that_die_in_the_middle_of_a_flush_hold_nobody_up(server):
         for peer, client in both:
             if client in dead:
                 peer.reset()
-        late = server.server.send_all(clients, NOTE)
+        late = server.server.send_all(clients, [NOTE] * 6)
         assert not server.app.closed_ones  # not while somebody may still hold them
         return late
 
@@ -158,7 +158,7 @@ def test_a_bulk_write_never_reaches_whoever_has_the_number_next(server):
     server.until(lambda: gone.fd == -1)
     ((heir, new),) = join(server)
     assert new.fd == number
-    assert server.do(lambda: server.server.send_all([gone, client], NOTE)) == [gone]
+    assert server.do(lambda: server.server.send_all([gone, client], [NOTE] * 2)) == [gone]
     assert server.do(lambda: server.server.send(gone, NOTE)) is False
     server.do(lambda: server.server.close(gone, 1001, "once more"))
     assert staying.frame() == (0x81, b"note")

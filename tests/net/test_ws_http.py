@@ -95,14 +95,24 @@ def test_empty_lines_before_a_head_are_not_gathered(server):
         server.until(lambda: all(not visit.data for visit in server.server._visits._all.values()))
 
 
-def test_connections_that_say_nothing_give_their_place_to_new_ones(server, monkeypatch):
+def test_connections_that_say_nothing_for_a_while_give_their_place_to_new_ones(server, monkeypatch):
     monkeypatch.setattr(visits, "MAX_VISITS", 3)
     silent = [Peer(server) for _ in range(3)]
     server.until(lambda: server.server.gauges()["visits"] == 3)
+    server.pass_s(visits.EVICT_S)
     with Peer(server) as late:
         late.say(get())
         assert late.reply()[0] == 200
         assert silent[0].is_over() and server.do(server.server.gauges)["evicted"] == 1
+
+
+def test_who_comes_in_a_crowd_waits_with_the_kernel_and_nobody_is_turned_away(server, monkeypatch):
+    monkeypatch.setattr(visits, "MAX_VISITS", 3)
+    crowd = [Peer(server) for _ in range(12)]
+    server.until(lambda: server.server.gauges()["visits"] == 3)
+    for peer in crowd:
+        peer.upgrade()
+    assert server.do(server.server.gauges)["evicted"] == 0
 
 
 def test_answers_that_take_long_hold_up_neither_clients_nor_more_than_a_few(server):

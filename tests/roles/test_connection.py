@@ -504,6 +504,7 @@ def test_the_successor_of_a_connection_that_ends_meanwhile_takes_its_place(liste
     one.there.tell({"shutdown": 1})
     wait_for(lambda: one.connections.gauges()["open"] == 2 and len(one.there.streams) == 2)
     wait_for(lambda: sum(len(names) for names in one.there.streams.values()) == 5)
+    wait_for(lambda: one.connections.gauges()["refused"] == 1)  # until then C may still come
     aside(old.close)
     wait_for(lambda: one.closed == {1: ["C"]})  # what the successor does not carry is not listened to
     one.there.refused = set()

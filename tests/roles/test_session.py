@@ -1,7 +1,6 @@
 """Sessions without sockets: what a client may ask, what it is answered, and where it is told to go."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +23,15 @@ PAIRS = [("binance", f"{name}-USDT") for name in ("BTC", "ETH", "SOL", "DOGE")]
 REQUEST = Request("GET", "/ws", {}, {"host": "localhost"}, "/ws")
 
 
+class Guest(Session):
+    """A client without a connection."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd):
+        self.fd, self.address, self.rest = fd, "127.0.0.1", b""
+
+
 class Line:
     """Where the server is: what clients were sent, and with what they were closed."""
 
@@ -34,8 +42,8 @@ class Line:
         self.told[client] += unframed(data)
         return client not in self.full
 
-    def send_all(self, clients, data):
-        return [client for client in clients if not self.send(client, data)]
+    def send_all(self, clients, frames):
+        return [client for client, data in zip(clients, frames, strict=True) if not self.send(client, data)]
 
     def close(self, client, code, reason):
         self.codes.setdefault(client, code)
@@ -70,7 +78,7 @@ class World:
             self.fanout.restart(Snapshot(shard, 1, 1, 0, pairs, entries, []))
 
     def connect(self, fd=5):
-        client = self.line.clients[fd] = Session(SimpleNamespace(fileno=lambda: fd), "127.0.0.1", False, 0)
+        client = self.line.clients[fd] = Guest(fd)
         self.line.told[client] = []
         self.sessions.opened(client, REQUEST, "wick.v1.json", False)
         return client

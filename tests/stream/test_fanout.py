@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stream.toy_fronts import INTERVAL, VENUE, Client, Front, Worker
+from tests.stream.toy_fronts import INTERVAL, VENUE, Client, Front, Told, Worker
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS
 from wick.stream import fanout
@@ -164,6 +164,22 @@ def test_a_client_that_cannot_be_told_all_that_it_missed_is_closed():
     assert scene.fanout.counters.lost == 1
 
 
+def test_closes_are_owed_from_the_request_on_also_where_nothing_is_proven_of_the_time_before():
+    scene = Scene()
+    [client] = scene.clients
+    closes = parse_topics(f"closes:{VENUE}:BTC-USDT:1m").single
+    client.told[closes] = Told(epoch=99, seq=1)
+    client.room = 0
+    client.resume([closes])
+    for _ in range(10):
+        scene.worker.change([("BTC-USDT", 1, 0, 1)])
+        scene.worker.close("BTC-USDT", 1, 7)
+    scene.front.hear(0)
+    client.wake(None)
+    scene.flush()
+    assert scene.front.cut == [(client, CloseCode.SLOW)]
+
+
 def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_another_epoch():
     scene = Scene()
     scene.change(("BTC-USDT", 1, 0, 1))
@@ -175,7 +191,7 @@ def test_a_position_proves_nothing_where_more_has_closed_than_is_kept_and_in_ano
         return scene.fanout.subscribe(client, topic, (epoch, seq))[1]
 
     assert resumed(epoch)
-    for _ in range(RECENT):
+    for _ in range(RECENT[topic.interval]):
         scene.change(("BTC-USDT", 1, 0, 1))
         assert resumed(epoch)
     scene.change(("BTC-USDT", 1, 0, 1))

@@ -38,7 +38,7 @@ class Fronts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.workers = [Worker(number) for number in range(SHARDS)]
-        self.fronts = [Front(self.workers, Slices(2, most=2)) for _ in range(2)]
+        self.fronts = [Front(self.workers, Slices(2, most=2, run=1)) for _ in range(2)]
         self.clients = [Client(json=bool(form & 1), deflate=form > 1) for form in FORMS]
 
     @initialize(
@@ -233,7 +233,7 @@ class Fronts(RuleBasedStateMachine):
             if client.front is not None:
                 assert (client.cohort is None) != (client.behind is None)
                 if client.cohort is not None:
-                    assert client.cohort.members[client.place] is client
+                    assert list(client.cohort)[client.place] is client
         for front in self.fronts:
             users: dict[Any, int] = {}
             for client in self.clients:

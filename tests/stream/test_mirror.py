@@ -12,6 +12,7 @@ from wick.stream.mirror import RECENT, Ring, ShardMirror
 from wick.wire.messages import Diffs, Snapshot
 
 PAIR = (VENUE, "BTC-USDT")
+MOST = RECENT[0]
 ZERO = [[0] * width for width in STATE_WIDTHS]
 
 
@@ -42,7 +43,7 @@ def opened(rows):
     )
 )
 def test_a_row_comes_back_as_it_was_kept(values):
-    ring = Ring(0)
+    ring = Ring(0, MOST)
     kept = [15_000, *values, inf]
     ring.keep(1, kept)
     (back,) = ring.rows(0)
@@ -52,13 +53,13 @@ def test_a_row_comes_back_as_it_was_kept(values):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=60), st.integers(0, 200))
 def test_from_reach_on_no_row_is_missed_by_whoever_asks_since_its_position(plan, since):
-    ring, newest, stamp = Ring(0), {}, 0
+    ring, newest, stamp = Ring(0, MOST), {}, 0
     for wait, number in plan:
         stamp += wait
         ring.keep(stamp, row(number * 1000, revision=stamp))
         newest[number * 1000] = stamp
     rows = ring.rows(since)
-    assert opened(rows) == sorted(opened(rows)) and len(rows) <= RECENT
+    assert opened(rows) == sorted(opened(rows)) and len(rows) <= MOST
     wanted = {open_ms: taken for open_ms, taken in newest.items() if taken >= since}
     told = {one[0]: one[2] for one in rows}
     assert told.items() <= wanted.items()
@@ -69,12 +70,12 @@ def test_from_reach_on_no_row_is_missed_by_whoever_asks_since_its_position(plan,
 
 def test_a_late_revision_of_an_old_candle_stays_while_newer_candles_go():
     mirror = mirror_at(0)
-    for seq in range(1, RECENT + 1):
+    for seq in range(1, MOST + 1):
         list(mirror.apply(Diffs(1, seq, 0, [], [])))
         mirror.close(*PAIR, "15s", row(seq * 15_000))
     mirror.close(*PAIR, "15s", row(15_000, revision=1))
-    mirror.close(*PAIR, "15s", row(15_000 * (RECENT + 1)))
-    assert opened(mirror.rows(*PAIR, 0)) == [15_000, *range(45_000, 15_000 * (RECENT + 2), 15_000)]
+    mirror.close(*PAIR, "15s", row(15_000 * (MOST + 1)))
+    assert opened(mirror.rows(*PAIR, 0)) == [15_000, *range(45_000, 15_000 * (MOST + 2), 15_000)]
     assert mirror.reach(*PAIR, 0) == 3, "the candle that was taken at 2 is gone"
     assert mirror.reach(*PAIR, 1) == 0, "another interval's rows are all there"
 

@@ -90,8 +90,8 @@ class World:
             self.rests[client] = messages
         return client.takes
 
-    def send_all(self, clients, data):
-        return [client for client in clients if not self.send(client, data)]
+    def send_all(self, clients, frames):
+        return [client for client, data in zip(clients, frames, strict=True) if not self.send(client, data)]
 
 
 @pytest.fixture

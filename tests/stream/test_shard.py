@@ -80,7 +80,7 @@ def test_a_mirror_keeps_the_newest_closed_candles_as_they_were_closed_or_revised
     market = Market(grace_ms)
     for mirror in run(market, plan):
         for pair, state in market.shard.pairs.items():
-            assert all(len(mirror.rows(*pair, interval)) <= RECENT for interval in range(len(NAMES)))
+            assert all(len(mirror.rows(*pair, interval)) <= most for interval, most in enumerate(RECENT))
             for name, row in state.candles.recent(RECENT):
                 if row[F["flags"]] & CLOSED:
                     kept = known(mirror, row[0], pair, NAMES.index(name))

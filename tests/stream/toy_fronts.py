@@ -105,7 +105,7 @@ class Worker:
 
     def _last(self, symbol: str) -> list[list[Any]]:
         rows = self.rows[symbol]
-        return [rows[at] for at in sorted(rows)[-RECENT:]]
+        return [rows[at] for at in sorted(rows)[-RECENT[INTERVAL] :]]
 
     def _keep(self, symbol: str, row: list[Any]) -> None:
         self.rows[symbol][row[0]] = row
@@ -166,8 +166,8 @@ class Front:
         client.rest = data[taken:]
         return not client.rest
 
-    def send_all(self, clients: list["Client"], data: bytes) -> list["Client"]:
-        return [client for client in clients if not self.send(client, data)]
+    def send_all(self, clients: list["Client"], frames: list[bytes]) -> list["Client"]:
+        return [client for client, data in zip(clients, frames, strict=True) if not self.send(client, data)]
 
     def close(self, client: "Client", code: int, reason: str) -> None:
         self.cut.append((client, code))

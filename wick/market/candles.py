@@ -510,11 +510,12 @@ class PairCandles(Stateful):
         each = [*self.history.pending(interval), self._live_values(interval)]
         return [held.published(values, *decimals) for values in each]
 
-    def recent(self, count: int) -> list[tuple[str, Row]]:
-        """The newest `count` pending or closed rows of each interval, oldest first: what precedes the live candle."""
+    def recent(self, counts: Sequence[int]) -> list[tuple[str, Row]]:
+        """The newest pending or closed rows of each interval, so many of each, oldest first: what precedes the live
+        candle."""
         return [
             (name, self._row(values))
-            for index, name in enumerate(NAMES)
+            for index, (name, count) in enumerate(zip(NAMES, counts, strict=True))
             for values in self.history.candles(index, count)
         ]
 

@@ -2,7 +2,7 @@
 
 | queue | bound | on full |
 |---|---|---|
-| connections that are no clients | MAX_VISITS | the one that has said nothing complete for longest is closed |
+| connections that are no clients | MAX_VISITS | who said nothing complete for EVICT_S makes room; else the kernel keeps them |
 | a request's head | MAX_HEAD_BYTES, HEAD_S from its beginning | 431 or 408, and the connection ends |
 | requests that are being answered | ANSWERS, and one of `prompt` | the others wait, their connections are not read |
 | replies that are not taken yet | MAX_UNSENT_BYTES of all | no further request is answered |
@@ -24,7 +24,8 @@ from wick.net.reader import give_way
 from wick.wire.http import MAX_HEAD_BYTES, Refusal, Reply, Request, parse_head, reply_bytes
 from wick.wire.websocket import is_upgrade
 
-MAX_VISITS = 1024
+MAX_VISITS = 4096
+EVICT_S = 1.0  # the time that a crowd's handshakes take: who is silent for longer is not waiting for us
 HEAD_S = 10.0
 STALL_S = 20.0
 ANSWERS = 16
@@ -92,10 +93,24 @@ class Visits:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._all) >= MAX_VISITS
+
+    def make_room(self) -> bool:
+        """Whether there is room for one more. The first in the order is the one that has been silent for longest."""
+        if not self.is_full:
+            return True
+        latest = self._now + sweeps(self.head_s) - sweeps(EVICT_S)
+        visit = next((one for one in self._all.values() if not one.answering and not one.rest), None)
+        if visit is None or visit.deadline > latest:
+            return False
+        self.counts["evicted"] += 1
+        self._end(visit)
+        return True
+
     def add(self, fd: int, address: str) -> None:
         """A connection that was just accepted; what it said already is heard at once."""
-        if len(self._all) >= MAX_VISITS:
-            self._evict()
         self._all[fd] = visit = _Visit(fd, address, self._now + sweeps(self.head_s))
         self._epoll.register(fd, EPOLLIN)
         self._hear(visit)
@@ -176,13 +191,6 @@ class Visits:
     def _refuse(self, visit: _Visit, refusal: Refusal) -> None:
         self.counts["refused"] += 1
         self._reply(visit, refusal.reply, False, False)
-
-    def _evict(self) -> None:
-        for visit in self._all.values():
-            if not visit.answering and not visit.rest:
-                self.counts["evicted"] += 1
-                self._end(visit)
-                return
 
     # ------------------------------------------------------------------ out
 

@@ -41,7 +41,7 @@ from wick.wire.session import Kind
 
 MS = 1_000_000
 ASK_AGAIN_NS = 1_000 * MS
-OWN_FILES = 2_000  # descriptors beside those of clients: visits of HTTP, the bus, the store
+OWN_FILES = 5_000  # descriptors beside those of clients: visits of HTTP, the bus, the store
 
 log = logging.getLogger("wick")
 

@@ -13,6 +13,8 @@ from wick.stream.channels import Channel, Message
 if TYPE_CHECKING:
     from wick.stream.cohorts import Band
 
+NOTHING = -1
+
 Lacks = Callable[[Channel, int | None, int], list[Message]]
 
 _by_handle = attrgetter("handle")
@@ -21,15 +23,17 @@ _by_handle = attrgetter("handle")
 class Behind:
     """`since`: the position from which on something of the channel may be missing; None: the client knows nothing.
 
-    Of channels that are not in `todo` all messages up to number `told` are known. `unannounced`: channels that a glob
+    Of channels that are not in `todo` all messages up to number `told` are known, or the number in `ahead`; of those
+    that are, up to the number there, or NOTHING but what `since` says. `unannounced`: channels that a glob
     has brought and that no ACK has named yet. `lost`: it is being closed, and told nothing more.
     """
 
-    __slots__ = ("band", "form", "lost", "since", "todo", "told", "unannounced")
+    __slots__ = ("ahead", "band", "form", "lost", "since", "todo", "told", "unannounced")
 
     def __init__(self, band: "Band", form: int, since: dict[Channel, int | None], told: int) -> None:
         self.band, self.form, self.since, self.told = band, form, since, told
-        self.todo: dict[Channel, None] = {}
+        self.todo: dict[Channel, int] = {}
+        self.ahead: dict[Channel, int] = {}
         self.unannounced: list[Channel] = []
         self.lost = False
 
@@ -39,34 +43,42 @@ class Behind:
 
     def add(self, channel: Channel, since: int | None, *, unannounced: bool = False) -> None:
         self.since[channel] = since
-        self.todo[channel] = None
+        self.todo[channel] = NOTHING
+        self.ahead.pop(channel, None)
         if unannounced:
             self.unannounced.append(channel)
 
     def discard(self, channel: Channel) -> None:
         del self.since[channel]
         self.todo.pop(channel, None)
+        self.ahead.pop(channel, None)
         if channel in self.unannounced:
             self.unannounced.remove(channel)
 
-    def catch_up(self, number: int, lacks: Lacks) -> Iterator[list[Message]]:
+    def catch_up(self, number: int, kept: int, lacks: Lacks) -> Iterator[list[Message]]:
         """What is missing as of message `number`, the newest; exhausted, the client is in step. It may be left at any
-        list: what has been taken counts as told. `lacks` tells it of a channel. Raises Lost."""
+        list: what has been taken counts as told. Messages after number `kept` are kept, and told to who knows those
+        before; else `lacks` tells of a channel. Raises Lost."""
         while True:
             while self.todo:
                 channel = next(iter(self.todo))
-                self._begin_anew(channel)
-                messages = lacks(channel, self.since[channel], channel.number)
+                known = self.todo[channel]
+                messages = channel.since(known) if known >= kept else []
+                if not messages:
+                    self._begin_anew(channel)
+                    messages = lacks(channel, self.since[channel], channel.number)
                 del self.todo[channel]
-                self.since[channel] = channel.position
+                self.since[channel], self.ahead[channel] = channel.position, number
                 yield messages
             if self.told == number:
                 return
             for channel in self.since:
-                if channel.number > self.told:
-                    self.todo[channel] = None
+                known = self.ahead.get(channel, self.told)
+                if channel.number > known:
+                    self.todo[channel] = known
                     self._begin_anew(channel)
             self.told = number
+            self.ahead.clear()
 
     def _begin_anew(self, channel: Channel) -> None:
         """Positions from before a channel's history began anew say nothing: all since then may be missing."""

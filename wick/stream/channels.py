@@ -13,20 +13,21 @@ from wick.stream.mirror import ShardMirror
 from wick.wire.codec import pack, pack_json
 from wick.wire.session import Kind, Topic
 
-KEEP_APART = 2  # as many DIFFs of a topic are told as they are; merging saves bytes from then on
+KEEP_APART = 4  # as many DIFFs of a topic are told as they are; merging saves bytes from then on
 _FLAGS = FORMED_FIELDS.index("flags")
 
 
 class Message:
     """A session message of a channel, encoded at most once for each form.
 
-    `seq`: who lacks it lacks something from this position on.
+    `seq`: who lacks it lacks something from this position on. `number`: among all messages of the fan-out.
     """
 
-    __slots__ = ("_json", "_msgpack", "channel", "fields", "seq")
+    __slots__ = ("_json", "_msgpack", "channel", "fields", "number", "seq")
 
     def __init__(self, channel: "Channel", seq: int, *fields: Any) -> None:
         self.channel, self.seq, self.fields = channel, seq, fields
+        self.number = 0
         self._msgpack = self._json = b""
 
     def encoded(self, json: bool) -> bytes:
@@ -44,7 +45,7 @@ class Lost(Exception):
 class Channel:
     """A topic with subscribers. Of this kind only the newest message counts: it replaces what was said before."""
 
-    __slots__ = ("began", "handle", "newest", "number", "restarted", "topic", "users")
+    __slots__ = ("began", "handle", "kept", "newest", "number", "restarted", "topic", "users")
 
     def __init__(self, handle: int, topic: Topic) -> None:
         self.handle, self.topic = handle, topic
@@ -52,6 +53,7 @@ class Channel:
         self.number = 0  # of its newest message, among all of the fan-out
         self.restarted = self.began = 0  # where its history began anew: the number of that message, and the position
         self.newest: Message | None = None
+        self.kept: list[Message] = []  # that wait for flushes
 
     @property
     def position(self) -> int | None:
@@ -74,6 +76,12 @@ class Channel:
     def told(self, messages: list[Message]) -> list[Message]:
         """What to send for these, which came one after the other since the last flush."""
         return messages[-1:]
+
+    def since(self, number: int) -> list[Message]:
+        """What is missing for who knows all until that number, by the messages that are kept; none where they are so
+        many that a state is shorter."""
+        messages = [one for one in self.kept if one.number > number]
+        return self.told(messages) if len(messages) <= KEEP_APART else []
 
     def said(self, message: Message, number: int) -> None:
         """The message is in the fan-out now, by that number."""
@@ -99,13 +107,16 @@ class StateChannel(Channel):
         return None if self.groups else self.mirror.seq  # who subscribes to closes does so from now on
 
     def resume(self, epoch: int, seq: int) -> tuple[int | None, bool]:
-        if epoch != self.mirror.epoch or not self.mirror.epoch:
-            return None, False
-        return (seq, True) if self._reaches(seq) else (None, False)
+        if epoch == self.mirror.epoch != 0 and self._reaches(seq):
+            return seq, True
+        # It is owed the closes from now on, with those that are kept: it must be found out if some of them go.
+        return None if self.groups else self._reach(), False
+
+    def _reach(self) -> int:
+        return self.mirror.reach(self.topic.venue, self.topic.symbol, self.interval)
 
     def _reaches(self, since: int) -> bool:
-        topic = self.topic
-        return self.interval < 0 or since >= self.mirror.reach(topic.venue, topic.symbol, self.interval)
+        return self.interval < 0 or since >= self._reach()
 
     def diff(self, steps: list[diffs.Step]) -> Message | None:
         """What these changes of the pair, which the mirror has just taken, are to the topic."""
@@ -146,20 +157,20 @@ class StateChannel(Channel):
         """Many DIFFs in a row become one. Not across the end of a candle, whose last state a client keeps."""
         if len(messages) <= KEEP_APART:
             return messages
-        made: list[Message] = []
+        runs: list[list[Message]] = []
         for message in messages:
-            last = made[-1] if made else message
+            last = runs[-1][-1] if runs else message
             both_diff = last.fields[0] == message.fields[0] == Kind.DIFF
             if last is message or not both_diff or _rolls(message):
-                made.append(message)
+                runs.append([message])
             else:
-                made[-1] = self._merged(last, message)
-        return made
+                runs[-1].append(message)
+        return [run[0] if len(run) == 1 else self._merged(run) for run in runs]
 
-    def _merged(self, first: Message, second: Message) -> Message:
-        changes = diffs.merge(first.fields[4], second.fields[4])
-        back = first.fields[3] + second.fields[3]
-        return Message(self, second.seq, Kind.DIFF, self.handle, second.seq, back, changes)
+    def _merged(self, run: list[Message]) -> Message:
+        changes = diffs.merge(*[one.fields[4] for one in run])
+        seq, back = run[-1].seq, sum([one.fields[3] for one in run])
+        return Message(self, seq, Kind.DIFF, self.handle, seq, back, changes)
 
     def said(self, message: Message, number: int) -> None:
         self.number = number

@@ -6,7 +6,7 @@ enough to be flushed without giving way. In it, clients with the same channels a
 frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from wick.stream.behind import Behind
@@ -15,6 +15,7 @@ from wick.stream.frames import FORMS
 
 SLICES = 10
 MAX_BAND = 512  # sends without giving way
+RUN = 32  # clients, one after the other, in one slice: what was made together the caches have together, the kernel's too
 Channels = tuple[Channel, ...]  # by handle
 
 
@@ -28,13 +29,23 @@ class Client(Protocol):
 
 
 class Cohort:
-    """Clients of a band with the same channels and form, all in step."""
+    """Clients of a band with the same channels and form, all in step.
+
+    `members` is a list of them, or the only one itself: where each client has topics of its own, a list for each would
+    take 100 bytes and two misses of the cache.
+    """
 
     __slots__ = ("band", "channels", "form", "members")
 
-    def __init__(self, band: "Band", form: int, channels: Channels) -> None:
+    def __init__(self, band: "Band", form: int, channels: Channels, first: Any) -> None:
         self.band, self.form, self.channels = band, form, channels
-        self.members: list[Any] = []
+        self.members: Any = first
+
+    def __len__(self) -> int:
+        return len(self.members) if type(self.members) is list else 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.members if type(self.members) is list else (self.members,))
 
 
 class Band:
@@ -53,9 +64,12 @@ class Band:
 def join(client: Client, band: Band, form: int, channels: Channels) -> None:
     """The client is in step."""
     cohort = band.cohorts[form].get(channels)
+    client.behind, client.place = None, 0
     if cohort is None:
-        cohort = band.cohorts[form][channels] = Cohort(band, form, channels)
-    client.behind = None
+        client.cohort = band.cohorts[form][channels] = Cohort(band, form, channels, client)
+        return
+    if type(cohort.members) is not list:
+        cohort.members = [cohort.members]
     client.cohort, client.place = cohort, len(cohort.members)
     cohort.members.append(client)
 
@@ -64,12 +78,13 @@ def part(client: Client) -> Cohort:
     """The client leaves its cohort; the last member takes its place there."""
     cohort = client.cohort
     assert cohort is not None
-    last = cohort.members.pop()
-    if last is not client:
-        cohort.members[client.place] = last
-        last.place = client.place
-    elif not cohort.members:
+    if len(cohort) == 1:
         del cohort.band.cohorts[cohort.form][cohort.channels]
+    else:
+        last = cohort.members.pop()
+        if last is not client:
+            cohort.members[client.place] = last
+            last.place = client.place
     client.cohort = None
     return cohort
 
@@ -77,17 +92,21 @@ def part(client: Client) -> Cohort:
 class Slices:
     """All bands, by slice."""
 
-    def __init__(self, slices: int = SLICES, most: int = MAX_BAND) -> None:
+    def __init__(self, slices: int = SLICES, most: int = MAX_BAND, run: int = RUN) -> None:
         self.bands: list[list[Band]] = [[] for _ in range(slices)]
-        self._most = most
+        self._most, self._run = most, run
+        self._entered = self._slice = 0  # clients so far, and the slice of this run
         self._sizes = [0] * slices
 
     def __iter__(self) -> Any:
         return (band for bands in self.bands for band in bands)
 
     def enter(self, told: int) -> Band:
-        """The band of a new client: in the smallest slice, the first with room."""
-        number = self._sizes.index(min(self._sizes))
+        """The band of a new client: in the slice of this run, which was the smallest as it began, the first with room."""
+        if self._entered % self._run == 0:
+            self._slice = self._sizes.index(min(self._sizes))
+        self._entered += 1
+        number = self._slice
         bands = self.bands[number]
         band = next((band for band in bands if band.clients < self._most), None)
         if band is None:

@@ -61,13 +61,14 @@ def split(changes: Diff) -> list[Step]:
     return steps
 
 
-def merge(first: Diff, second: Diff) -> Diff:
-    """One diff that does what `first` and then `second` do; the shortest."""
+def merge(*parts: Diff) -> Diff:
+    """One diff that does what these do, one after the other; the shortest."""
     sums: dict[int, dict[int, int]] = {}
-    for number, mask, deltas in split(first) + split(second):
-        group = sums.setdefault(number, {})
-        for field, delta in zip(_fields(mask), deltas, strict=True):
-            group[field] = group.get(field, 0) + delta
+    for changes in parts:
+        for number, mask, deltas in split(changes):
+            group = sums.setdefault(number, {})
+            for field, delta in zip(_fields(mask), deltas):  # noqa: B905 (as above; split has counted them)
+                group[field] = group.get(field, 0) + delta
     merged: Diff = []
     for number, group in sorted(sums.items()):
         changed = {field: delta for field, delta in sorted(group.items()) if delta}

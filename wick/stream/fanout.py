@@ -26,6 +26,7 @@ Pair = tuple[str, str]
 
 MAX_KEPT = 65_536  # messages that wait for flushes. On full: every client falls behind, and gets states instead
 TELL_BYTES = 65_536  # that a client which is behind is told at once
+HELD_BYTES = 1 << 18  # of frames that are made before they are sent
 BAND_BYTES = 1 << 20  # that all such clients of a band are told in one flush; the others come first in the next
 SNAPSHOTS = 2048  # of clients that are behind, kept for others at the same position while there are any
 
@@ -34,32 +35,30 @@ class Sender(Protocol):
     """Where frames go (`wick.net.ws_server.Server`)."""
 
     def send(self, client: Any, data: bytes) -> bool: ...
-    def send_all(self, clients: list[Any], data: bytes) -> list[Any]: ...
+    def send_all(self, clients: Sequence[Any], frames: Sequence[bytes]) -> list[Any]: ...
     def close(self, client: Any, code: int, reason: str) -> None: ...
 
 
 class News:
-    """What has been said since number `told`, as of `number`: of each channel the encoded messages, joined; and how
-    many they are, if several."""
+    """Of each channel in `messages` what to tell, encoded and joined; and how many messages more than one it is."""
 
-    __slots__ = ("changed", "counts", "number", "payloads")
+    __slots__ = ("more", "payloads")
 
-    def __init__(self, number: int, messages: list[Message], json: bool) -> None:
-        self.number = number
-        self.payloads: dict[Channel, bytes] = {}
-        self.counts: dict[Channel, int] = {}
-        newest = {message.channel: message for message in messages}
-        self.changed = frozenset(newest)
-        if len(newest) == len(messages):  # mostly: a window is as long as the workers' own
-            self.payloads = {channel: message.encoded(json) for channel, message in newest.items()}
+    def __init__(self, messages: list[Message], json: bool) -> None:
+        self.payloads = {message.channel: message.encoded(json) for message in messages}
+        self.more: dict[Channel, int] = {}
+        if len(self.payloads) == len(messages):  # mostly: a window is as long as the workers' own
             return
-        said: dict[Channel, list[Message]] = {channel: [] for channel in newest}
+        first: dict[Channel, Message] = {}
+        several: dict[Channel, list[Message]] = {}
         for message in messages:
-            said[message.channel].append(message)
-        for channel, its in said.items():
-            told = its if len(its) == 1 else channel.told(its)
+            before = first.setdefault(message.channel, message)
+            if before is not message:
+                several.setdefault(message.channel, [before]).append(message)
+        for channel, its in several.items():
+            told = channel.told(its)
             if len(told) > 1:
-                self.counts[channel] = len(told)
+                self.more[channel] = len(told) - 1
             self.payloads[channel] = joined([message.encoded(json) for message in told], json)
 
 
@@ -107,7 +106,8 @@ class Fanout:
         self._handle = 0
         self._log: list[Message] = []
         self._before = 0  # messages that are not kept any more
-        self._news: dict[tuple[int, bool], News] = {}  # as of the newest message, by the number before it, and the form
+        self._news: dict[tuple[int, bool], News] = {}  # as of `_news_as_of`, by the number before it, and the form
+        self._news_as_of = 0
         self._framer = Framer()
         self._lacks = lru_cache(SNAPSHOTS)(lambda channel, since, number: channel.catch_up(since))
 
@@ -147,7 +147,7 @@ class Fanout:
             "topics": len(self.topics),
             "subscriptions": self.subscriptions,
             "cohorts": len(its),
-            "behind": sum(band.clients for band in bands) - sum(len(cohort.members) for cohort in its),
+            "behind": sum(band.clients for band in bands) - sum(map(len, its)),
         }
 
     def watched(self) -> dict[int, list[list[Any]]]:
@@ -285,7 +285,9 @@ class Fanout:
         if len(self._log) >= MAX_KEPT:
             self._overflow()
         self._log.append(message)
-        message.channel.said(message, self.number)
+        message.number = self.number
+        message.channel.kept.append(message)
+        message.channel.said(message, message.number)
 
     def restart(self, snapshot: Snapshot) -> None:
         """A shard's mirror starts anew: every channel on it gets a snapshot."""
@@ -355,72 +357,87 @@ class Fanout:
         """Tell a band what is new, with a heartbeat where it is time; how many clients were told."""
         number = self.number
         told, band.told = band.told, number
-        sent = 0
+        before = self.counters.deliveries
         if told != number or beat is not None:
             short: list[Any] = []
             for form, its in enumerate(band.cohorts):
                 if its:
                     json = is_json(form)
                     beats = b"" if beat is None else encoded(beat, json)
-                    sent += self._flush(its.values(), self._news_since(told, json), beats, short)
+                    self._flush(its.values(), self._news_since(told, json), beats, short)
             for client in short:
                 self._lag(client, cohorts.part(client), {})
             self.counters.lagged += len(short)
-        return sent + (self._tell_waiting(band, beat) if band.waiting else 0)
+        if band.waiting:
+            self._tell_waiting(band, beat)
+        return self.counters.deliveries - before
 
     def trim(self) -> None:
         """Forget what every band has been told."""
         done = min([band.told for band in self.slices], default=self.number) - self._before
         if done:
+            for message in self._log[:done]:
+                message.channel.kept.pop(0)
             del self._log[:done]
             self._before += done
-            self._news = {key: news for key, news in self._news.items() if news.number == self.number}
         if not any(band.waiting for band in self.slices):
             self._lacks.cache_clear()
 
-    def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> int:
-        counts, get, is_quiet = news.counts, news.payloads.get, news.changed.isdisjoint
-        send_all, make, sent, frames, size = self._sender.send_all, self._framer.frame, 0, 0, 0
+    def _flush(self, its: Iterable[Cohort], news: News, beat: bytes, short: list[Any]) -> None:
+        """The hot loop: once a cohort. What is done once a client is the server's."""
+        payload, more, make = news.payloads.get, news.more, self._framer.frame
+        clients: list[Any] = []
+        frames: list[bytes] = []
+        made = held = 0
         for cohort in its:
             channels = cohort.channels
-            if is_quiet(channels) and not beat:
-                continue
-            parts = list(filter(None, map(get, channels)))
-            count = len(parts)
-            if counts:
-                count += sum([counts[channel] - 1 for channel in channels if channel in counts])
+            parts = [*filter(None, map(payload, channels))]
             if beat:
                 parts.append(beat)
-                count += 1
+            elif not parts:
+                continue
+            count = len(parts)
+            if more:
+                count += sum([more[channel] for channel in channels if channel in more])
             members = cohort.members
             frame = make(parts, count, cohort.form)
-            short += send_all(members, frame)
-            frames += 1
-            sent += len(members)
-            size += len(frame) * len(members)
-        counters = self.counters
-        counters.frames += frames
-        counters.deliveries += sent
-        counters.bytes += size
-        return sent
+            if type(members) is list:
+                clients += members
+                frames += [frame] * len(members)
+            else:
+                clients.append(members)
+                frames.append(frame)
+            made += 1
+            held += len(frame)
+            if held > HELD_BYTES:
+                short += self._send(clients, frames)
+                clients, frames, held = [], [], 0
+        self.counters.frames += made
+        short += self._send(clients, frames)
+
+    def _send(self, clients: list[Any], frames: list[bytes]) -> list[Any]:
+        self.counters.deliveries += len(clients)
+        self.counters.bytes += sum(map(len, frames))
+        return self._sender.send_all(clients, frames)
 
     def _news_since(self, told: int, json: bool) -> News:
+        if self._news_as_of != self.number:
+            self._news.clear()
+            self._news_as_of = self.number
         news = self._news.get((told, json))
-        if news is None or news.number != self.number:
-            news = self._news[told, json] = News(self.number, self._log[told - self._before :], json)
+        if news is None:
+            news = self._news[told, json] = News(self._log[told - self._before :], json)
         return news
 
-    def _tell_waiting(self, band: Band, beat: Sequence[Any] | None) -> int:
-        left, sent = BAND_BYTES, 0
+    def _tell_waiting(self, band: Band, beat: Sequence[Any] | None) -> None:
+        left = BAND_BYTES
         for client in list(band.waiting):
             if left <= 0:
                 break
             left -= self._tell(client, client.behind, beat)
-            sent += 1
             if client in band.waiting:  # not yet in step: the others come first in the next flush
                 del band.waiting[client]
                 band.waiting[client] = None
-        return sent
 
     def _tell(self, client: Client, behind: Behind, beat: Sequence[Any] | None) -> int:
         """Tell a client what it lacks, as much as is right at once; the bytes. It is in step if that was all, and its
@@ -434,7 +451,7 @@ class Fanout:
             )
             behind.unannounced = []
         try:
-            for messages in behind.catch_up(number, self._lacks):
+            for messages in behind.catch_up(number, self._before, self._lacks):
                 for message in messages:
                     parts.append(message.encoded(json))
                     size += len(parts[-1])
@@ -469,7 +486,7 @@ class Fanout:
         for band in self.slices:
             missed = self._first_since(band.told)
             for cohort in [one for its in band.cohorts for one in its.values() if one.channels]:
-                for client in list(cohort.members):
+                for client in list(cohort):
                     self._lag(client, cohorts.part(client), missed)
                     band.waiting[client] = None
             band.told = self.number

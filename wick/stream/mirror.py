@@ -1,13 +1,13 @@
 """A reader's copy of a shard: the pairs' states, and the rows before each live candle. Pure, and without numpy.
 
-Rows are kept as bytes: a candle with its metrics takes 0.7 KB so, 3.2 KB as a list, and of 300 pairs there are 28,800.
+Rows are kept as bytes: a candle with its metrics takes 0.7 KB so, 3.2 KB as a list, and of 300 pairs there are 13,500.
 A row has a stamp, the sequence of the diffs stream at which it was taken. It is the same in all readers that have heard
 all since then, so whoever stands at a position of the stream lacks nothing but what `rows` gives from there.
 """
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
 from wick.errors import WireError
 from wick.market.intervals import INTERVALS, NAMES
@@ -17,7 +17,9 @@ from wick.stream import diffs
 from wick.wire.codec import pack, unpack
 from wick.wire.messages import Diffs, Snapshot
 
-RECENT = 8  # rows before the live candle, an interval, that a snapshot carries: what a store may not have yet
+# Rows before the live candle that a snapshot carries, by interval: what a store may not have yet, and what clients that
+# were away for a minute or two may lack.
+RECENT: Final = (8, 6, 4, *[3] * (len(INTERVALS) - 3))
 
 _HEAD = Struct("<qq")  # of a kept row: its stamp and its open time; then the row as msgpack
 _FORMED, _FLAGS = len(FORMED), CANDLE_FIELDS.index("flags")
@@ -46,11 +48,12 @@ def live_row(head: list[int], live: list[int], close_ms: int) -> Row:
 
 
 class Ring:
-    """The rows of an interval that were taken last, at most RECENT: of two with one open time the later."""
+    """The rows of an interval that were taken last, at most `most`: of two with one open time the later."""
 
-    __slots__ = ("_kept", "reach")
+    __slots__ = ("_kept", "_most", "reach")
 
-    def __init__(self, reach: int) -> None:
+    def __init__(self, reach: int, most: int) -> None:
+        self._most = most
         self.reach = reach  # no row with this stamp, or a later one, has been dropped
         self._kept: list[bytes] = []  # in the order in which they were taken
 
@@ -61,7 +64,7 @@ class Ring:
                 del kept[at]
                 break
         kept.append(_HEAD.pack(stamp, open_ms) + pack(row))
-        if len(kept) > RECENT:
+        if len(kept) > self._most:
             # Not the oldest candle: a late revision of one must reach who stands before it.
             self.reach = _HEAD.unpack_from(kept.pop(0))[0] + 1
 
@@ -164,5 +167,5 @@ class ShardMirror:
     def _rings_of(self, venue: str, symbol: str) -> list[Ring]:
         rings = self._rings.get((venue, symbol))
         if rings is None:
-            rings = self._rings[venue, symbol] = [Ring(self.seq) for _ in INTERVALS]
+            rings = self._rings[venue, symbol] = [Ring(self.seq, most) for most in RECENT]
         return rings
