@@ -60,6 +60,7 @@ class App:
     """The least that a front does for its clients: they subscribe."""
 
     path, subprotocols = "/ws", ("wick.v1.msgpack",)
+    prompt: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.server = Server(listen("127.0.0.1", 0), self, client_type=Session)

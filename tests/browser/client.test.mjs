@@ -288,6 +288,23 @@ test("a topic of a glob that is left is asked for again where its name is wanted
   assert.deepEqual([...world.client.topics.keys()], [TICKER]);
 });
 
+test("however many are asked for again, it takes one request: a front closes who makes hundreds at once", () => {
+  const world = new World();
+  const names = Array.from({ length: 300 }, (_, number) => `ticker:binance:S${number}-USDT`);
+  const grants = names.map((name, number) => [name, number + 1, false]);
+  const glob = world.client.subscribe("ticker:*", () => {});
+  world.client.subscribe("ticker:binance:*", () => {});
+  hello(world);
+  world.socket.say(ACK, 1, grants);
+  glob.unsubscribe();
+  world.socket.say(ACK, 2, grants);
+  assert.deepEqual(world.socket.sent.slice(1), [[UNSUBSCRIBE, 2, ["ticker:*"]], [SUBSCRIBE, 3, names]]);
+  world.socket.say(ACK, 3, grants);
+  world.socket.say(9, ...grants.map(([, handle]) => [SNAPSHOT, handle, 5, 1, [HEAD], []]));
+  world.socket.say(9, ...grants.map(([, handle]) => [DIFF, handle, 9, 1, [0, 1, 5]]));
+  assert.deepEqual(world.socket.sent.slice(3), [[SUBSCRIBE, 4, names.map((name) => [name, 5, 1])]]);
+});
+
 test("who leaves and comes back before the answer loses nothing", () => {
   const { world, client, subscription } = ticking();
   welcome(world);

@@ -201,6 +201,19 @@ def test_a_hole_is_told_once_and_mended_by_one_request():
     assert kinds(said) == [Subscribed, Snapshot, Changed]
 
 
+def test_holes_of_many_topics_are_one_request_without_those_that_were_left_meanwhile():
+    talk = Talk(CANDLES, BTC, CLOSES)
+    talk.opens()
+    talk.subscribed(CANDLES, BTC, CLOSES)
+    state = [head(), live(OPEN)]
+    talk.says([Kind.SNAPSHOT, 1, EPOCH, 10, state, []], [Kind.SNAPSHOT, 2, EPOCH, 10, state[:1], []])
+    talk.says([Kind.DIFF, 1, 13, 1, [0, 1, 50]], [Kind.DIFF, 2, 13, 1, [0, 1, 50]])
+    assert talk.asked() == [[16, 2, [[CANDLES, EPOCH, 10], [BTC, EPOCH, 10]]]]
+    talk.says([Kind.SNAPSHOT, 1, EPOCH, 14, state, []], [Kind.DIFF, 1, 19, 1, [0, 1, 50]])
+    talk.core.unsubscribe([CANDLES])
+    assert talk.asked() == [[17, 3, [CANDLES]]]
+
+
 def test_a_reconnect_that_proves_nothing_is_a_gap_and_says_from_when():
     talk = following_candles()
     talk.says([Kind.CLOSE, 1, 11, row(OPEN)])

@@ -21,6 +21,7 @@ class Echo:
     """Answers each message with itself; keeps what it was told."""
 
     path = "/ws"
+    prompt = frozenset({"/health"})
     subprotocols = ("b.v1", "a.v1")
 
     def __init__(self):

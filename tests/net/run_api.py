@@ -27,6 +27,7 @@ class SeatedClient(Client):
 
 class App:
     path = "/ws"
+    prompt: frozenset[str] = frozenset()
     subprotocols: tuple[str, ...] = ("wick.v1.json",)
 
     def __init__(self, settings: Settings) -> None:

@@ -23,6 +23,7 @@ class Echo:
     """Whoever agreed on compression is answered compressed, be it of use or not: kosoku takes nothing else there."""
 
     path = "/"
+    prompt: frozenset[str] = frozenset()
     subprotocols: tuple[str, ...] = ()
 
     def __init__(self, port: int) -> None:

@@ -128,6 +128,12 @@ def test_a_gap_says_where_the_bars_before_it_are_and_the_beginning_that_there_ar
     assert bars(Known(), "&from=0&to=60") == ("no_data", None)
 
 
+def test_before_1970_there_is_nothing_and_a_chart_may_ask():
+    assert bars(Known(OLD), "&from=-86400&to=60") == [0]
+    assert bars(Known(OLD), "&from=-86400&to=120&countback=300") == [0, 60]
+    assert bars(Known(OLD), "&from=-86400&to=-60") == ("no_data", None)
+
+
 def test_following_next_time_the_library_reaches_every_bar():
     known = Known([row(60_000), row(120_000), row(9_000_000), row(9_060_000)])
     found, until = set(), 9_120
@@ -161,7 +167,7 @@ def test_days_weeks_and_months_are_at_midnight_utc(resolution, interval):
     ("/udf/symbols", 400), ("/udf/symbols?symbol=", 400), ("/udf/symbols?symbol=NO-SUCH", 404),
     ("/udf/symbols?symbol=NO:BTC-USDT", 404), ("/udf/history?symbol=BTC-USDT&resolution=1", 400),
     ("/udf/history?symbol=BTC-USDT&resolution=2&from=0&to=60", 400), (HISTORY + "&from=0&to=soon", 400),
-    (HISTORY + "&from=-1&to=60", 400), (HISTORY + "&to=60&countback=0", 400), (HISTORY + "&to=1735689600000", 400),
+    (HISTORY + "&from=--1&to=60", 400), (HISTORY + "&to=60&countback=0", 400), (HISTORY + "&to=1735689600000", 400),
     ("/udf/search?limit=all", 400),
 ])  # fmt: skip
 def test_what_is_wrong_is_an_error_of_the_protocol(target, status):

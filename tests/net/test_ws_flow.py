@@ -174,6 +174,18 @@ def test_a_client_that_is_closed_in_its_own_message_hears_no_more(server):
     assert server.app.messages == [b"one"]
 
 
+def test_a_client_with_much_to_say_lets_the_others_speak_in_between(server):
+    (loud, _), (quiet, _) = join(server, 2)
+    turns = []
+    server.app.take = lambda client, data, is_text: turns.append(server._hub.loop.now()) if data != b"x" else None
+    loud.say(masked(TEXT, b"m") * 100)
+    server.until(lambda: len(server.app.messages) == 100)
+    assert len(set(turns)) > 5
+    quiet.say(masked(TEXT, b"x"))
+    server.until(lambda: len(server.app.messages) == 101)
+    assert server.do(lambda: (server.server._more, server.server._epoll.poll(0))) == ({}, [])
+
+
 def test_what_an_application_says_when_a_client_opens_is_its_first_frame(server):
     opened = server.app.opened
     server.app.opened = lambda client, *rest: (opened(client, *rest), server.server.send(client, NOTE))

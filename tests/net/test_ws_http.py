@@ -139,6 +139,25 @@ def test_answers_that_take_long_hold_up_neither_clients_nor_more_than_a_few(serv
     assert max(most) == visits.ANSWERS
 
 
+def test_the_health_is_told_whatever_else_is_asked_for(server):
+    going = gevent.event.Event()
+
+    def answer(request):
+        if request.path != "/health":
+            going.wait()
+        return Reply(200, "text/plain", b"")
+
+    server.app.answer = answer
+    waiting = [Peer(server) for _ in range(visits.ANSWERS + 2)]
+    for peer in waiting:
+        peer.say(get())
+    with Peer(server) as asker:
+        asker.say(get("/health") * 3)
+        assert [asker.reply()[0] for _ in range(3)] == [200] * 3
+    server.do(going.set)
+    assert {peer.reply()[0] for peer in waiting} == {200}
+
+
 def test_who_leaves_before_the_answer_is_forgotten(server):
     going = gevent.event.Event()
     server.app.answer = lambda request: (going.wait(), Reply(200, "text/plain", b""))[1]

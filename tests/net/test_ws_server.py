@@ -47,7 +47,8 @@ def test_the_handshake_of_the_rfc_is_answered_as_there(server):
      (head().replace(b"GET", b"POST"), 405), (head().replace(b"Host: localhost\r\n", b""), 400),
      (head(extra="Content-Length: 3\r\n"), 413), (head(extra="Sec-WebSocket-Protocol: c.v1\r\n"), 400),
      (head(extra="Origin: http://evil.example\r\n"), 403), (head(extra="A: 1\r\n B: folded\r\n"), 400),
-     (head(extra="A : 1\r\n"), 400), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400)],
+     (head(extra="A : 1\r\n"), 400), (head().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
+     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400)],
 )  # fmt: skip
 def test_a_handshake_that_is_none_is_refused_and_the_connection_closed(server, request_head, status):
     opened = len(server.app.opened_ones)

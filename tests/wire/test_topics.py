@@ -116,6 +116,7 @@ def test_candles_show_the_head_and_the_candle_of_their_interval(name):
         ("ticker:x*:S", "bad_venue", "venue", "binance"),
         ("candles:kraken:S:10m", "bad_interval", "interval", "1m"),
         ("candles:kraken:S:1*", "bad_interval", "interval", "1w"),
+        (f"ticker:kraken:A-B,{'X' * 65}", "bad_topic", "symbol", "<symbol> of at most 64 characters"),
     ],
 )
 def test_a_text_that_names_nothing_is_refused_with_what_is_valid_the_nearest_first(text, code, field, first):

@@ -68,6 +68,7 @@ class Core:
         self._requests: dict[int, Kind] = {}
         self._next_id = 1
         self._out: list[Message] = []
+        self._again: dict[str, None] = {}  # topics with a hole; asked for together, a front takes few requests a second
         self._limits: dict[str, Any] | None = None  # of the front; None: it has not said HELLO
         self._silence_ms = SILENT * HEARTBEAT_S * 1000
         self._heard_ms = 0
@@ -104,6 +105,8 @@ class Core:
 
     def outgoing(self) -> list[bytes | str]:
         """What is to be sent now, each a WebSocket message; it is the shell's from here on."""
+        again, self._again = self._again, {}
+        self._ask(Kind.SUBSCRIBE, filter(self._wants, again))
         out, self._out = self._out, []
         return [self._form.encode(message) for message in out]
 
@@ -156,6 +159,7 @@ class Core:
         self._handles.clear()
         self._requests.clear()
         self._out.clear()
+        self._again.clear()
         self._limits = self.closing = None
         if self.ended is None and not comes_back:
             self.ended = ClientError(reason, code)
@@ -265,7 +269,7 @@ class Core:
             event = held.diff(seq, back, changes)
             if event is None:
                 self.counts["gaps"] += 1
-                self._ask(Kind.SUBSCRIBE, [held.topic])
+                self._again[held.topic] = None
             yield event or held.gap("hole")
 
     def _close(self, handle: int, seq: int, row: list[Any]) -> Iterator[Event]:

@@ -50,7 +50,8 @@ class Parameter(NamedTuple):
     def parse(self, text: str) -> Any:
         """The value; RequestError where it has none."""
         if self.kind == INTEGER:
-            if text.isascii() and text.isdigit() and len(text) <= 15 and self.least <= int(text) <= self.most:
+            digits = text.removeprefix("-")
+            if digits.isascii() and digits.isdigit() and len(digits) <= 15 and self.least <= int(text) <= self.most:
                 return int(text)
         elif self.kind == CHOICE:
             if text in self.choices:
@@ -158,10 +159,10 @@ ROUTES: Final = (
     Route("/udf/history", "udf_history", "TradingView UDF: bars.", "UdfHistory", (
         UDF_SYMBOL,
         RESOLUTION,
-        Parameter("from", INTEGER, "Bars that open at or after this time (s).", "1735689600", default=0, least=0,
-                  most=MAX_MS // 1000),
-        Parameter("to", INTEGER, "Bars that open before this time (s).", "1735776000", required=True, least=0,
-                  most=MAX_MS // 1000),
+        Parameter("from", INTEGER, "Bars that open at or after this time (s).", "1735689600", default=0,
+                  least=-MAX_MS // 1000, most=MAX_MS // 1000),
+        Parameter("to", INTEGER, "Bars that open before this time (s).", "1735776000", required=True,
+                  least=-MAX_MS // 1000, most=MAX_MS // 1000),
         Parameter("countback", INTEGER, f"So many bars before `to`, whatever `from` says; at most {MAX_LIMIT} are "
                   "given, the newest.", "300", least=1, most=10**9),
     ), strict=False),

@@ -115,11 +115,12 @@ def history(given: dict[str, Any], pair: Pair, candles: Candles) -> Reply:
     def read(part: Window) -> list[Row]:
         return candles(*pair, interval, part)
 
-    to_ms = given["to"] * 1000
+    # Who scrolls far back, in months, asks for what was before 1970.
+    to_ms = max(0, given["to"]) * 1000
     if given["countback"] is not None:
         window = Window(min(given["countback"], MAX_LIMIT), 0, to_ms)
     else:
-        window = Window(MAX_LIMIT, given["from"] * 1000, to_ms)
+        window = Window(MAX_LIMIT, max(0, given["from"]) * 1000, to_ms)
     bars = [_bar(row) for rows in chunks(read, window) for row in reversed(rows)]
     if not bars:
         # Without a nextTime the library takes it that there is nothing older, and asks no more.

@@ -4,7 +4,7 @@
 |---|---|---|
 | connections that are no clients | MAX_VISITS | who is silent for EVICT_S makes room, or the kernel keeps the new |
 | a request's head | MAX_HEAD_BYTES, HEAD_S from its beginning | 431 or 408, and the connection ends |
-| requests that are being answered | ANSWERS | the others wait, each on a connection that is not read meanwhile |
+| requests that are being answered | ANSWERS, and one of `prompt` | the others wait, their connections are not read |
 | replies that are not taken yet | MAX_UNSENT_BYTES of all | no further request is answered |
 | one of them | STALL_S without progress | the connection is reset |
 """
@@ -39,6 +39,7 @@ class Routes(Protocol):
     """Who is asked what to answer."""
 
     path: str
+    prompt: frozenset[str]  # paths whose answers wait for nothing, and are not to wait for others
 
     def refuse(self, request: Request, address: str) -> Reply | None: ...
 
@@ -54,6 +55,9 @@ class _Visit:
         self.rest = memoryview(b"")  # what has not been sent of a reply
         self.goes_on = True  # after that reply
         self.answering = False  # its descriptor is not watched
+
+
+_Asked = deque[tuple[_Visit, Request, bool]]
 
 
 def http_date() -> str:
@@ -75,8 +79,10 @@ class Visits:
         self._routes, self._farewells, self._upgrade = routes, farewells, upgrade
         self._all: dict[int, _Visit] = {}
         self._now = 0  # in sweeps
-        self._asked: deque[tuple[_Visit, Request, bool]] = deque()
+        self._asked: _Asked = deque()
+        self._prompt: _Asked = deque()
         self._greenlets: set[Any] = set()
+        self._prompter: Any = None  # one more of them
         self.unsent_bytes = 0  # of all replies
         self.head_s = HEAD_S
         self.counts = {"requests": 0, "refused": 0, "evicted": 0, "timeouts": 0}
@@ -128,7 +134,7 @@ class Visits:
                 self._end(visit)
 
     def close(self) -> None:
-        gevent.killall(list(self._greenlets))
+        gevent.killall([*self._greenlets, *filter(None, [self._prompter])])
         for visit in list(self._all.values()):
             self._end(visit)
 
@@ -173,7 +179,8 @@ class Visits:
         elif request.path != self._routes.path:
             self._epoll.unregister(visit.fd)  # not read, and no news of it until it has its answer
             visit.answering = True
-            self._asked.append((visit, request, goes_on))
+            asked = self._prompt if request.path in self._routes.prompt else self._asked
+            asked.append((visit, request, goes_on))
             self._start_answer()
         elif not is_upgrade(request):
             raise Refusal(426, f"{request.path} is a WebSocket", ("Upgrade", "websocket"))
@@ -188,15 +195,17 @@ class Visits:
     # ------------------------------------------------------------------ out
 
     def _start_answer(self) -> None:
+        if self._prompt and not self._prompter:
+            self._prompter = gevent.spawn(self._answer, self._prompt)
         if self._asked and len(self._greenlets) < ANSWERS and self.unsent_bytes < MAX_UNSENT_BYTES:
-            greenlet = gevent.spawn(self._answer)
+            greenlet = gevent.spawn(self._answer, self._asked)
             self._greenlets.add(greenlet)
             greenlet.link(self._greenlets.discard)
 
-    def _answer(self) -> None:
+    def _answer(self, asked: _Asked) -> None:
         """Answer whoever asked, until nobody waits; the body of a greenlet."""
-        while self._asked and self.unsent_bytes < MAX_UNSENT_BYTES:
-            visit, request, goes_on = self._asked.popleft()
+        while asked and (asked is self._prompt or self.unsent_bytes < MAX_UNSENT_BYTES):
+            visit, request, goes_on = asked.popleft()
             try:
                 reply = self._routes.respond(request)
                 data = reply_bytes(reply, http_date(), goes_on=goes_on, head_only=request.method == "HEAD")

@@ -21,8 +21,8 @@ import _socket
 import logging
 import os
 import socket
-import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ from wick.wire.websocket import (
 BACKLOG = 4096  # connections that the kernel keeps for us: a reconnecting crowd comes at once
 EVENTS = 64  # handled before others have their turn: some 5 ms if all are handshakes
 ACCEPTS = 32  # of them in one turn
+MESSAGES = 4  # of a client in one turn: each may cost milliseconds, and a thousand fit into what is read at once
 READ_BYTES = 64 * 1024
 UNSENT_BYTES = 8 * 1024  # TCP_NOTSENT_LOWAT: no hidden queue of what has become old
 SEND_BYTES = 64 * 1024  # SO_SNDBUF, of which the kernel takes twice: 20 Hz of 16 KB over a way of 200 ms
@@ -64,6 +65,7 @@ _NOBODY = (None, b"")
 _FAILED = -1  # of a send: the client has ended, which the epoll says as well
 _send = _socket.socket.send
 
+_same = lru_cache(256)(str)  # one text for all from an address, such as a proxy; `intern` would keep each for ever
 log = logging.getLogger("wick")
 
 
@@ -109,6 +111,7 @@ class Application(Protocol):
     """What the server serves. Only `respond` may wait."""
 
     path: str
+    prompt: frozenset[str]  # other paths, of which `respond` waits for nothing: the health of the process
     subprotocols: tuple[str, ...]
 
     def refuse(self, request: Request, address: str) -> Reply | None:
@@ -169,6 +172,7 @@ class Server:
         self._waiting: dict[Client, int] = {}  # clients with a rest, and the sweep of their last progress, in its order
         self._unsaid: tuple[Client | None, bytes] = _NOBODY
         self._gone: list[Client] = []  # their end has not been told
+        self._more: dict[Client, None] = {}  # have messages in their inbox that had no turn yet; not read meanwhile
         self._now = 0  # in sweeps: a process that was stopped for a while does not hold it against its clients
         self._to_visit: list[int] = []
         self._accepting = self._crowded = False  # crowded: who connects waits with the kernel until there is room
@@ -296,10 +300,14 @@ class Server:
                 events = self._epoll.poll(0, EVENTS)
                 for fd, mask in events:
                     self._handle(fd, mask)
+                more, self._more = self._more, {}
+                for client in more:
+                    if client.fd >= 0 and not client.rest:
+                        self._take(client, b"")
                 self._tell_gone()
                 if self._crowded and not self._visits.is_full:
                     self._watch_listener()
-                if len(events) == EVENTS:
+                if len(events) == EVENTS or self._more:
                     give_way()
                 else:
                     hub.wait(watcher)
@@ -311,7 +319,7 @@ class Server:
         if client is not None:
             if client.rest:
                 self._resume(client)
-            else:
+            elif client not in self._more:
                 self._hear(client)
         elif fd in self._visits:
             self._visits.ready(fd)
@@ -340,7 +348,7 @@ class Server:
                 self._leave_listener()
                 return
             os.set_blocking(fd, False)
-            self._visits.add(fd, sys.intern(address[0]))  # many come from one: a proxy's
+            self._visits.add(fd, _same(address[0]))
 
     def _upgrade(self, fd: int, address: str, request: Request, data: bytes) -> None:
         agreed = handshake(request, self._app.subprotocols, self._deflate)
@@ -391,8 +399,14 @@ class Server:
         client.seen = self._now
         inbox = client.inbox = client.inbox or self._inbox(client)
         inbox.feed(data)
+        left = MESSAGES
         try:
             while client.fd >= 0 and not client.rest:
+                if not left:
+                    self._wake(self._more)
+                    self._more[client] = None
+                    break
+                left -= 1
                 one = inbox.next()
                 if one is None:
                     break
@@ -431,10 +445,14 @@ class Server:
         self._waiting.pop(client, None)
         client.rest, client.inbox = b"", None
         self.counts["closed"] += 1
-        if not self._gone:
-            os.eventfd_write(self._bell, 1)
+        self._wake(self._gone)
         self._gone.append(client)
         return fd
+
+    def _wake(self, waiting: Collection[Client]) -> None:
+        """Somebody waits for the greenlet that drains; where others do already, it knows."""
+        if not waiting:
+            os.eventfd_write(self._bell, 1)
 
     def _part(self, client: Client, goodbye: bytes, inbox: Inbox | None) -> None:
         rest = self._take_unsaid(client) + client.rest

@@ -183,8 +183,8 @@ class Front(Role):
             return
         self.stats.add("messages")
         self.stats.state = "running"
-        self.stats.newest_ns = now_ns()
         if follower.offer(message):
+            self.stats.newest_ns = now_ns()  # of what clients are told: what cannot be followed is not new to them
             self._apply(shard, message)
         elif follower.wanted:
             self._ask(shard)

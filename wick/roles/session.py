@@ -19,6 +19,7 @@ from wick.net.access import Access, Seat
 from wick.net.allowance import Allowance
 from wick.net.clock import now_ms, steady_ns
 from wick.net.reader import give_way
+from wick.net.routes import ROUTES
 from wick.net.ws_server import Client
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
@@ -100,6 +101,7 @@ class Sessions:
     """
 
     path = "/ws"
+    prompt = frozenset(route.path for route in ROUTES if route.is_public)
     subprotocols: tuple[str, ...] = SUBPROTOCOLS
 
     def __init__(

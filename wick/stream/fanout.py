@@ -103,6 +103,7 @@ class Fanout:
             "metrics": LiveChannel, **(kinds or {}),
         }  # fmt: skip
         self._known: set[Pair] = set()
+        self._pairs: list[Pair] = []  # the same in order
         self._by_pair: dict[Pair, list[StateChannel]] = {}
         self._globs: dict[Pattern, dict[Client, None]] = {}
         self._handle = 0
@@ -126,7 +127,10 @@ class Fanout:
         return pair in self._known
 
     def pairs(self) -> list[Pair]:
-        return sorted(pair for mirror in self.mirrors for pair in mirror.names.values())
+        """In order; not to be changed."""
+        if len(self._pairs) != len(self._known):
+            self._pairs = sorted(self._known)
+        return self._pairs
 
     def state(self, venue: str, symbol: str) -> list[list[int]] | None:
         """The groups of a pair's state; None where it is not known."""
@@ -299,6 +303,7 @@ class Fanout:
         known = set(mirror.names.values())
         mirror.restart(snapshot)
         self._known -= known
+        self._pairs = []
         self._known.update(mirror.names.values())
         for channel in [one for its in self._by_pair.values() for one in its if one.mirror is mirror]:
             self.put(channel.restart())

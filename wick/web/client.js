@@ -72,6 +72,7 @@ export class WickClient {
   #subscriptions = new Set();
   #refused = new Set(); // texts that the front cannot follow
   #byHandle = new Map();
+  #lacking = new Set(); // topics that what was just heard asks for again: a front takes few requests a second
   #attempt = 0;
   #retryAfterMs = 0;
   #retryTimer = null;
@@ -230,6 +231,7 @@ export class WickClient {
     this.#setStatus("connecting");
     this.#requests.clear();
     this.#byHandle.clear();
+    this.#lacking.clear();
     for (const topic of this.topics.values()) topic.handle = null;
     this.resumption = { resumed: 0, gaps: 0 };
     this.counters.connects += 1;
@@ -304,6 +306,7 @@ export class WickClient {
     this.counters.bytes += this.#form.size(data);
     try {
       this.#take(this.#form.decode(data));
+      this.#askAgain();
     } catch (error) {
       // Nothing after a message that we cannot read can be trusted: start over from fresh snapshots.
       this.counters.errors += 1;
@@ -343,7 +346,7 @@ export class WickClient {
     this.#hasData = true;
     if (FRESH.has(event.type)) this.#isFresh();
     this.#tell(topic, event);
-    if (event.type === "gap") this.#request(KIND.SUBSCRIBE, [placeOf(topic)]);
+    if (event.type === "gap") this.#lacking.add(topic);
   }
 
   #tell(topic, event) {
@@ -435,8 +438,14 @@ export class WickClient {
     topic.handle = null;
     if (!topic.subscriptions.length) this.topics.delete(name);
     else if (![...this.#requests.values()].some(({ texts }) => texts.some((text) => patternOf(text).test(name)))) {
-      this.#request(KIND.SUBSCRIBE, [placeOf(topic)]);
+      this.#lacking.add(topic);
     }
+  }
+
+  #askAgain() {
+    const entries = [...this.#lacking].filter(({ subscriptions }) => subscriptions.length).map(placeOf);
+    this.#lacking.clear();
+    if (this.#isWelcome) this.#request(KIND.SUBSCRIBE, entries);
   }
 }
 

@@ -20,6 +20,7 @@ _HEAD: Final = re.compile(
     r"([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
 _TARGET: Final = re.compile(r"(?:https?://[^/?#]+)?(/[^?#]*)(?:\?([^#]*))?")  # RFC 9112, 3.2: absolute form as well
+_PLAIN: Final = ("X-Content-Type-Options", "nosniff")  # a refusal may repeat what was sent
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -47,7 +48,7 @@ class Refusal(WireError):
 
     def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         super().__init__(message)
-        self.reply = Reply(status, "text/plain; charset=utf-8", f"{message}\n".encode(), headers)
+        self.reply = Reply(status, "text/plain; charset=utf-8", f"{message}\n".encode(), (*headers, _PLAIN))
 
 
 def parse_head(head: bytes) -> tuple[Request, bool]:
@@ -61,6 +62,8 @@ def parse_head(head: bytes) -> tuple[Request, bool]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip("\t ")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if minor == "0":
+        headers.pop("upgrade", None)  # RFC 9110, 7.8: such a one is ignored
     if method not in METHODS:
         raise Refusal(405, f"method: {method} is not valid; valid is {', '.join(METHODS)}", ("Allow", "GET, HEAD"))
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":

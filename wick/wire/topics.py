@@ -13,6 +13,7 @@ from wick.errors import ProtocolError
 from wick.market.intervals import NAMES
 
 MAX_TOPIC: Final = 1000  # characters of a text
+MAX_ITEM: Final = 64  # characters of a venue or symbol; what nobody knows yet is kept, too
 MAX_SYMBOL: Final = 32  # characters of a symbol that could be a known one in another spelling
 MAX_QUOTE: Final = 6  # letters of its second part
 MAX_VALID: Final = 12  # choices that an error lists: as many as there are intervals
@@ -134,6 +135,8 @@ def parse_topics(text: str, venues: tuple[str, ...] = ()) -> Pattern:
     for name, items in zip(declared.parts, lists, strict=True):
         if "" in items:
             raise ProtocolError("bad_topic", name, text, "", (f"<{name}> or *",))
+        if len(max(items, key=len)) > MAX_ITEM:
+            raise ProtocolError("bad_topic", name, text, "", (f"<{name}> of at most {MAX_ITEM} characters",))
     for item in lists[0] if venues else ():
         if not any(map(_matcher((item,)), venues)):
             raise _wrong("bad_venue", "venue", item, venues)
