@@ -256,9 +256,7 @@ def test_over_tls_wick_reads_all_trades_and_the_same_book(
 ):
     both, trusted = certificate
     trust = ssl.create_default_context(cafile=str(trusted))
-    # The client below reads and writes in two threads, which `ssl` does not lock: tickets of TLS 1.3, read while the
-    # handshake is written, broke one of 30 (https://github.com/python/cpython/issues/151508).
-    trust.maximum_version = ssl.TLSVersion.TLSv1_2
+    trust.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
     exchange = start_exchange(venue=venue.id, demo={"count": 3, "rate": 600}, certificate=str(both))
     address = f"127.0.0.1:{exchange.port}"
 
