@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from wick.market.intervals import INTERVALS
 
 HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "wick" / "web"
+MODULES = sorted(path.name for path in HERE.glob("*.test.mjs"))
 # Two leap days and a year's end among them.
 MOMENTS_MS = [0, 951_782_400_000, 1_709_251_199_999, 1_795_384_089_123, 1_798_761_599_999]
 
@@ -22,9 +24,19 @@ def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(node), *arguments], check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in HERE.glob("*.test.mjs")))
-def test_a_module_does_what_its_own_tests_say(name: str) -> None:
-    done = run_node("--test", "--test-reporter=tap", str(HERE / name))
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Future[subprocess.CompletedProcess[str]]]:
+    """The modules' tests, side by side."""
+    with ThreadPoolExecutor(len(MODULES)) as pool:
+        tests = ["--test", "--test-reporter=tap"]
+        return {name: pool.submit(run_node, *tests, str(HERE / name)) for name in MODULES}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_does_what_its_own_tests_say(
+    runs: dict[str, Future[subprocess.CompletedProcess[str]]], name: str
+) -> None:
+    done = runs[name].result()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\n# fail 0\n" in done.stdout
     assert "\n# pass 0\n" not in done.stdout

@@ -118,6 +118,7 @@ def test_hours_of_candles_of_many_streams_have_the_metrics_that_others_make_of_e
         assert rows[-1]["closed"] == "0"
 
 
+@pytest.mark.slow
 def test_a_stream_alone_has_the_metrics_that_it_has_among_others(busy, capsys):
     among = streams(printed(capsys, busy, "--interval", "3m,5m", "--metrics"))["DOGE-USDT", "3m"]
     alone = streams(printed(capsys, busy, "--interval", "3m", "--metrics", "--symbol", "DOGEUSDT"))["DOGE-USDT", "3m"]

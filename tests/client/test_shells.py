@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 
 import pytest
@@ -303,3 +304,10 @@ def test_a_url_that_is_none_is_an_error_at_once(url):
 def test_a_form_that_there_is_not_is_an_error_at_once():
     with pytest.raises(client.ClientError, match="msgpack or json"):
         client.connect(form="xml")
+
+
+def test_the_threads_of_a_blocking_session_speak_tls_1_2_where_nothing_else_is_asked_for():
+    own = ssl.create_default_context()
+    assert client.connect("wss://front")._dial.options["ssl"].maximum_version is ssl.TLSVersion.TLSv1_2
+    assert client.connect("wss://front", ssl=own)._dial.options["ssl"] is own
+    assert "ssl" not in client.connect("ws://front")._dial.options

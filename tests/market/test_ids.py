@@ -70,8 +70,8 @@ def test_of_ids_that_are_the_feeds_own_a_leap_is_one_gap_that_stays(leap):
 def test_trades_of_the_midst_of_holes_leave_no_more_than_are_remembered():
     ids = TradeIds()
     ids.admit(0, 0, 1)
-    ids.admit(10 * MAX_HOLES, 1, 2)
-    for number in range(1, 10 * MAX_HOLES, 2):
+    ids.admit(4 * MAX_HOLES, 1, 2)
+    for number in range(1, 4 * MAX_HOLES, 2):
         ids.admit(number, 0, 1)
     assert len(ids._holes) <= MAX_HOLES
 

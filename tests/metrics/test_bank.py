@@ -153,6 +153,7 @@ def test_a_candle_that_was_missing_is_put_where_it_belongs(place):
         assert same(said[:, 0], whole[candle][:, 1])
 
 
+@pytest.mark.slow
 def test_corrections_may_come_again_and_again():
     candles = market(1)
     _, whole = fed(candles)

@@ -102,6 +102,7 @@ def test_a_million_drawn_candles_are_talibs_too(ticks, seed):
     assert differences(drawn(seed, ALL // len(TICKS), TICKS[ticks])) == {}
 
 
+@pytest.mark.slow
 def test_every_pattern_is_found_where_talib_finds_it_in_every_size_and_direction(made, found):
     expected = theirs(made)
     assert np.array_equal(found, expected)

@@ -110,6 +110,7 @@ class Proxied:
     def __init__(self, folder: Path, name: str, authority: trustme.CA, tls_port: int) -> None:
         self.folder, self.name, self.port = folder, name, tls_port
         self.context = ssl.create_default_context()
+        self.context.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
         authority.configure_trust(self.context)
 
     def connection(self) -> http.client.HTTPSConnection:

@@ -92,6 +92,7 @@ def test_a_worker_that_starts_from_the_log_publishes_what_one_that_heard_it_all_
 # ---------------------------------------------------------------------- inboxes
 
 
+@pytest.mark.slow
 def test_inboxes_never_hold_more_than_their_bound(data_dir):
     venue = Venue()
     for _ in range(20_000):
@@ -197,6 +198,7 @@ def test_a_hole_is_mended_from_the_log_as_if_it_had_not_been(data_dir):
         assert role.stats.counters["holes"] >= 2 and "lost_batches" not in role.stats.counters
 
 
+@pytest.mark.slow
 def test_what_no_log_has_is_counted_as_lost_and_taken_for_an_outage(data_dir):
     messages = session(2, 60)
     with working(data_dir, ticklog__enabled=False) as (role, heard):

@@ -64,7 +64,7 @@ def test_a_book_is_asked_for_when_its_stream_flows_and_again_only_when_that_was_
     assert desk.idle()
 
 
-@pytest.mark.parametrize("status", [None, 429, 500])
+@pytest.mark.parametrize("status", [None, pytest.param(429, marks=pytest.mark.slow), 500])
 def test_a_book_that_rest_does_not_give_now_is_asked_for_again(desk: Desk, status: int | None) -> None:
     desk.fails[BTC] = status
     desk.up = {BTC}

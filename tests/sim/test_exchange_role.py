@@ -66,6 +66,7 @@ def test_another_venue_over_tls_is_two_settings(tmp_path: Path):
     wait_for(port)
     stranger, trust = (ssl.create_default_context() for _ in range(2))
     authority.configure_trust(trust)
+    trust.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
     with pytest.raises(ssl.SSLCertVerificationError), connect(f"wss://127.0.0.1:{port}", ssl=stranger, proxy=None):
         pass
     with connect(f"wss://127.0.0.1:{port}", ssl=trust, proxy=None, max_queue=None) as client:

@@ -172,6 +172,7 @@ def test_the_exchange_can_speak_tls(tmp_path: Path, start_exchange: StartExchang
         file.write((tmp_path / "cert.pem").read_bytes())
     exchange = start_exchange(demo={"count": 3, "rate": 1000}, certificate=str(pem))
     trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    trust.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
     with connect(f"wss://127.0.0.1:{exchange.port}/ws/btcusdt@trade", ssl=trust, proxy=None, max_queue=None) as client:
         ids = [json.loads(client.recv(timeout=5))["t"] for _ in range(20)]
     assert ids == list(range(ids[0], ids[0] + 20))

@@ -256,6 +256,7 @@ def test_over_tls_wick_reads_all_trades_and_the_same_book(
 ):
     both, trusted = certificate
     trust = ssl.create_default_context(cafile=str(trusted))
+    trust.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
     exchange = start_exchange(venue=venue.id, demo={"count": 3, "rate": 600}, certificate=str(both))
     address = f"127.0.0.1:{exchange.port}"
 

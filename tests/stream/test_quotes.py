@@ -94,6 +94,7 @@ def test_the_demo_exchanges_quotes_make_the_book_fields_of_its_candles(demo):
     assert any(near) and None in near, "not always known at the end"
 
 
+@pytest.mark.slow
 def test_they_are_what_the_definitions_say_of_the_records_that_the_pair_was_given(demo):
     given, rows = demo
     truth = {symbol: BookReference(events) for symbol, events in given.items()}

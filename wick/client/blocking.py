@@ -1,5 +1,6 @@
 """The blocking shell: a session to iterate over, on the `websockets` package's threading client."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -36,7 +37,17 @@ def connect(
     ClientError is raised by the iterator where that has no sense (a wrong token), and here for impossible arguments.
     """
     dial = Dial.to(url, form, token, options)
+    if dial.url.startswith("wss:") and dial.options.get("ssl") is None:
+        dial = dial._replace(options={**dial.options, "ssl": _tls()})
     return Session(dial, Core(topics, dial.form, keep_candles=keep_candles, stale_after_ms=int(stale_after_s * 1000)))
+
+
+def _tls() -> ssl.SSLContext:
+    """The package's client reads and writes in two threads, and `ssl` locks neither: the tickets of TLS 1.3, read while
+    the request is written, broke one handshake of 30 (https://github.com/python/cpython/issues/151508)."""
+    context = ssl.create_default_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class Session:
