@@ -66,6 +66,23 @@ def test_clients_with_the_same_topics_get_one_frame_that_is_made_once():
     assert {client for client, _ in scene.frames} == set(scene.clients)
 
 
+@pytest.mark.parametrize("held", [0, fanout.HELD_BYTES])
+def test_each_client_gets_the_frame_that_was_made_for_it_however_many_are_sent_at_once(monkeypatch, held):
+    monkeypatch.setattr(fanout, "HELD_BYTES", held)
+    scene = Scene(clients=4)
+    texts = [(BTC,), (PEPE,), (BTC, PEPE), (BTC, CANDLES)]
+    for client, its in zip(scene.clients, texts, strict=True):
+        for text in its:
+            client.subscribe(text)
+    scene.flush()
+    scene.change(*TRADE)
+    before = scene.fanout.counters.deliveries, scene.fanout.counters.frames
+    assert len(scene.flush()) == 3
+    assert {client for client, _ in scene.frames} == {scene.clients[0], *scene.clients[2:]}
+    assert (scene.fanout.counters.deliveries - before[0], scene.fanout.counters.frames - before[1]) == (3, 3)
+    assert {len(data) for client, data in scene.frames if client is not scene.clients[3]} == {len(scene.frames[0][1])}
+
+
 def test_clients_with_other_topics_hear_only_of_theirs():
     scene = Scene(clients=2)
     scene.clients[0].subscribe(BTC)

@@ -29,7 +29,7 @@ def test_one_message_stands_alone_and_several_are_a_batch(form, count):
     expected = messages[0] if count == 1 else [Kind.BATCH, *messages]
     assert _read(Framer().frame(parts, count, form), form) == expected
     if count > 2:  # a part can be several messages
-        parts = [joined(parts[:2], is_json(form)), *parts[2:]]
+        parts = [b"", joined(parts[:2], is_json(form)), b"", *parts[2:], b""]  # or none
         assert _read(Framer().frame(parts, count, form), form) == expected
 
 

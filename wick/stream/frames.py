@@ -43,7 +43,7 @@ def opening(count: int, json: bool) -> bytes:
 
 
 def batch(parts: Sequence[bytes], count: int, json: bool) -> bytes:
-    """One WebSocket message of `count` messages, of which each part has one or more."""
+    """One WebSocket message of `count` messages, of which each part has one or more, or none."""
     return opening(count, json) + joined(parts, json) + (_END if json and count > 1 else b"")
 
 
@@ -69,7 +69,7 @@ class Framer:
         self.heads = _Heads()
 
     def frame(self, parts: Sequence[bytes], count: int, form: int) -> bytes:
-        """One frame of `count` messages, of which each part has one or more."""
+        """One frame of `count` messages, of which each part has one or more, or none."""
         if not form:
             body = b"".join(parts)
             return self.heads[count, len(body)] + body
