@@ -34,9 +34,12 @@ class Known:
         self.rows, self.now_ms, self.asked = list(rows), NOW_MS, []
         self.health = Health("running", 40, len(PAIRS), 0)
         self.stats, self.live = [], None
+        self.failure = None
 
     def candles(self, venue, symbol, interval, window):
         self.asked.append((venue, symbol, interval, window))
+        if self.failure is not None:
+            raise self.failure
         return window.of(self.rows)
 
     def api(self, **options):

@@ -17,6 +17,7 @@ from wick.metrics.pattern_table import PATTERNS
 from wick.net.api import Health
 from wick.net.candles import CHUNK
 from wick.net.pages import ROOT
+from wick.net.replies import RequestError
 from wick.net.routes import MAX_LIMIT, ROUTES
 from wick.wire.codec import unpack
 
@@ -405,3 +406,15 @@ def test_every_answer_says_what_a_browser_may_do_with_it(path):
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cache-Control"]
+
+
+# ---------------------------------------------------------------------- a store that fails
+
+
+def test_candles_that_cannot_be_read_are_no_page_with_fewer_rows():
+    known = Known([row(n * MINUTE) for n in range(200)])
+    known.failure = RequestError("unreadable_store", "candles", "", "to ask again", 503, "they cannot be read")
+    reply = known.api().respond(request("/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m"))
+    headers, error = dict(reply.headers), json.loads(reply.body)["error"]
+    assert (reply.status, error["code"], error["field"]) == (503, "unreadable_store", "candles")
+    assert int(headers["Retry-After"]) > 0 and headers["Cache-Control"] == "no-store" and "ETag" not in headers

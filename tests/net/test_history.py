@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.net.asking import MINUTE, row
 from wick.market.schema import CLOSED, PARTIAL
 from wick.net.history import END_MS, History, Window, join
+from wick.net.replies import RequestError
 from wick.storage.sqlite import SqliteStore
 
 
@@ -71,13 +72,16 @@ def test_without_a_store_there_is_what_the_front_knows(tmp_path):
     assert known.read("v", "S", "1m", Window(10, to_ms=0)) == []
 
 
-def test_a_store_that_cannot_be_read_is_counted_and_looked_at_again(tmp_path, caplog):
+def test_a_store_that_cannot_be_read_is_an_error_counted_and_looked_at_again(tmp_path, caplog):
     failures = []
     path = tmp_path / "candles.sqlite"
     path.write_bytes(b"this is no database at all, however long it may be" * 100)
     known = history(path, recent=(3,), failures=failures)
-    assert opened(known.read("v", "S", "1m", Window(10))) == [3]
+    with pytest.raises(RequestError, match="ask again") as caught:
+        known.read("v", "S", "1m", Window(10))
+    assert (caught.value.status, caught.value.code, caught.value.field) == (503, "unreadable_store", "candles")
     assert (len(failures), "history cannot be read" in caplog.text) == (1, True)
+    assert str(path) not in caught.value.message, "where it lies is no client's business"
     path.unlink()
     SqliteStore(path).write([["v", "S", "1m", *row(MINUTE)]], {})
     assert opened(known.read("v", "S", "1m", Window(10))) == [1, 3]

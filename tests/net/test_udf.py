@@ -7,6 +7,7 @@ import pytest
 
 from tests.net.asking import HEAD, MINUTE, NOW_MS, PAIRS, Known, request, row
 from wick.market.intervals import INTERVALS, NAMES
+from wick.net.replies import RequestError
 from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 
 HISTORY = "/udf/history?symbol=binance:BTC-USDT&resolution=1"
@@ -126,6 +127,15 @@ def test_a_gap_says_where_the_bars_before_it_are_and_the_beginning_that_there_ar
     assert bars(Known([row(10**9)]), "&from=0&to=60") == ("no_data", None)
     assert bars(Known([row(10**9)]), "&from=0&to=60&countback=300") == ("no_data", None)
     assert bars(Known(), "&from=0&to=60") == ("no_data", None)
+
+
+def test_bars_that_cannot_be_read_are_an_error_and_not_the_beginning_of_all():
+    known = Known(OLD)
+    known.failure = RequestError("unreadable_store", "candles", "", "to ask again", 503, "they cannot be read")
+    reply = known.api().respond(request(HISTORY + "&from=0&to=600"))
+    assert reply.status == 503 and {"Retry-After", "Cache-Control"} <= dict(reply.headers).keys()
+    answer = json.loads(reply.body)
+    assert answer == {"s": "error", "errmsg": "candles: they cannot be read; valid is to ask again"}
 
 
 def test_before_1970_there_is_nothing_and_a_chart_may_ask():

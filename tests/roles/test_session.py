@@ -19,6 +19,7 @@ from wick.wire.session import CloseCode, Kind
 from wick.wire.websocket import TEXT
 
 HELLO, ACK, ERROR, SNAPSHOT, BATCH = Kind.HELLO, Kind.ACK, Kind.ERROR, Kind.SNAPSHOT, Kind.BATCH
+REMOTE = "203.0.113.7"
 PAIRS = [("binance", f"{name}-USDT") for name in ("BTC", "ETH", "SOL", "DOGE")]
 REQUEST = Request("GET", "/ws", {}, {"host": "localhost"}, "/ws")
 
@@ -68,7 +69,7 @@ class World:
         self.settings = Settings({"front.max_subscriptions": 10} | given)
         self.access, self.stats, self.line = Access(self.settings), Stats("front-0", 1), Line()
         self.sessions = Sessions(self.settings, "front-0-1", self.access, ("binance",), self.stats, lambda _: None)
-        self.fanout = Fanout(self.line, SHARDS, shard_of, max_topics=10)
+        self.fanout = Fanout(self.line, SHARDS, shard_of, max_topics=10, admit=self.sessions.admit)
         self.sessions.attach(self.line, self.fanout)
         zero = [[0] * width for width in STATE_WIDTHS]
         for shard in {shard_of(*pair) for pair in PAIRS}:
@@ -77,8 +78,9 @@ class World:
             entries = [[number, *diffs.make(zero, zero)] for number in range(len(names))]
             self.fanout.restart(Snapshot(shard, 1, 1, 0, pairs, entries, []))
 
-    def connect(self, fd=5):
+    def connect(self, fd=5, address="127.0.0.1"):
         client = self.line.clients[fd] = Guest(fd)
+        client.address = address
         self.line.told[client] = []
         self.sessions.opened(client, REQUEST, "wick.v1.json", False)
         return client
@@ -223,6 +225,76 @@ def test_so_it_is_with_bytes():
     assert client not in world.line.codes
     world.say(client, 16, 1, ["x" * 1_000])
     assert world.line.codes[client] == CloseCode.TOO_MANY_MESSAGES
+
+
+def test_an_address_that_floods_is_answered_with_errors_and_others_are_served():
+    world = World(front__client_messages_s=2, front__address_worth=1)
+    one, two = (world.connect(fd, REMOTE) for fd in (5, 6))
+    other, local = world.connect(7, "203.0.113.8"), world.connect(8)
+    for number in range(20):  # ten seconds' worth of one client
+        assert world.say((one, two)[number % 2], 18, number) == [[ACK, number, []]]
+    for number in range(5):
+        [error] = world.say(one, 16, number, ["ticker:*"])
+        assert error[:4] == [ERROR, number, "too_many", "messages"] and error[6] == ["at most 2 a second for one address"]
+    assert world.fanout.subscriptions == 0 and one.bad == 0 and world.line.codes == {}
+    assert world.stats.counters["limited_requests"] == 5
+    for client in (other, local):
+        assert world.say(client, 18, 1) == [[ACK, 1, []]]
+    for number in range(10):
+        world.say(one, 18, number)
+    assert world.line.codes == {one: CloseCode.TOO_MANY_MESSAGES}, "its own rate still holds"
+
+
+def test_so_it_is_with_the_bytes_of_an_address():
+    world = World(front__client_kb_s=1, front__address_worth=1)
+    one, two = (world.connect(fd, REMOTE) for fd in (5, 6))
+    world.say(one, 18, "x" * 9_000)
+    [error] = world.say(two, 18, "x" * 9_000)
+    assert error[1:4] == [None, "too_many", "bytes"] and world.line.codes == {}
+    assert world.say(two, 18, 2) == [[ACK, 2, []]], "what is not followed is not paid for"
+
+
+def test_pings_of_an_address_count_too():
+    world = World(front__client_messages_s=2, front__address_worth=1)
+    one, two = (world.connect(fd, REMOTE) for fd in (5, 6))
+    for _ in range(20):
+        world.sessions.control(one)
+    assert kinds(world.say(two, 18, 1)) == [ERROR]
+
+
+def test_the_clients_of_an_address_hold_so_many_topics_together():
+    world = World(front__address_worth=1)
+    one, two = (world.connect(fd, REMOTE) for fd in (5, 6))
+    world.say(one, 16, 1, ["candles:*:1m,5m"])
+    answers = world.say(two, 16, 2, ["ticker:*", "ticker:binance:BTC-USDT", "closes:*:1h"])
+    assert [(answer[0], answer[2], answer[7]) for answer in answers[:2]] == [
+        (ERROR, "too_many", "ticker:*"), (ERROR, "too_many", "closes:*:1h"),
+    ]  # fmt: skip
+    assert answers[0][3:5] == ["topics", "4"] and answers[0][6] == ["at most 10 topics for one address"]
+    assert answers[2] == [ACK, 2, [["ticker:binance:BTC-USDT", answers[2][2][0][1], False]]]
+    assert two.bad == 0 and two.globs == () and world.stats.counters["limited_requests"] == 2
+    assert kinds(world.say(world.connect(7, "203.0.113.8"), 16, 3, ["candles:*:1m,5m"]))[0] == ACK
+    world.say(one, 17, 4, ["candles:*:5m", "candles:binance:BTC-USDT:5m"])
+    assert kinds(world.say(two, 16, 5, ["ticker:*"]))[0] == ACK
+    world.leave(one)
+    assert kinds(world.say(two, 16, 6, ["candles:*:15s"]))[0] == ACK
+    world.leave(two)
+    assert world.say(world.connect(5, REMOTE), 16, 1, ["candles:*:1m,5m"])[0][0] == ACK, "nothing is left of them"
+
+
+def test_a_pair_that_appears_is_not_given_to_whose_address_is_full():
+    world = World(front__address_worth=1)
+    one, two = (world.connect(fd, REMOTE) for fd in (5, 6))
+    world.say(one, 16, 1, ["ticker:*"])
+    world.say(two, 16, 1, ["candles:*:1m", "closes:binance:BTC-USDT:1m"])
+    shard = shard_of("binance", "NEW-USDT")
+    zero = [[0] * width for width in STATE_WIDTHS]
+    news = Snapshot(shard, 2, 1, 0, [[0, "binance", "NEW-USDT"]], [[0, *diffs.make(zero, zero)]], [])
+    world.fanout.restart(news)
+    assert (world.fanout.subscriptions, world.fanout.counters.refused_topics) == (10, 1)
+    world.leave(one)
+    world.leave(two)
+    assert world.fanout.subscriptions == 0 and world.access.counts() == {"addresses": 0, "tokens": 0}
 
 
 def test_a_frame_of_the_other_form_ends_the_session(world, client):

@@ -1,11 +1,11 @@
-"""Who may ask a front: by name of the host, by origin, by token, and how many connections at once.
+"""Who may ask a front: by name of the host, by origin, by token, and whether there is room (`net.seats`).
 
 - Bound to loopback, a front answers only requests that name a loopback host or the host of one of `front.origins`: a
   web page elsewhere whose name was made to point here (DNS rebinding) gets nothing.
 - A browser says which page a request comes from: its own front's, or one of `front.origins`; a program says nothing.
 - Everything but the page's own files and the two health checks asks for a token, where there are any.
-- Connections are counted by address (an IPv6 network of 64 bits is one) and by token. Behind `front.proxies` the
-  address is what the nearest proxy that is not ours, or the client, was seen at.
+- Clients are counted by address (an IPv6 network of 64 bits is one) and by token. Behind `front.proxies` the address is
+  what the nearest proxy that is not ours, or the client, was seen at.
 """
 
 import ipaddress
@@ -22,13 +22,13 @@ from wick.net.clock import steady_ns
 from wick.net.digest import digest, is_same
 from wick.net.replies import RequestError, error_reply, finished
 from wick.net.routes import BY_PATH
+from wick.net.seats import Seat, Seats
 from wick.ops.settings import Settings, is_loopback
 from wick.wire.http import Reply, Request
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
 TOKEN_OF_SETTING: Final = "front.token"
 LOOK_AGAIN_NS: Final = 1_000_000_000  # at most so often is the token file looked at
-RETRY_AFTER_S: Final = 10  # what who is turned away for its number is told
 MAX_HOPS: Final = 16  # of X-Forwarded-For, from the right
 _PAGE: Final = "/static/"
 
@@ -191,15 +191,6 @@ def _counted(address: Address) -> str:
     return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
-class Seat:
-    """The connections of one address with one token: they share it, each holds one reference."""
-
-    __slots__ = ("address", "count", "token")
-
-    def __init__(self, address: str, token: str) -> None:
-        self.address, self.token, self.count = address, token, 0
-
-
 class Access:
     """Asked before every answer and every handshake. `refuse` is pure but for the token file's being read again."""
 
@@ -209,11 +200,7 @@ class Access:
         self._hosts = {_split(origin).netloc for origin in self._origins}
         self._is_local = is_loopback(settings["front.host"])
         self._addresses = Addresses(settings["front.proxies"])
-        self._most_of_address: int = settings["front.max_per_address"]
-        self._most_of_token: int = settings["front.max_per_token"]
-        self._seats: dict[tuple[str, str], Seat] = {}
-        self._of_address: dict[str, int] = {}
-        self._of_token: dict[str, int] = {}
+        self._seats = Seats(settings)
 
     # ------------------------------------------------------------------ may it?
 
@@ -222,8 +209,7 @@ class Access:
         try:
             self._check(request, address)
         except RequestError as error:
-            headers = _MORE.get(error.status, ())
-            return self.shared(finished(error_reply(error, headers), request), request)
+            return self.shared(finished(error_reply(error), request), request)
         return None
 
     def _check(self, request: Request, address: str) -> None:
@@ -241,7 +227,7 @@ class Access:
             valid = "?token=… or Authorization: Bearer … with a token of front.token or front.token_file"
             raise RequestError("bad_token", "token", "", valid, 401, "it is missing or wrong")
         if request.path == "/ws":
-            self._check_room(self._seen(request, address), name)
+            self._check_room(self._counted(request, address), name)
 
     def _is_known(self, host: str) -> bool:
         is_plain = "@" not in host and "/" not in host
@@ -256,37 +242,29 @@ class Access:
             given = request.query.get("token", "")
         return self._tokens.name_of(given.strip())
 
-    def _seen(self, request: Request, address: str) -> Seen:
-        return self._addresses.seen(address, request.headers.get("x-forwarded-for", ""))
+    def _counted(self, request: Request, address: str) -> str:
+        """The address that is bounded; "" for who is on this machine."""
+        seen = self._addresses.seen(address, request.headers.get("x-forwarded-for", ""))
+        return seen.address if seen.is_forwarded or not seen.is_loopback else ""
 
-    def _check_room(self, seen: Seen, token: str) -> None:
-        is_counted = seen.is_forwarded or not seen.is_loopback
-        if is_counted and self._of_address.get(seen.address, 0) >= self._most_of_address:
-            raise _too_many("address", seen.address, self._most_of_address)
-        if token and self._of_token.get(token, 0) >= self._most_of_token:
-            raise _too_many("token", token, self._most_of_token)
+    def _check_room(self, address: str, token: str) -> None:
+        bounds = self._seats.full(address, token)
+        if bounds is not None:
+            name = address if bounds.who == "address" else token
+            most = f"at most {bounds.clients:g}"
+            raise RequestError("too_many", bounds.who, name, most, 429, "it has too many connections")
 
     # ------------------------------------------------------------------ how many are there?
 
     def enter(self, request: Request, address: str) -> Seat:
         """Count a connection that was not refused; give the seat back to `leave` when it is over."""
-        seen, token = self._seen(request, address), self._name(request) or ""
-        seat = self._seats.setdefault((seen.address, token), Seat(seen.address, token))
-        seat.count += 1
-        _add(self._of_address, seat.address, 1)
-        _add(self._of_token, seat.token, 1)
-        return seat
+        return self._seats.enter(self._counted(request, address), self._name(request) or "")
 
     def leave(self, seat: Seat) -> None:
-        seat.count -= 1
-        if not seat.count:
-            del self._seats[seat.address, seat.token]
-        _add(self._of_address, seat.address, -1)
-        _add(self._of_token, seat.token, -1)
+        self._seats.leave(seat)
 
     def counts(self) -> dict[str, int]:
-        """How many addresses and tokens are connected."""
-        return {"addresses": len(self._of_address), "tokens": len(self._of_token.keys() - {""})}
+        return self._seats.counts()
 
     # ------------------------------------------------------------------ pages elsewhere
 
@@ -301,26 +279,10 @@ class Access:
         return reply._replace(headers=tuple(headers))
 
 
-_MORE: Final = {
-    401: (("WWW-Authenticate", 'Bearer realm="wick"'),),
-    429: (("Retry-After", str(RETRY_AFTER_S)),),
-}
-
-
 def is_public(path: str) -> bool:
     """The page's own files hold no secret; what is not known to be public is not."""
     route = BY_PATH.get(path)
     return path == "/" or path.startswith(_PAGE) or (route is not None and route.is_public)
-
-
-def _too_many(field: str, name: str, most: int) -> RequestError:
-    return RequestError("too_many", field, name, f"at most {most}", 429, "it has too many connections")
-
-
-def _add(counts: dict[str, int], key: str, amount: int) -> None:
-    counts[key] = counts.get(key, 0) + amount
-    if not counts[key]:
-        del counts[key]
 
 
 def _split(address: str) -> SplitResult:

@@ -11,6 +11,7 @@ from wick.errors import StoreError
 from wick.market.intervals import NAMES
 from wick.market.rows import rank
 from wick.market.schema import CLOSED, Row
+from wick.net.replies import RequestError
 
 if TYPE_CHECKING:  # SQLite comes into the process with the first question
     from wick.storage.sqlite import SqliteStore
@@ -57,7 +58,8 @@ class History:
     """Reads the sink's file in a thread of its own (SQLite waits for the disk).
 
     `recent(venue, symbol, interval index)` gives what closed lately, oldest first, `live` the candle that is open, as
-    rows. A store that cannot be read is logged and counted by `failed`; then there is only what the front knows.
+    rows. A store that cannot be read is logged and counted by `failed`, and whoever asks is told (503): what the front
+    knows by itself would look like all that there is.
     """
 
     def __init__(
@@ -72,14 +74,18 @@ class History:
         self._store: SqliteStore | None = None
 
     def read(self, venue: str, symbol: str, interval: str, window: Window) -> list[Row]:
-        """Oldest first."""
+        """Oldest first; RequestError where the store cannot be read. One that is not there yet has nothing stored."""
         index = NAMES.index(interval)
         stored = self._threads.apply(self._stored, (venue, symbol, interval, window))
+        if stored is None:
+            told = "what is stored cannot be read now; the front's log says why"
+            raise RequestError("unreadable_store", "candles", "", "to ask again in a moment", 503, told)
         # Only now, without a switch to other greenlets: what was closed while the store was read is in here.
         rows = join(stored, self._recent(venue, symbol, index), self._live(venue, symbol, index))
         return window.of(rows)
 
-    def _stored(self, venue: str, symbol: str, interval: str, window: Window) -> list[Row]:
+    def _stored(self, venue: str, symbol: str, interval: str, window: Window) -> list[Row] | None:
+        """None: it cannot be read. gevent would write what is raised in its threads to stderr."""
         from wick.storage.sqlite import SqliteStore
 
         try:
@@ -93,4 +99,4 @@ class History:
             log.error("history cannot be read: %s", error)
             self._failed()
             self._store = None
-            return []
+            return None

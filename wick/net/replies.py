@@ -27,6 +27,12 @@ SECURITY_HEADERS: Final = (
 NO_STORE: Final = (("Cache-Control", "no-store"),)
 MAX_ECHO: Final = 80  # characters of what was asked for that an error repeats
 
+_WITH_STATUS: Final = {
+    401: (("WWW-Authenticate", 'Bearer realm="wick"'),),
+    429: (("Retry-After", "10"),),
+    503: (("Retry-After", "2"),),
+}
+
 # A browser that took an answer for a page would find no tag in it.
 _NO_TAGS: Final = ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026"))
 
@@ -52,7 +58,11 @@ def json_reply(value: Any, status: int = 200, headers: tuple[tuple[str, str], ..
     return Reply(status, JSON, pack_json(value), headers)
 
 
-def error_reply(error: RequestError, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+def error_headers(status: int) -> tuple[tuple[str, str], ...]:
+    return (*NO_STORE, *_WITH_STATUS.get(status, ()))
+
+
+def error_reply(error: RequestError) -> Reply:
     told = {
         "code": error.code[:40],
         "field": error.field[:40],
@@ -60,7 +70,7 @@ def error_reply(error: RequestError, headers: tuple[tuple[str, str], ...] = ()) 
         "message": error.message,
         "valid": error.valid,
     }
-    return Reply(error.status, JSON, harmless_json({"error": told}), (*NO_STORE, *headers))
+    return Reply(error.status, JSON, harmless_json({"error": told}), error_headers(error.status))
 
 
 def etag(body: bytes) -> str:

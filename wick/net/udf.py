@@ -12,7 +12,7 @@ from wick.market.rows import readable
 from wick.market.schema import HEAD_FIELDS, Row
 from wick.net.candles import Candles, chunks
 from wick.net.history import Window
-from wick.net.replies import JSON, NO_STORE, RequestError, harmless_json, json_reply
+from wick.net.replies import JSON, NO_STORE, RequestError, error_headers, harmless_json, json_reply
 from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 from wick.wire.http import Reply
 
@@ -26,7 +26,7 @@ _BAR: Final = ("open", "high", "low", "close", "volume")
 def error_reply(error: RequestError) -> Reply:
     """As the protocol has it. The library reads the body whatever the status is."""
     told = f"{error.field}: {error.message}; valid is {error.valid}"
-    return Reply(error.status, JSON, harmless_json({"s": "error", "errmsg": told}), NO_STORE)
+    return Reply(error.status, JSON, harmless_json({"s": "error", "errmsg": told}), error_headers(error.status))
 
 
 def config(pairs: Sequence[Pair]) -> Reply:

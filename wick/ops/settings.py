@@ -114,6 +114,11 @@ SETTINGS: tuple[Setting, ...] = (
             "Kilobytes a second that a client may send, ten seconds' worth at once. Above: disconnect it.", 1, 100_000),
     Setting("front.max_subscriptions", INTEGER, 1000, "Topics a client may hold. On full: an error to it.",
             1, 100_000),
+    Setting("front.address_worth", INTEGER, 50,
+            "The clients of one address, loopback apart, may together send, and subscribe to, as much as so many may by "
+            "front.client_messages_s, front.client_kb_s and front.max_subscriptions. Above: errors to them.",
+            1, 1_000_000),
+    Setting("front.token_worth", INTEGER, 500, "The same for the clients of one token.", 1, 1_000_000),
     Setting("front.max_message_kb", INTEGER, 64, "A client's longest message, or disconnect.", 1, 16_384),
     Setting("sink.path", TEXT, "", "The SQLite file; blank: `<core.data_dir>/candles.sqlite`.", blank=True),
     Setting("sink.batch_rows", INTEGER, 2000, "Candles in one transaction at most.", 1, 1_000_000),

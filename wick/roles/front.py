@@ -76,7 +76,12 @@ class Front(Role):
         )
         self.relays = Relays(self.stats.started_ns)
         self.fanout = Fanout(
-            self.server, SHARDS, shard_of, max_topics=settings["front.max_subscriptions"], kinds=self.relays.kinds
+            self.server,
+            SHARDS,
+            shard_of,
+            max_topics=settings["front.max_subscriptions"],
+            kinds=self.relays.kinds,
+            admit=self.sessions.admit,
         )
         self.relay = Relay(self.relays, self.fanout.put, self.data_dir, self.stats.add)
         self.sessions.attach(self.server, self.fanout)

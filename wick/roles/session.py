@@ -4,8 +4,10 @@
 |---|---|---|
 | connect | front.max_clients, front.max_per_address, front.max_per_token | 1013 once the session is open; 429 before |
 | send | front.client_messages_s, front.client_kb_s, ten seconds' worth at once | 3501 |
+| send, with the others of its address, or of its token | as much as front.address_worth or front.token_worth of them | an error, and it is not followed |
 | send what makes no sense | MAX_BAD | 3500 |
 | subscribe to | front.max_subscriptions; twice as many topics may be named in one request | an error |
+| subscribe to, with those others | as many as front.address_worth or front.token_worth of them | an error |
 | leave answers unread | front.client_queue_kb; it is not read meanwhile (`net.ws_server`) | 3008 |
 """
 
@@ -15,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from wick.errors import ProtocolError, WireError
-from wick.net.access import Access, Seat
+from wick.net.access import Access
 from wick.net.allowance import Allowance
 from wick.net.clock import now_ms, steady_ns
 from wick.net.reader import give_way
 from wick.net.routes import ROUTES
+from wick.net.seats import Seat
 from wick.net.ws_server import Client
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
@@ -76,6 +79,10 @@ def _framed(messages: Sequence[list[Any]], json: bool) -> bytes:
 
 def _too_many_globs(wanted: Wanted) -> ProtocolError:
     return ProtocolError("too_many", "topics", wanted.text, "", (f"at most {MAX_GLOBS} globs",))
+
+
+def _told(number: int | None, error: ProtocolError, topic: str | None) -> list[Any]:
+    return [Kind.ERROR, number, error.code, error.field, error.value, error.message, list(error.valid), topic]
 
 
 class _Known(Collection[tuple[str, str]]):
@@ -158,13 +165,17 @@ class Sessions:
         elif is_text != client.json:
             self._server.close(client, CloseCode.UNSUPPORTED, "a text is JSON, and only JSON")
         else:
+            assert client.seat is not None
             self._stats.add("requests")
-            self._take(client, data)
+            self._take(client, data, client.seat.send(len(data), now_ns))
 
     def control(self, client: Session) -> None:
         """It counts as a message: eleven thousand fit into what the server reads at once."""
-        if not self._messages.take(client.fd, 1, steady_ns()):
+        now_ns = steady_ns()
+        if not self._messages.take(client.fd, 1, now_ns):
             self._flooded(client)
+        elif client.seat is not None:
+            client.seat.send(0, now_ns)
 
     def _flooded(self, client: Session) -> None:
         self._stats.add("flooding_clients")
@@ -178,15 +189,24 @@ class Sessions:
 
     def closed(self, client: Session) -> None:
         if client.seat is not None:
+            client.seat.release(len(self._fanout.channels_of(client)))
             self._fanout.leave(client)
             self._access.leave(client.seat)
 
+    def admit(self, client: Session) -> bool:
+        """Whether a client may have a topic more, which the fan-out then gives it: of a pair that is new."""
+        return client.seat is not None and client.seat.hold(1) is None
+
     # ------------------------------------------------------------------ requests
 
-    def _take(self, client: Session, data: bytes) -> None:
+    def _take(self, client: Session, data: bytes, limit: ProtocolError | None) -> None:
+        """A message, which is not followed where a limit that it shares with others is reached."""
         message = None
         try:
             message = (unpack_json if client.json else unpack)(data)
+            if limit is not None:
+                self._say(client, self._limited(request_id(message), limit, None))
+                return
             request = parse_request(message)
         except ProtocolError as error:
             self._say(client, self._error(client, request_id(message), error, None))
@@ -204,7 +224,8 @@ class Sessions:
             self._server.close(client, CloseCode.BAD_REQUESTS, "too many bad requests")
 
     def _subscribe(self, client: Session, request: Request) -> None:
-        fanout = self._fanout
+        fanout, seat = self._fanout, client.seat
+        assert seat is not None
         held = {channel.topic for channel in fanout.channels_of(client)}
         answers: list[list[Any]] = []
         told = []
@@ -218,6 +239,9 @@ class Sessions:
                 continue
             if is_open and pattern not in client.globs and len(client.globs) >= MAX_GLOBS:
                 answers.append(self._error(client, request.id, _too_many_globs(wanted), wanted.text))
+                continue
+            if (limit := seat.hold(len(new))) is not None:
+                answers.append(self._limited(request.id, limit, wanted.text))
                 continue
             held.update(new)
             if is_open:
@@ -238,6 +262,8 @@ class Sessions:
                 self._fanout.unfollow(client, pattern)
             left = [self._fanout.unsubscribe(client, topic) for topic in topics]
             told += [[channel.topic.text, channel.handle, False] for channel in left if channel is not None]
+        assert client.seat is not None
+        client.seat.release(len(told))
         self._answer(client, *answers, [Kind.ACK, request.id, told])
 
     def _named(
@@ -267,7 +293,12 @@ class Sessions:
     def _error(self, client: Session, number: int | None, error: ProtocolError, topic: str | None) -> list[Any]:
         client.bad += 1
         self._stats.add("bad_requests")
-        return [Kind.ERROR, number, error.code, error.field, error.value, error.message, list(error.valid), topic]
+        return _told(number, error, topic)
+
+    def _limited(self, number: int | None, limit: ProtocolError, topic: str | None) -> list[Any]:
+        """No fault of the client's: others have taken what it lacks."""
+        self._stats.add("limited_requests")
+        return _told(number, limit, topic)
 
     # ------------------------------------------------------------------ answers
 

@@ -80,6 +80,7 @@ class Counters:
 class Fanout:
     """All shards' mirrors, the channels on them, and the clients. `shard_of` says where a pair lives.
 
+    `admit` is asked, last, whether a client may have one of its globs' new topics.
     `kinds` has the makers of channels that are not made of shards' messages, by the kind of their topics.
     """
 
@@ -92,12 +93,13 @@ class Fanout:
         max_topics: int = 1000,
         kinds: dict[str, MakeChannel] | None = None,
         slices: Slices | None = None,
+        admit: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         self.mirrors = [ShardMirror() for _ in range(shards)]
         self.slices = slices or Slices()
         self.counters = Counters()
         self.topics: dict[Topic, Channel] = {}
-        self._sender, self._shard_of, self._max_topics = sender, shard_of, max_topics
+        self._sender, self._shard_of, self._max_topics, self._admit = sender, shard_of, max_topics, admit
         self._makers: dict[str, MakeChannel] = {
             "ticker": self._state_channel, "candles": self._state_channel, "closes": self._state_channel,
             "metrics": LiveChannel, **(kinds or {}),
@@ -352,7 +354,7 @@ class Fanout:
         has = self.channels_of(client)
         if known is not None and known in has:
             return
-        if len(has) >= self._max_topics:
+        if len(has) >= self._max_topics or not self._admit(client):
             self.counters.refused_topics += 1
             return
         channel = self._channel(topic)
