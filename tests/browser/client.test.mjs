@@ -319,6 +319,17 @@ test("who leaves and comes back before the answer loses nothing", () => {
   assert.deepEqual(told, ["subscribed", "snapshot", "diff"]);
 });
 
+test("a request for which others left no room is made again on another connection", () => {
+  const { world, client } = ticking();
+  hello(world);
+  assert.deepEqual(world.socket.sent, [[SUBSCRIBE, 1, [TICKER]]]);
+  world.socket.say(ERROR, 1, "too_many", "messages", "1", "the address has too many", [], null);
+  assert.equal(client.status, "waiting");
+  world.advance(500);
+  hello(world);
+  assert.deepEqual(world.socket.sent.at(-1).at(-1), [TICKER]);
+});
+
 test("an error is told to who asked for the text, and to the client's owner", () => {
   const told = [];
   const { world, client } = ticking((event) => told.push(event.type));

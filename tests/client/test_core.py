@@ -382,6 +382,17 @@ def test_kinds_and_fields_of_later_versions_are_passed_over():
     assert kinds(talk.says([Kind.DIFF, 1, 11, 1, [0, 1, 50], "more"])) == [Changed]
 
 
+def test_a_request_for_which_others_left_no_room_is_made_again_on_another_connection():
+    talk = Talk(BTC)
+    talk.opens()
+    talk.asked()
+    (event,) = talk.says([Kind.ERROR, 1, "too_many", "messages", "1", "the address has too many", [], None])
+    assert event.code == "too_many" and talk.core.closing
+    talk.cut()
+    talk.opens()
+    assert talk.asked() == [[16, 2, [BTC]]] and talk.core.ended is None
+
+
 def test_an_error_of_the_front_is_told_and_its_text_not_asked_for_again():
     talk = Talk("tikcer:x:y", BTC)
     talk.opens()

@@ -235,7 +235,8 @@ def test_an_address_that_floods_is_answered_with_errors_and_others_are_served():
         assert world.say((one, two)[number % 2], 18, number) == [[ACK, number, []]]
     for number in range(5):
         [error] = world.say(one, 16, number, ["ticker:*"])
-        assert error[:4] == [ERROR, number, "too_many", "messages"] and error[6] == ["at most 2 a second for one address"]
+        assert error[:4] == [ERROR, number, "too_many", "messages"]
+        assert error[6] == ["at most 2 a second for one address"]
     assert world.fanout.subscriptions == 0 and one.bad == 0 and world.line.codes == {}
     assert world.stats.counters["limited_requests"] == 5
     for client in (other, local):

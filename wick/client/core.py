@@ -244,10 +244,13 @@ class Core:
         self._ask(Kind.SUBSCRIBE, again)
 
     def _error(
-        self, _number: int | None, code: str, field: str, value: Any, message: str, valid: list[str], topic: str | None
+        self, number: int | None, code: str, field: str, value: Any, message: str, valid: list[str], topic: str | None
     ) -> Iterator[Event]:
         self.counts["errors"] += 1
         self._wanted.pop(topic or "", None)
+        if topic is None and code == "too_many" and number in self._requests:
+            # Others have used up what our address or token may send, the request was not followed: come back with all.
+            self.closing, self._why = DROPPED, f"{field}: {message}"
         yield Error(code, field, value, message, list(valid), topic)
 
     def _held(self, handle: int, message: str) -> Held | None:

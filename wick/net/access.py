@@ -251,7 +251,7 @@ class Access:
         bounds = self._seats.full(address, token)
         if bounds is not None:
             name = address if bounds.who == "address" else token
-            most = f"at most {bounds.clients:g}"
+            most = f"at most {bounds.clients:.0f}"
             raise RequestError("too_many", bounds.who, name, most, 429, "it has too many connections")
 
     # ------------------------------------------------------------------ how many are there?

@@ -134,6 +134,8 @@ def _operation(route: Route) -> Json:
     }
     if route.name == "readyz":
         replies["503"] = replies["200"] | {"description": "Not ready, for these reasons."}
+    if route.name in ("candles", "udf_history"):
+        replies["503"] = refused | {"description": "What is stored cannot be read now; ask again after Retry-After."}
     if not route.is_public:
         replies |= {"4XX": refused}
     operation: Json = {

@@ -56,14 +56,14 @@ class Seat:
         for share in self._shares:
             if field := share.send(size, now_ns):
                 most = share.bounds.messages_s if field == "messages" else share.bounds.bytes_s
-                return _too_many(field, 1 if field == "messages" else size, share, f"{most:g} a second")
+                return _too_many(field, 1 if field == "messages" else size, share, f"{most:.0f} a second")
         return None
 
     def hold(self, topics: int) -> ProtocolError | None:
         """A client subscribes to so many topics more; why it may not."""
         for share in self._shares:
             if share.topics + topics > share.bounds.topics:
-                return _too_many("topics", topics, share, f"{share.bounds.topics:g} topics")
+                return _too_many("topics", topics, share, f"{share.bounds.topics:.0f} topics")
         for share in self._shares:
             share.topics += topics
         return None
@@ -78,8 +78,10 @@ class Seats:
     """All that are taken."""
 
     def __init__(self, settings: Settings) -> None:
-        self._of_address = _Shares(settings, "address")
-        self._of_token = _Shares(settings, "token")
+        most, worth = settings["front.max_per_address"], settings["front.address_worth"]
+        self._of_address = _Shares(_bounds(settings, "address", most, worth))
+        most, worth = settings["front.max_per_token"], settings["front.token_worth"]
+        self._of_token = _Shares(_bounds(settings, "token", most, worth))
         self._seats: dict[tuple[str, str], Seat] = {}
 
     def full(self, address: str, token: str) -> Bounds | None:
@@ -108,15 +110,8 @@ class Seats:
 
 
 class _Shares:
-    def __init__(self, settings: Settings, who: str) -> None:
-        worth = settings[f"front.{who}_worth"]
-        self._bounds: Final = Bounds(
-            who,
-            settings[f"front.max_per_{who}"],
-            worth * settings["front.client_messages_s"],
-            worth * settings["front.client_kb_s"] * 1024,
-            worth * settings["front.max_subscriptions"],
-        )
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self.shares: dict[str, Share] = {}
 
     def full(self, name: str) -> Bounds | None:
@@ -138,6 +133,17 @@ class _Shares:
 
 
 _UNBOUNDED: Final = Bounds("", inf, inf, inf, inf)
+
+
+def _bounds(settings: Settings, who: str, most: int, worth: int) -> Bounds:
+    """At most so many clients, which together have as much as `worth` of them."""
+    return Bounds(
+        who,
+        most,
+        worth * settings["front.client_messages_s"],
+        worth * settings["front.client_kb_s"] * 1024,
+        worth * settings["front.max_subscriptions"],
+    )
 
 
 def _too_many(field: str, value: int, share: Share, most: str) -> ProtocolError:

@@ -115,7 +115,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.max_subscriptions", INTEGER, 1000, "Topics a client may hold. On full: an error to it.",
             1, 100_000),
     Setting("front.address_worth", INTEGER, 50,
-            "The clients of one address, loopback apart, may together send, and subscribe to, as much as so many may by "
+            "The clients of one address, loopback apart, may together send and subscribe to as much as so many can by "
             "front.client_messages_s, front.client_kb_s and front.max_subscriptions. Above: errors to them.",
             1, 1_000_000),
     Setting("front.token_worth", INTEGER, 500, "The same for the clients of one token.", 1, 1_000_000),

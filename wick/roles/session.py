@@ -4,10 +4,10 @@
 |---|---|---|
 | connect | front.max_clients, front.max_per_address, front.max_per_token | 1013 once the session is open; 429 before |
 | send | front.client_messages_s, front.client_kb_s, ten seconds' worth at once | 3501 |
-| send, with the others of its address, or of its token | as much as front.address_worth or front.token_worth of them | an error, and it is not followed |
+| send, with all of its address or token | as much as front.address_worth, front.token_worth of them | an error |
 | send what makes no sense | MAX_BAD | 3500 |
 | subscribe to | front.max_subscriptions; twice as many topics may be named in one request | an error |
-| subscribe to, with those others | as many as front.address_worth or front.token_worth of them | an error |
+| subscribe to, with all of its address or token | so too | an error |
 | leave answers unread | front.client_queue_kb; it is not read meanwhile (`net.ws_server`) | 3008 |
 """
 

@@ -388,11 +388,15 @@ export class WickClient {
   }
 
   /** What is wrong with a text is told to those who asked for it; it is not asked for again. */
-  #error(_id, code, field, value, message, valid, text) {
+  #error(id, code, field, value, message, valid, text) {
     this.counters.errors += 1;
     const event = { type: "error", code, field, value, message, valid, text };
     this.#say(event);
-    if (text === null) return;
+    if (text === null) {
+      // Others have used up what our address or token may send, the request was not followed: come back with all.
+      if (code === "too_many" && this.#requests.has(id)) this.#abandon(`${field}: ${message}`);
+      return;
+    }
     this.#refused.add(text);
     for (const subscription of this.#subscriptions) if (subscription.texts.includes(text)) subscription.deliver(event);
   }
