@@ -13,6 +13,9 @@ from tests.metrics.oracles import ORACLES, RECURSIVE
 SETTLED = 400  # candles that a spike is past when nothing may be left of it
 # As short as it can be for every `pytest -q`: a spike, its window and what follows, or what decays, takes its time.
 CANDLES = dict.fromkeys(HISTORIES, 200) | dict.fromkeys(("stopped", *SPIKES), 600)
+INNER = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ("stopped", "price_spike") else name for name in HISTORIES
+]
 
 
 @cache
@@ -45,7 +48,7 @@ def assert_no_trace(spike: Generator, candles: int, seed: int, values: dict[str,
         assert_equal(name, values[name][after], oracle.evaluate(without)[after], 1, scale)
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", INNER)
 def test_every_metric_equals_its_oracle(history: str) -> None:
     assert_all_match(*found(history, CANDLES[history], seed=1))
 
