@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from wick.api.access import Access, Seat
+from wick.api.routes import ROUTES
 from wick.errors import ProtocolError, WireError
-from wick.net.access import Access, Seat
 from wick.net.allowance import Allowance
 from wick.net.clock import now_ms, steady_ns
 from wick.net.reader import give_way
-from wick.net.routes import ROUTES
 from wick.net.ws_server import Client
 from wick.ops.process import Stats
 from wick.ops.settings import Settings

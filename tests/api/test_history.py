@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.net.asking import MINUTE, row
+from tests.api.asking import MINUTE, row
+from wick.api.history import END_MS, History, Window, join
 from wick.market.schema import CLOSED, PARTIAL
-from wick.net.history import END_MS, History, Window, join
 from wick.storage.sqlite import SqliteStore
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from wick.api.digest import digest, is_same
+from wick.api.replies import RequestError, error_reply, finished
+from wick.api.routes import BY_PATH
 from wick.errors import SettingError
 from wick.net.clock import steady_ns
-from wick.net.digest import digest, is_same
-from wick.net.replies import RequestError, error_reply, finished
-from wick.net.routes import BY_PATH
 from wick.ops.settings import Settings, is_loopback
 from wick.wire.http import Reply, Request
 
