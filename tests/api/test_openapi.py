@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.api.asking import Known, request, row
+from wick.api import openapi
 from wick.api.routes import CHOICE, INTEGER, LIST, ROUTES
 from wick.api.service import Api
-from wick.api import openapi
 
 DOCS = Path(__file__).parents[2] / "docs"
 OPERATIONS = {path: item["get"] for path, item in openapi.document()["paths"].items()}

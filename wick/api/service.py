@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from wick.api import candles, udf
 from wick.api.forms import FORMS
 from wick.api.pages import Pages
 from wick.api.prometheus import Exporter
@@ -22,7 +23,6 @@ from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
 from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
 from wick.metrics import pattern_table
-from wick.api import candles, udf
 from wick.net.reader import give_way
 from wick.wire.codec import pack_json
 from wick.wire.http import Reply, Request
