@@ -52,7 +52,7 @@ def test_the_page_has_the_schema():
 
 
 def test_the_document_of_the_api_has_every_status_that_it_answers_with():
-    sources = [(ROOT / f"wick/net/{name}.py").read_text() for name in ("api", "access", "udf", "routes", "candles")]
+    sources = [(ROOT / f"wick/api/{name}.py").read_text() for name in ("service", "access", "udf", "routes", "candles")]
     for status in {int(number) for source in sources for number in re.findall(r", (4\d\d)\b", source)}:
         assert str(status) in API
 

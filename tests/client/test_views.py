@@ -105,7 +105,7 @@ def test_an_address_serves_both_ways(given, websocket, http):
 
 
 class Api(BaseHTTPRequestHandler):
-    """`/api/v1/candles` as wick/net/candles.py answers it, in pages of two."""
+    """`/api/v1/candles` as wick/api/candles.py answers it, in pages of two."""
 
     asked: ClassVar[list] = []
     rows: ClassVar[list] = [row(OPEN + n * MINUTE, close=9_000_000 + n) for n in range(5)]

@@ -13,6 +13,8 @@ from tests.metrics.oracles import ORACLES, RECURSIVE
 SETTLED = 400  # candles that a spike is past when nothing may be left of it
 # As short as it can be for every `pytest -q`: a spike, its window and what follows, or what decays, takes its time.
 CANDLES = dict.fromkeys(HISTORIES, 200) | dict.fromkeys(("stopped", *SPIKES), 600)
+LONG = ("stopped", "price_spike")  # volume_spike is as long, and stays in the inner loop
+INNER = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in HISTORIES]
 
 
 @cache
@@ -45,12 +47,12 @@ def assert_no_trace(spike: Generator, candles: int, seed: int, values: dict[str,
         assert_equal(name, values[name][after], oracle.evaluate(without)[after], 1, scale)
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", INNER)
 def test_every_metric_equals_its_oracle(history: str) -> None:
     assert_all_match(*found(history, CANDLES[history], seed=1))
 
 
-@pytest.mark.parametrize("spike", SPIKES)
+@pytest.mark.parametrize("spike", [pytest.param("price_spike", marks=pytest.mark.slow), "volume_spike"])
 def test_a_spike_that_has_left_the_window_leaves_no_trace(spike: str) -> None:
     candles = CANDLES[spike]
     assert_no_trace(SPIKES[spike], candles, 1, found(spike, candles, seed=1)[1])

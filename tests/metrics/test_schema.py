@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.metrics.oracles import ORACLES
+from wick.api.service import metrics_schema
 from wick.cli._rows import HEADER
 from wick.market import schema
 from wick.market.blocks import EXACT, Block
@@ -20,7 +21,6 @@ from wick.market.schema import CANDLE_FIELDS
 from wick.metrics import registry, table
 from wick.metrics.fields import Field
 from wick.metrics.pattern_table import NAMES as PATTERNS
-from wick.net.api import metrics_schema
 from wick.storage.sqlite import SqliteStore
 from wick.wire.messages import Closes
 

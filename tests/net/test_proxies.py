@@ -177,7 +177,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     for blob in issued.cert_chain_pems:
         blob.write_to_path(folder / "chain.pem", append=True)
     with ExitStack() as stack:
-        ours = [sys.executable, str(ROOT / "tests/net/run_api.py"), json.dumps(SETTINGS)]
+        ours = [sys.executable, str(ROOT / "tests/api/run_api.py"), json.dumps(SETTINGS)]
         wick = stack.enter_context(process(ours, env=os.environ | {"PYTHONPATH": str(ROOT)}))
         assert wick.stdout is not None
         wick_port, tls_port, plain_port = int(wick.stdout.readline()), free_port(), free_port()

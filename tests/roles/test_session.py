@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from wick.api.access import Access
 from wick.market.schema import STATE_WIDTHS
-from wick.net.access import Access
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
 from wick.roles.session import MAX_BAD, MAX_GLOBS, Session, Sessions

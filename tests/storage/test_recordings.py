@@ -39,7 +39,7 @@ def content(count: int) -> list[bytes]:
     return [f"frame-{n}".encode() for n in range(count)]
 
 
-@pytest.fixture(params=[1, 7, 64, 1 << 18])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.slow), 7, 64, 1 << 18])
 def read_bytes(request, monkeypatch) -> int:
     """Reading in pieces of any size gives the same."""
     monkeypatch.setattr(recordings, "READ_BYTES", request.param)

@@ -102,6 +102,7 @@ def test_they_are_what_the_definitions_say_of_the_records_that_the_pair_was_give
     assert [truth[symbol].difference(row) for symbol, _, row in rows] == [[]] * len(rows)
 
 
+@pytest.mark.slow
 def test_a_quote_is_stamped_with_the_venues_clock(demo):
     given, _ = demo
     for events in given.values():

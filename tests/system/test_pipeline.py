@@ -235,8 +235,10 @@ def kill_and_go_on(victim: str) -> None:
             # What was traded while the feed was away only the exchange knows, and the candles say that they lack it.
             right = expected(true_trades(wick, symbol.replace("-", "")), "15s")
             suspect = {key for key in keys if rows[key][F["flags"]] & Flag.SUSPECT}
-            for key in set(keys) - suspect:
-                if not rows[key][F["flags"]] & (Flag.EMPTY | Flag.PARTIAL) and min(right) < key:
+            partial = {key for key in keys if rows[key][F["flags"]] & Flag.PARTIAL}
+            assert partial <= {before[topic]}, "only the first candle may have begun before the feed listened"
+            for key in set(keys) - suspect - partial:
+                if not rows[key][F["flags"]] & Flag.EMPTY and min(right) < key:
                     assert decimals(rows[key]) == right[key], (topic, key)
             assert bool(suspect) == (role == "feed")
         assert all(process.poll() is None for process in wick.processes.values())

@@ -13,15 +13,15 @@ from typing import Any
 import gevent
 
 from wick import exchanges
+from wick.api.access import Access
+from wick.api.history import History
+from wick.api.service import Api, Health, Sources, State
 from wick.errors import WireError
 from wick.market.intervals import INTERVALS
 from wick.market.schema import Row
 from wick.net import bus
-from wick.net.access import Access
-from wick.net.api import Api, Health, Sources, State
 from wick.net.clock import now_ms, now_ns, steady_ns
 from wick.net.flusher import Flusher
-from wick.net.history import History
 from wick.net.reader import Reader
 from wick.net.ws_server import Server, listen
 from wick.ops.process import allow_open_files, give_memory_back

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from wick.api.access import Access
+from wick.api.routes import ROUTES
+from wick.api.seats import Seat
 from wick.errors import ProtocolError, WireError
-from wick.net.access import Access
 from wick.net.allowance import Allowance
 from wick.net.clock import now_ms, steady_ns
 from wick.net.reader import give_way
-from wick.net.routes import ROUTES
-from wick.net.seats import Seat
 from wick.net.ws_server import Client
 from wick.ops.process import Stats
 from wick.ops.settings import Settings

@@ -3,9 +3,9 @@
 import json
 from urllib.parse import parse_qsl, urlsplit
 
+from wick.api.service import Api, Health, Sources, State
 from wick.market import schema
 from wick.market.schema import CANDLE_FIELDS, CLOSED, HEAD_FIELDS
-from wick.net.api import Api, Health, Sources, State
 from wick.wire.http import Request
 
 NOW_MS = 1_735_689_600_000  # 2025-01-01

@@ -1,6 +1,6 @@
 """The description of the HTTP API, from its declaration in routes.py: OpenAPI 3.1, and the table of docs/api.md.
 
-`python -m wick.net.openapi` writes docs/openapi.json and the table anew.
+`python -m wick.api.openapi` writes docs/openapi.json and the table anew.
 """
 
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from wick import __version__
+from wick.api.replies import CSV, JSON, MSGPACK
+from wick.api.routes import CHOICE, INTEGER, LIST, RESOLUTIONS, ROUTES, Parameter, Route
 from wick.market.intervals import NAMES
 from wick.market.rows import ALL_COLUMNS, COLUMNS
 from wick.market.schema import HEAD
-from wick.net.replies import CSV, JSON, MSGPACK
-from wick.net.routes import CHOICE, INTEGER, LIST, RESOLUTIONS, ROUTES, Parameter, Route
 
 MARKS: Final = ("<!-- routes -->\n", "<!-- end -->")
 

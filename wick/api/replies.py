@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from wick.api.digest import digest
 from wick.errors import WickError
-from wick.net.digest import digest
 from wick.wire.codec import pack_json
 from wick.wire.http import Reply, Request
 

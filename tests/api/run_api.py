@@ -12,9 +12,9 @@ monkey.patch_all()
 
 import gevent  # noqa: E402
 
-from tests.net.asking import MINUTE, Known, row  # noqa: E402
-from wick.net.access import Access  # noqa: E402
-from wick.net.seats import Seat  # noqa: E402
+from tests.api.asking import MINUTE, Known, row  # noqa: E402
+from wick.api.access import Access  # noqa: E402
+from wick.api.seats import Seat  # noqa: E402
 from wick.net.ws_server import Client, Server, listen  # noqa: E402
 from wick.ops.settings import Settings  # noqa: E402
 from wick.wire.http import Reply, Request  # noqa: E402

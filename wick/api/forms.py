@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from wick.net.replies import CSV, JSON, MSGPACK
+from wick.api.replies import CSV, JSON, MSGPACK
 from wick.wire.codec import pack, pack_json
 
 

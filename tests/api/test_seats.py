@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wick.net.seats import Seats
+from wick.api.seats import Seats
 from wick.ops.settings import Settings
 
 S = 1_000_000_000

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from wick.api.forms import FORMS
+from wick.api.history import END_MS, Window
+from wick.api.replies import NO_STORE, RequestError, etag
 from wick.market.rows import ALL_COLUMNS, COLUMNS, readable
 from wick.market.schema import CLOSED, PARTIAL, SUSPECT, Row
-from wick.net.forms import FORMS
-from wick.net.history import END_MS, Window
-from wick.net.replies import NO_STORE, RequestError, etag
 from wick.wire.http import Reply
 
 CHUNK: Final = 50  # rows that are read and written at once: 2 to 6 ms, and 200 KB, where all fields are asked for

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.net.asking import MINUTE, NOW_MS, PAIRS, Known, request, row
+from tests.api.asking import MINUTE, NOW_MS, PAIRS, Known, request, row
+from wick.api.candles import CHUNK
+from wick.api.pages import ROOT
+from wick.api.replies import RequestError
+from wick.api.routes import MAX_LIMIT, ROUTES
+from wick.api.service import Health
 from wick.market import schema
 from wick.market.intervals import NAMES
 from wick.market.rows import ALL_COLUMNS, COLUMNS
 from wick.market.schema import CLOSED, PARTIAL, SUSPECT
 from wick.metrics.pattern_table import PATTERNS
-from wick.net.api import Health
-from wick.net.candles import CHUNK
-from wick.net.pages import ROOT
-from wick.net.replies import RequestError
-from wick.net.routes import MAX_LIMIT, ROUTES
 from wick.wire.codec import unpack
 
 CANDLES = "/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m"

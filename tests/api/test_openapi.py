@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.asking import Known, request, row
-from wick.net import openapi
-from wick.net.api import Api
-from wick.net.routes import CHOICE, INTEGER, LIST, ROUTES
+from tests.api.asking import Known, request, row
+from wick.api import openapi
+from wick.api.routes import CHOICE, INTEGER, LIST, ROUTES
+from wick.api.service import Api
 
 DOCS = Path(__file__).parents[2] / "docs"
 OPERATIONS = {path: item["get"] for path, item in openapi.document()["paths"].items()}
 
 
 def test_the_documents_are_current():
-    assert (DOCS / "openapi.json").read_text() == openapi.json_document(), "python -m wick.net.openapi"
+    assert (DOCS / "openapi.json").read_text() == openapi.json_document(), "python -m wick.api.openapi"
     api = (DOCS / "api.md").read_text()
-    assert openapi.replace_table(api) == api, "python -m wick.net.openapi"
+    assert openapi.replace_table(api) == api, "python -m wick.api.openapi"
 
 
 def test_a_front_serves_the_document():

@@ -8,12 +8,12 @@ https://www.tradingview.com/charting-library-docs/latest/connecting_data/UDF and
 from collections.abc import Sequence
 from typing import Any, Final
 
+from wick.api.candles import Candles, chunks
+from wick.api.history import Window
+from wick.api.replies import JSON, NO_STORE, RequestError, error_headers, harmless_json, json_reply
+from wick.api.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 from wick.market.rows import readable
 from wick.market.schema import HEAD_FIELDS, Row
-from wick.net.candles import Candles, chunks
-from wick.net.history import Window
-from wick.net.replies import JSON, NO_STORE, RequestError, error_headers, harmless_json, json_reply
-from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 from wick.wire.http import Reply
 
 Pair = tuple[str, str]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.net.asking import request
+from tests.api.asking import request
+from wick.api.access import Access, Addresses, is_public, parse_tokens
+from wick.api.routes import ROUTES
 from wick.errors import SettingError
-from wick.net.access import Access, Addresses, is_public, parse_tokens
-from wick.net.routes import ROUTES
 from wick.ops.settings import Settings
 from wick.wire.http import Reply
 

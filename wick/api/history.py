@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gevent.threadpool import ThreadPool
 
+from wick.api.replies import RequestError
 from wick.errors import StoreError
 from wick.market.intervals import NAMES
 from wick.market.rows import rank
 from wick.market.schema import CLOSED, Row
-from wick.net.replies import RequestError
 
 if TYPE_CHECKING:  # SQLite comes into the process with the first question
     from wick.storage.sqlite import SqliteStore

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.net.asking import MINUTE, row
+from tests.api.asking import MINUTE, row
+from wick.api.history import END_MS, History, Window, join
+from wick.api.replies import RequestError
 from wick.market.schema import CLOSED, PARTIAL
-from wick.net.history import END_MS, History, Window, join
-from wick.net.replies import RequestError
 from wick.storage.sqlite import SqliteStore
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from wick.net.replies import NO_STORE
+from wick.api.replies import NO_STORE
 from wick.stream.stages import FIGURES, STAGES
 from wick.wire.http import Reply
 

@@ -3,17 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from wick.errors import ProtocolError
-from wick.market.intervals import NAMES
-from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
-from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
-from wick.metrics import pattern_table
-from wick.net import candles, udf
-from wick.net.forms import FORMS
-from wick.net.pages import Pages
-from wick.net.prometheus import Exporter
-from wick.net.reader import give_way
-from wick.net.replies import (
+from wick.api import candles, udf
+from wick.api.forms import FORMS
+from wick.api.pages import Pages
+from wick.api.prometheus import Exporter
+from wick.api.replies import (
     JSON,
     NO_STORE,
     RequestError,
@@ -23,7 +17,13 @@ from wick.net.replies import (
     finished,
     json_reply,
 )
-from wick.net.routes import BY_PATH, FORMATS, Route
+from wick.api.routes import BY_PATH, FORMATS, Route
+from wick.errors import ProtocolError
+from wick.market.intervals import NAMES
+from wick.market.rows import COLUMNS, Readable, decimals_of, readable, readable_value
+from wick.market.schema import FIELDS, HEAD, HEAD_FIELDS, Row
+from wick.metrics import pattern_table
+from wick.net.reader import give_way
 from wick.wire.codec import pack_json
 from wick.wire.http import Reply, Request
 from wick.wire.topics import Pattern, parse_topics
@@ -128,7 +128,7 @@ class Api:
         return self._kept("metrics_schema", metrics_schema)
 
     def _openapi(self, _given: dict[str, Any], _form: str) -> Reply:
-        from wick.net.openapi import document  # a description that few ask for
+        from wick.api.openapi import document  # a description that few ask for
 
         return self._kept("openapi", document)
 

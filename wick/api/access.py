@@ -1,4 +1,4 @@
-"""Who may ask a front: by name of the host, by origin, by token, and whether there is room (`net.seats`).
+"""Who may ask a front: by name of the host, by origin, by token, and whether there is room (`api.seats`).
 
 - Bound to loopback, a front answers only requests that name a loopback host or the host of one of `front.origins`: a
   web page elsewhere whose name was made to point here (DNS rebinding) gets nothing.
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from wick.api.digest import digest, is_same
+from wick.api.replies import RequestError, error_reply, finished
+from wick.api.routes import BY_PATH
+from wick.api.seats import Seat, Seats
 from wick.errors import SettingError
 from wick.net.clock import steady_ns
-from wick.net.digest import digest, is_same
-from wick.net.replies import RequestError, error_reply, finished
-from wick.net.routes import BY_PATH
-from wick.net.seats import Seat, Seats
 from wick.ops.settings import Settings, is_loopback
 from wick.wire.http import Reply, Request
 

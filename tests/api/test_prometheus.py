@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.net.asking import Known, request
-from wick.net.prometheus import SILENT_NS, Exporter
+from tests.api.asking import Known, request
+from wick.api.prometheus import SILENT_NS, Exporter
 from wick.ops.process import Stats
 from wick.stream.stages import FIGURES, STAGES
 

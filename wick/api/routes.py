@@ -1,13 +1,13 @@
 """What can be asked of the front over HTTP, declared once.
 
-The API validates by this, and docs/openapi.json and docs/api.md are made from it: `python -m wick.net.openapi`.
+The API validates by this, and docs/openapi.json and docs/api.md are made from it: `python -m wick.api.openapi`.
 """
 
 from typing import Any, Final, NamedTuple
 
+from wick.api.replies import CSV, JSON, MSGPACK, RequestError
 from wick.market.intervals import NAMES
 from wick.market.rows import ALL_COLUMNS
-from wick.net.replies import CSV, JSON, MSGPACK, RequestError
 
 MAX_LIMIT: Final = 5_000
 DEFAULT_LIMIT: Final = 500

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wick.net.replies import etag
+from wick.api.replies import etag
 from wick.wire.http import Reply
 
 ROOT = Path(__file__).parent.parent / "web"

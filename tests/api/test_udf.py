@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.net.asking import HEAD, MINUTE, NOW_MS, PAIRS, Known, request, row
+from tests.api.asking import HEAD, MINUTE, NOW_MS, PAIRS, Known, request, row
+from wick.api.replies import RequestError
+from wick.api.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 from wick.market.intervals import INTERVALS, NAMES
-from wick.net.replies import RequestError
-from wick.net.routes import MAX_LIMIT, RESOLUTIONS, interval_of
 
 HISTORY = "/udf/history?symbol=binance:BTC-USDT&resolution=1"
 OLD = [row(n * MINUTE, price_decimals=1, quantity_decimals=2, open=10, high=30, low=5, close=20 + n, volume=150)
@@ -84,7 +84,7 @@ def test_symbols_are_found_by_a_part_of_their_name(query, tickers):
 
 
 def test_names_that_begin_with_what_was_typed_come_first(monkeypatch):
-    monkeypatch.setattr("tests.net.asking.PAIRS", [("a", "ADA-BTC"), ("b", "BTC-USD")])
+    monkeypatch.setattr("tests.api.asking.PAIRS", [("a", "ADA-BTC"), ("b", "BTC-USD")])
     assert [one["symbol"] for one in Known().ask("/udf/search?query=btc")[1]] == ["BTC-USD", "ADA-BTC"]
 
 
