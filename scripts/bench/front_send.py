@@ -7,7 +7,7 @@ The front's own Fanout and Server in this process, on one core; the load generat
 other. A round: one after the other, with a rest until everything has been read,
 - wick: all bands are flushed, after a trade in every pair: one frame a client, made and sent. What it takes to take
   the shards' messages before is told apart, and with it: it is a cost a pair (there are 300), whoever listens,
-- C: `send` on the same sockets, in the same order, of frames as long as those, ready-made (_send.c),
+- C: `send` on the same sockets, in the same order, of as many frames as long as those, ready-made (_send.c),
 - gevent-websocket 0.10.1: as many clients told about as many topics in as many bytes, by a process of its own on the
   same core, in three ways: `encoded`, what changed in its five topics packed for each client, and one `ws.send` (this
   is the work that wick does, and what its ratio is against); `topics`, a `ws.send` for each topic, packed once;
@@ -124,30 +124,32 @@ class App:
 
 
 class CLoop:
-    """Frames as long as those that the clients of `app` are sent, as text: the load generator only counts them."""
+    """Frames as long as those that the clients of `app` are sent, as text: the load generator only counts them. Clients
+    that share a frame there share one here; who has one of its own there has its own memory here."""
 
     def __init__(self, app: App) -> None:
         loop = library("_send.c")
         if loop is None:
             raise SystemExit("there is no C compiler, so there is nothing to compare with; valid is one named by CC")
-        lengths: dict[int, int] = {}
+        told: dict[int, bytes] = {}
         send_all = app.server.send_all
 
         def noted(clients: Sequence[Any], frames: Sequence[bytes]) -> list[Any]:
-            lengths.update(zip([client.fd for client in clients], map(len, frames), strict=True))
+            told.update(zip([client.fd for client in clients], frames, strict=True))
             return send_all(clients, frames)
 
         app.server.send_all = noted
         app.take(app.trades())
         app.flush()
         del app.server.send_all
-        self.mean = sum(lengths.values()) / len(lengths)
-        by_length = {length: _text(length) for length in set(lengths.values())}
+        lengths = [len(data) for data in told.values()]
         count = len(lengths)
+        self.mean = sum(lengths) / count
+        texts = {id(data): _text(len(data)) for data in told.values()}
         self._arguments = (
-            (ctypes.c_int * count)(*lengths),
-            (ctypes.c_char_p * count)(*[by_length[length] for length in lengths.values()]),
-            (ctypes.c_size_t * count)(*lengths.values()),
+            (ctypes.c_int * count)(*told),
+            (ctypes.c_char_p * count)(*[texts[id(data)] for data in told.values()]),
+            (ctypes.c_size_t * count)(*lengths),
             count,
         )
         self._send = loop.send_each
