@@ -13,7 +13,7 @@ for name in [name for name in os.environ if name.startswith("WICK_") and not nam
 # How hard the properties search: a little with every `pytest -q`, more in scripts/test (HYPOTHESIS_PROFILE=full).
 settings.register_profile("inner", max_examples=6, deadline=None)
 # The gate says the same of the same code, every time; the others look for new examples.
-settings.register_profile("full", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("full", max_examples=16, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=2_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "inner"))
 

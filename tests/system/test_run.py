@@ -111,6 +111,13 @@ class Project:
     def states(self) -> dict[str, str]:
         return {line.split()[0]: line.split()[1] for line in self.supervisorctl("status").splitlines()}
 
+    def is_fed(self) -> bool:
+        """Whether trades reach the front: all programs do more than begin."""
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status == 200
+        except OSError:
+            return False
+
     def processes(self) -> dict[int, str]:
         """Everything that runs out of this directory."""
         found = {}
@@ -200,6 +207,7 @@ def test_a_stop_drains_producers_before_consumers_one_group_after_another(projec
     demo = project.start("demo")
     demo.address()
     wait_for(lambda: project.states() == dict.fromkeys(PROGRAMS, "RUNNING"), "RUNNING of all programs")
+    wait_for(project.is_fed, "trades in the front")
     assert demo.stop(signal.SIGTERM) == 0
     log = (project.root / "var/log/supervisord.log").read_text()
     stops = re.findall(r"stopped: (\S+) \((.*)\)", log)
