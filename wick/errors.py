@@ -52,3 +52,11 @@ class ParseError(WickError):
 
 class StoreError(WickError):
     """A store or file cannot be read or written as asked."""
+
+
+class StoreAwayError(StoreError):
+    """A store cannot be reached or has no room now; the same may work later."""
+
+
+class FencedError(StoreError):
+    """Another writer has taken over the store: this one must not write any more."""

@@ -29,7 +29,7 @@ def test_no_argument_is_a_demo_of_every_symbol_on_loopback() -> None:
 
 def test_a_simulation_keeps_its_trades_apart_from_real_ones(tmp_path: Path) -> None:
     (tmp_path / "day.gz").touch()
-    assert settled("demo", WICK_SINK_PATH="/data/real.sqlite")["sink.path"] == ""
+    assert settled("demo", WICK_STORE_URL="sqlite:/data/real.sqlite")["store.url"] == ""
     assert settled("demo")["core.data_dir"] == "var/demo"
 
 

@@ -237,7 +237,7 @@ def test_a_role_knows_its_place_from_supervisord() -> None:
         ("feed", ["--index", "0", "--of", "2"], "feed: --of = 2 is wrong: valid is 1; there is one feed only"),
         ("front", ["--index", "one"], "front: --index = 'one' is wrong: valid is a whole number from 0"),
         ("front", ["--of"], "front: --of = '' is wrong"),
-        ("sink", ["--sink-pth", "x"], "sink: unknown option '--sink-pth'; did you mean '--sink-path'?"),
+        ("sink", ["--stor-url", "x"], "sink: unknown option '--stor-url'; did you mean '--store-url'?"),
         ("front", ["--front-host", "0.0.0.0"], "front.host = '0.0.0.0' can be reached from outside"),
     ],
 )

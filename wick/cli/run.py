@@ -160,7 +160,7 @@ def settle(plan: Plan, env: MutableMapping[str, str]) -> Settings:
             "feed.venues": (settings["exchange.venue"],),
             "feed.ws_url": f"ws{secure}://{address}",
             "feed.rest_url": f"http{secure}://{address}",
-            "sink.path": "",
+            "store.url": "",
         } | values
         # Simulated trades must never get among real ones: neither in the tick log nor in the store.
         values["core.data_dir"] = str(Path(settings["core.data_dir"]) / plan.mode)

@@ -27,6 +27,7 @@ from wick.ops.process import give_memory_back, keep_freed_memory
 from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
+from wick.storage import store as store_table
 from wick.storage import ticklog
 from wick.storage.sqlite import SqliteStore
 from wick.stream.lag import Lags
@@ -177,7 +178,7 @@ class Aggregator(Role):
 
     def _warm(self) -> None:
         """Begin the metrics with what the store has of the candles before those that are about to come."""
-        path = Path(self.settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
+        path = store_table.path_of(self.settings)
         if not self.settings["aggregator.warmup"] or not path.exists():
             return
         self.stats.state = "warming up"

@@ -7,7 +7,6 @@ started anew, are mended by one snapshot from the worker, and then by one for ev
 import gc
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -29,6 +28,7 @@ from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
 from wick.roles.relay import Relay
 from wick.roles.session import Session, Sessions
+from wick.storage.store import path_of
 from wick.stream.fanout import Fanout
 from wick.stream.following import ShardFollower
 from wick.stream.mirror import live_row
@@ -86,7 +86,7 @@ class Front(Role):
         self.relay = Relay(self.relays, self.fanout.put, self.data_dir, self.stats.add)
         self.sessions.attach(self.server, self.fanout)
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
-        store = Path(settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
+        store = path_of(settings)
         self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
         sources = Sources(
             self.fanout.pairs, self._state, self._live, self.history.read, self.health, self._stats, now_ms

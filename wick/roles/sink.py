@@ -11,7 +11,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -22,6 +21,7 @@ from wick.net.clock import now_ns
 from wick.ops import logs
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError, Stats, hold_lock
 from wick.ops.settings import Settings, exit_wrong, role_settings
+from wick.storage import store
 from wick.storage.sqlite import SqliteStore
 from wick.stream.shards import SHARDS, worker_of
 from wick.wire.codec import pack
@@ -51,7 +51,7 @@ class Sink:
         self.data_dir: str = settings["core.data_dir"]
         self.workers: int = settings["aggregator.workers"]
         self.stats = Stats("sink-0", now_ns())
-        self.store = SqliteStore(settings["sink.path"] or Path(self.data_dir) / "candles.sqlite")
+        self.store = SqliteStore(store.path_of(settings))
         self.rows: deque[list[Any]] = deque()
         self.positions: dict[str, tuple[int, int]] = {}
         written = self.store.positions()
