@@ -133,7 +133,7 @@ class Wire:
         if not parts:
             return []
         self.block += 1
-        return [[TickHeader(self.epoch, self.block, VENUE, send_ns, clock_ns, parts).pack(), records]]
+        return [[TickHeader(self.epoch, self.block, self.block - 1, VENUE, send_ns, clock_ns, parts).pack(), records]]
 
 
 def natives(pairs: int) -> list[str]:

@@ -25,7 +25,7 @@ def flush(*parts):
     records = RECORD * sum(count for _, _, count in parts)
     middle = len(records) // 2
     block = max([seq for _, seq, _ in parts], default=1)
-    return TickHeader(1, block, "binance", 5, 6, listed), [records[:middle], records[middle:]]
+    return TickHeader(1, block, 0, "binance", 5, 6, listed), [records[:middle], records[middle:]]
 
 
 def packed(header, records):

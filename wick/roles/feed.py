@@ -75,6 +75,7 @@ class Feed(Role):
             self.venues[venue_id].want(wanted[venue_id])
         workers: int = settings["aggregator.workers"]
         self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]
+        self._blocks = [0] * workers  # the newest block that had something for each
         self.stalled: set[int] = set()
         self.log_file: FileLog | None = None
         if settings["ticklog.enabled"]:
@@ -233,12 +234,14 @@ class Feed(Role):
         if not portions:
             return
         self.block += 1
-        header = TickHeader(self.epoch, self.block, venue.venue.id, now, clock_ns, [])
+        header = TickHeader(self.epoch, self.block, 0, venue.venue.id, now, clock_ns, [])
         if self.log_file is not None:
             whole = header._replace(parts=[part for portion in portions for part in portion.parts])
             self.log_file.append(whole, [portion.records for portion in portions])
         for portion in portions:
-            self._send(header._replace(parts=portion.parts), portion)
+            before = self._blocks[portion.worker]
+            self._blocks[portion.worker] = self.block
+            self._send(header._replace(before=before, parts=portion.parts), portion)
         self.stats.add("batches", len(portions))
 
     def _send(self, header: TickHeader, portion: Portion) -> None:
