@@ -27,8 +27,9 @@ from wick.ops.settings import BY_NAME, Settings, load, split_options
 from wick.roles.base import Role, run_role
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
+from wick.storage import ticklog
 from wick.storage.capture import Capture
-from wick.storage.ticklog import TickLog, newest_ns
+from wick.storage.logwriter import FileLog
 from wick.stream.shards import SHARDS, shard_of
 from wick.stream.ticks import Portion
 from wick.wire.messages import TickHeader, book_frames, book_topic, ticks_topic
@@ -55,7 +56,9 @@ class Feed(Role):
         wanted = symbols.wanted(settings)
         directory = Path(self.data_dir) / "ticklog"
         # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
-        self.epoch = max(now_ns(), newest_ns(directory) + 1)
+        newest = ticklog.segments(directory)[-1:]
+        self.epoch = max(now_ns(), newest[0][0][0] + 1 if newest else 0)
+        self.block = 0  # the number of the newest flush
         self.flushed_ns = self.listened_ns = 0
         self._ahead_ns = now_ns() - steady_ns()
         self.listeners = bus.Listeners(self.pub)
@@ -72,10 +75,11 @@ class Feed(Role):
             self.venues[venue_id].want(wanted[venue_id])
         workers: int = settings["aggregator.workers"]
         self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]
+        self._blocks = [0] * workers  # the newest block that had something for each
         self.stalled: set[int] = set()
-        self.log_file: TickLog | None = None
+        self.log_file: FileLog | None = None
         if settings["ticklog.enabled"]:
-            self.log_file = TickLog(
+            self.log_file = FileLog(
                 directory,
                 settings["ticklog.segment_mb"] * 1_000_000,
                 settings["ticklog.budget_mb"] * 1_000_000,
@@ -229,12 +233,15 @@ class Feed(Role):
         portions = ticks.portions(len(self.pushes), now, clock_due_ns)
         if not portions:
             return
-        header = TickHeader(self.epoch, venue.venue.id, now, clock_ns, [])
+        self.block += 1
+        header = TickHeader(self.epoch, self.block, 0, venue.venue.id, now, clock_ns, [])
         if self.log_file is not None:
             whole = header._replace(parts=[part for portion in portions for part in portion.parts])
-            self.log_file.append(whole.pack(), [portion.records for portion in portions], now)
+            self.log_file.append(whole, [portion.records for portion in portions])
         for portion in portions:
-            self._send(header._replace(parts=portion.parts), portion)
+            before = self._blocks[portion.worker]
+            self._blocks[portion.worker] = self.block
+            self._send(header._replace(before=before, parts=portion.parts), portion)
         self.stats.add("batches", len(portions))
 
     def _send(self, header: TickHeader, portion: Portion) -> None:

@@ -1,17 +1,17 @@
-"""The tick log in local files: what the feed received, appended before it is pushed to the workers.
+"""The tick log: what the feed received, written before it is pushed to the workers. A port, and its form in files.
 
-A block is one flush: magic, CRC32 of all that follows it, lengths, the packed TickHeader with the parts of all
-shards, the packed records. Segments are named by the time of their first block, so that names sort; the oldest are
-deleted beyond the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can
-lose what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
+A block is one flush of a venue: MAGIC, CRC32 of all that follows it, its position (the feed's epoch, the flush's
+number), lengths, the packed TickHeader with the parts of all shards, the packed records. Positions only grow. Segments
+are named by the position of their first block, so a reader goes straight to where it has to begin, and passes over what
+it has by the heads alone. A segment begins with a block of TAILS (`stream.tails`): where every pair's trades stood. A
+reader stops a segment at the first block that is torn or fails its CRC. `storage.logwriter` writes.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from errno import ENOSPC
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from wick.errors import WireError
@@ -19,120 +19,128 @@ from wick.market.trades import RECORD_BYTES
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
-SEGMENTS = "[0-9]" * 20 + SUFFIX
-MAGIC = b"WTL2"
+SEGMENTS = "[0-9]" * 20 + "-" + "[0-9]" * 10 + "*" + SUFFIX
+TICKS, TAILS = b"WTL3", b"WTT3"  # what a block has; the number is the version of its form
 MAX_PART = 1 << 28  # a length beyond this is not one of ours
-_HEAD = Struct("<4sIII")  # magic, crc, header length, records length
-_LENGTHS = Struct("<II")  # the part of it that the CRC covers
+HEAD = Struct("<4sIQQII")  # magic, crc, epoch, block, length of the header, of the records
+_CHECKED = Struct("<QQII")  # the part of it that the CRC covers
+_CHECKED_AT = HEAD.size - _CHECKED.size
+
+Position = tuple[int, int]  # epoch of the feed, number of its flush; they sort
+START: Position = (0, 0)  # before every block
 
 log = logging.getLogger("wick")
 
 
-def newest_ns(directory: Path) -> int:
-    """The time by which the newest segment is named; -1 where there is none. No process that wrote one began later."""
-    return max((int(segment.stem) for segment in directory.glob(SEGMENTS)), default=-1)
+class TickLog(Protocol):
+    """What a feed writes to, and workers read from, wherever the log is kept."""
+
+    def append(self, header: TickHeader, records: Sequence[bytes]) -> bool:
+        """Log a flush; false where that failed. When it is there, a killed process loses nothing of it any more."""
+
+    def read(self, shards: frozenset[int], after: Position = START) -> Iterator[tuple[TickHeader, memoryview]]:
+        """What the log has of these shards behind `after`, in order."""
+
+    def positions(self) -> tuple[Position, Position] | None:
+        """Of the oldest and the newest flush; None of an empty log."""
+
+    def close(self) -> None: ...
 
 
-class TickLog:
-    """The writer; one a directory."""
+class Block(NamedTuple):
+    """A block that is whole: its bytes are as they were written."""
 
-    def __init__(self, directory: Path, segment_bytes: int, budget_bytes: int) -> None:
-        self._directory, self._segment_bytes, self._budget_bytes = directory, segment_bytes, budget_bytes
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file: BinaryIO | None = None
-        self._segment: Path | None = None
-        self._size = 0
-        self.failed = 0  # blocks that could not be written
-
-    def append(self, header: bytes, records: Sequence[bytes], now_ns: int) -> None:
-        """Write a flush in one call. A failing disk is counted and logged, it stops nobody."""
-        data = block(header, records)
-        try:
-            if self._file is None or self._size >= self._segment_bytes:
-                self._rotate(now_ns)
-            assert self._file is not None
-            if self._file.write(data) != len(data):
-                raise OSError(ENOSPC, "the disk took only a part of a block")
-            self._size += len(data)
-        except OSError as error:
-            if not self.failed:
-                log.error("the tick log cannot be written, going on without it: %s", error)
-            self.failed += 1
-            # What was written of the block is torn: a new segment follows when the disk takes it.
-            self.close()
-            self._drop_empty()
-
-    def _drop_empty(self) -> None:
-        """A segment without a whole block goes: while the disk is full there would be one for each try."""
-        try:
-            if self._segment is not None and not self._size:
-                self._segment.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-    def _rotate(self, now_ns: int) -> None:
-        self.close()
-        self._segment = None
-        segments = sorted(self._directory.glob(SEGMENTS))
-        sizes = [segment.stat().st_size for segment in segments]
-        newest = newest_ns(self._directory)
-        while segments and sum(sizes) + self._segment_bytes > self._budget_bytes:
-            segments.pop(0).unlink()
-            sizes.pop(0)
-        # Never before the newest, nor into it: the clock may have gone back.
-        self._segment = self._directory / f"{max(now_ns, newest + 1):020d}{SUFFIX}"
-        self._size = 0
-        self._file = self._segment.open("xb", buffering=0)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    at: int  # where in its segment it begins
+    end: int
+    position: Position
+    header: memoryview
+    records: memoryview
+    is_tails: bool
 
 
-def block(header: bytes, records: Sequence[bytes]) -> bytes:
-    lengths = _LENGTHS.pack(len(header), sum(map(len, records)))
-    crc = crc32(header, crc32(lengths))
+def segments(directory: Path) -> list[tuple[Position, Path]]:
+    """The segments, in order, each with the position of its first block."""
+    found = []
+    for path in directory.glob(SEGMENTS):
+        epoch, _, block = path.stem.partition("-")
+        if block.isdigit():
+            found.append(((int(epoch), int(block)), path))
+    return sorted(found)
+
+
+def block(position: Position, header: bytes, records: Sequence[bytes], magic: bytes = TICKS) -> bytes:
+    checked = _CHECKED.pack(*position, len(header), sum(map(len, records)))
+    crc = crc32(header, crc32(checked))
     for some in records:
         crc = crc32(some, crc)
-    return b"".join([MAGIC, crc.to_bytes(4, "little"), lengths, header, *records])
+    return b"".join([magic, crc.to_bytes(4, "little"), checked, header, *records])
 
 
-def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, memoryview]]:
-    """Of each flush that has something of these shards: their parts, and the records of these, in the same order.
+def blocks(data: bytes, name: str, after: Position = START) -> Iterator[Block]:
+    """The whole blocks of a segment behind `after`, up to what is torn or damaged, which is said.
 
-    Oldest first, up to the end as it is now.
+    What is not behind it is passed over unseen: whoever asks so has had it.
     """
-    for segment in sorted(directory.glob(SEGMENTS)):
+    view, at = memoryview(data), 0
+    while at + HEAD.size <= len(data):
+        magic, crc, epoch, number, header_length, records_length = HEAD.unpack_from(data, at)
+        middle = at + HEAD.size + header_length
+        end = middle + records_length
+        if magic not in (TICKS, TAILS) or max(header_length, records_length) > MAX_PART or end > len(data):
+            log.info("tick log segment %s ends in a torn block at byte %d", name, at)
+            return
+        if (epoch, number) > after:
+            if crc32(view[at + _CHECKED_AT : end]) != crc:
+                log.error("tick log segment %s is damaged at byte %d: its rest is skipped", name, at)
+                return
+            header, records = view[at + HEAD.size : middle], view[middle:end]
+            yield Block(at, end, (epoch, number), header, records, magic == TAILS)
+        at = end
+
+
+def read(directory: Path, shards: frozenset[int], after: Position = START) -> Iterator[tuple[TickHeader, memoryview]]:
+    """Of each flush behind `after` that has something of these shards: their parts, and their records.
+
+    In the order of the log, up to the end as it is now.
+    """
+    found = segments(directory)
+    for place, (_, path) in enumerate(found):
+        if place + 1 < len(found) and found[place + 1][0] <= (after[0], after[1] + 1):
+            continue  # whatever it has comes before what the next one begins with
         try:
-            data = segment.read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             continue  # it was the oldest, and the feed has just let go of it
-        view, at = memoryview(data), 0
-        while at + _HEAD.size <= len(data):
-            magic, crc, header_length, records_length = _HEAD.unpack_from(data, at)
-            middle = at + _HEAD.size + header_length
-            end = middle + records_length
-            if magic != MAGIC or max(header_length, records_length) > MAX_PART or end > len(data):
-                log.info("tick log segment %s ends in a torn block at byte %d", segment.name, at)
-                break
-            whole = crc32(view[at + _HEAD.size - _LENGTHS.size : end]) == crc
-            header = _header(view[at + _HEAD.size : middle], records_length) if whole else None
+        for one in blocks(data, path.name, after):
+            if one.is_tails:
+                continue
+            header = ticks_of(one)
             if header is None:
-                log.error("tick log segment %s is damaged at byte %d: its rest is skipped", segment.name, at)
+                log.error("tick log segment %s makes no sense at byte %d: its rest is skipped", path.name, one.at)
                 break
-            ours = _only(header, view[middle:end], shards)
+            ours = _only(header, one.records, shards)
             if ours is not None:
                 yield ours
-            at = end
 
 
-def _header(data: memoryview, records_length: int) -> TickHeader | None:
+def positions(directory: Path) -> tuple[Position, Position] | None:
+    """Of the oldest and the newest flush; None where there is none. The newest segment is looked through."""
+    found = segments(directory)
+    for first, path in reversed(found):
+        newest = [one.position for one in blocks(path.read_bytes(), path.name) if not one.is_tails]
+        if newest:
+            return min(found[0][0], first), newest[-1]
+    return None
+
+
+def ticks_of(one: Block) -> TickHeader | None:
+    """The header of a block of ticks; None where it makes no sense."""
     try:
-        header = TickHeader.unpack(data)
+        header = TickHeader.unpack(one.header)
     except WireError:
         return None
-    return header if header.total * RECORD_BYTES == records_length else None
+    fits = header.total * RECORD_BYTES == len(one.records) and (header.epoch, header.block) == one.position
+    return header if fits else None
 
 
 def _only(header: TickHeader, records: memoryview, shards: frozenset[int]) -> tuple[TickHeader, memoryview] | None:
