@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--symbols", type=int, default=40)
     parser.add_argument("--rate", type=float, default=5800, help="trades a second; each has 2.5 quotes with it")
     parser.add_argument("--victims", default="", help="names by commas; blank: all")
+    parser.add_argument("--drain", type=float, default=240, help="seconds to wait for backfills at the end")
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="wick-chaos-"))
@@ -34,7 +35,7 @@ def main() -> int:
     verdict = chaos(
         folder, kills=options.kills, every_s=options.every, seed=options.seed, symbols=options.symbols,
         rate=options.rate, victims=[name for name in options.victims.split(",") if name] or None,
-        say=lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True),
+        drain_s=options.drain, say=lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True),
     )  # fmt: skip
     print(verdict)
     if not verdict.faults and not options.keep:

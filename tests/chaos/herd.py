@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.browser.system import ROOT, free_port
+from tests.chaos.power import Lost, cut
 
 TURN = datetime(2027, 2, 1, tzinfo=UTC)  # a Monday: all twelve intervals begin here
 POLL_S = 0.02
@@ -43,13 +44,15 @@ class Herd:
         self.port, self.exchange_port = free_port(), free_port()
         self.ahead_s = int(TURN.timestamp() - time.time() - turn_s)
         self.notes = folder / "exchange.notes"
+        self.syncs = folder / "syncs"
+        self.syncs.mkdir()
         self.servers = dict(servers or {})
         (folder / "wick.toml").touch()
         exchange = f"127.0.0.1:{self.exchange_port}"
         own = {
             "CONFIG": folder / "wick.toml", "CORE_DATA_DIR": folder, "FRONT_PORT": self.port,
             "AGGREGATOR_WORKERS": workers, "FEED_SYMBOLS": "*", "FEED_WS_URL": f"ws://{exchange}",
-            "FEED_REST_URL": f"http://{exchange}", "TEST_AHEAD_S": self.ahead_s,
+            "FEED_REST_URL": f"http://{exchange}", "TEST_AHEAD_S": self.ahead_s, "TEST_SYNCS": self.syncs,
         }  # fmt: skip
         variables = {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
         self.env = os.environ | variables | {"PYTHONPATH": str(ROOT)}
@@ -64,6 +67,7 @@ class Herd:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.kills: Counter[str] = Counter()
+        self.power_cuts: list[tuple[Lost, int]] = []  # what they took, and of how many milliseconds of the log
         self.deaths: list[str] = []  # of those that nobody killed
         self._due: dict[str, float] = {}  # when to start what was killed
 
@@ -91,6 +95,9 @@ class Herd:
 
     def kill(self, name: str, away_s: float = 0.0) -> None:
         """kill -9, and a new start after so long."""
+        if name == "machine":
+            self.cut_power()
+            return
         self.kills[name] += 1
         if server := self.servers.get(name):
             server.kill()
@@ -99,13 +106,18 @@ class Herd:
             process.wait()
         self._due[name] = time.monotonic() + away_s
 
-    def kill_all(self, but: tuple[str, ...] = ("exchange-0",)) -> None:
-        """At one moment, as when the power goes."""
-        gone = [name for name in self.processes if name not in but]
+    def cut_power(self) -> None:
+        """Everything but the exchange dies at one moment, and what was not forced to the disk is gone."""
+        gone = [name for name in self.processes if name != "exchange-0"]
         for name in gone:
             self.processes[name].send_signal(signal.SIGKILL)
+        died_ns = (time.time_ns()) + self.ahead_s * 10**9
         for name in gone:
             self.processes.pop(name).wait()
+            self._due[name] = time.monotonic()
+        lost = cut(self.folder, self.syncs)
+        self.power_cuts.append((lost, (died_ns - lost.oldest_ns) // 1_000_000 if lost.flushes else 0))
+        self.kills["machine"] += 1
 
     def keep(self) -> None:
         """Start what is due, and note who died by himself."""
@@ -188,7 +200,9 @@ class Killer:
     One death in five takes others along, one in five comes right after a start, and some stay away for a while.
     """
 
-    WEIGHTS: Mapping[str, float] = {"aggregator": 5, "sink": 3, "front": 2, "feed": 1.5, "database": 1.5, "redis": 1.5}
+    WEIGHTS: Mapping[str, float] = {
+        "aggregator": 5, "sink": 3, "front": 2, "feed": 1.5, "database": 1.5, "redis": 1.5, "machine": 0.7,
+    }  # fmt: skip
 
     def __init__(self, herd: Herd, victims: list[str], kills: int, every_s: float, seed: int) -> None:
         self.herd, self.victims, self.kills, self.every_s = herd, victims, kills, every_s

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from wick.storage.store import open_store, url_of
 from wick.stream.shard import CandleRules
 
 SHORTEST_MS = 15_000
+LOOK_S = 2.0
 DRAIN_S = 240.0  # a venue's REST limits may make a backfill of several feeds' deaths wait
 TOPICS = ("candles:binance:*:15s", "candles:binance:*:1m", "ticker:binance:*")
 ALL = 1_000_000
+Say = Callable[[str], object]
 
 
 class Client(threading.Thread):
@@ -68,7 +71,7 @@ class Verdict:
     candles: int = 0
     intervals: dict[str, int] = field(default_factory=dict)
     trades: int = 0
-    events_s: float = 0.0
+    ticks_s: float = 0.0
     figures: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -77,7 +80,7 @@ class Verdict:
         lines = [
             f"{total} kills ({', '.join(f'{name} {count}' for name, count in sorted(self.kills.items()))}) "
             f"in {self.seconds:.0f} s",
-            f"{self.trades:,} trades, {self.events_s:,.0f} ticks a second (trades and quotes)",
+            f"{self.trades:,} trades, {self.ticks_s:,.0f} ticks a second (trades and quotes)",
             f"{self.candles:,} candles compared: {', '.join(f'{n} {c}' for n, c in self.intervals.items())}",
             *[f"{name}: {value}" for name, value in self.figures.items()],
         ]
@@ -126,13 +129,13 @@ def expected_keys(heard: dict[str, Begin], until_ms: int) -> set[Key]:
     return keys
 
 
-def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float = DRAIN_S) -> tuple[Rows, list[str]]:
+def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float, say: Say) -> tuple[Rows, list[str]]:
     """The store when it has all candles that close by `until_ms` and none of them is suspect; and what is missing."""
     deadline = time.monotonic() + timeout_s
     rows: Rows = {}
     wrong = ["nothing is stored"]
     while time.monotonic() < deadline:
-        next_look = time.monotonic() + 1.0
+        next_look = time.monotonic() + LOOK_S
         while time.monotonic() < next_look:
             herd.keep()
             time.sleep(0.05)
@@ -145,6 +148,7 @@ def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float = DR
         wrong += [f"{len(symbols)} pairs of {herd.symbols} are stored"] if len(symbols) < herd.symbols else []
         if not wrong:
             break
+        say(f"not drained yet: {wrong}")
     return rows, wrong
 
 
@@ -195,7 +199,11 @@ def clients_right(herd: Herd, old: Client, stored: Rows) -> list[str]:
         _, _, symbol, interval = topic.split(":") if topic.startswith("candles") else ("", "", "", "")
         for open_ms, row in rows.items():
             true = stored.get((symbol, interval, open_ms))
-            if true and row[PLACE["flags"]] & 1 and row[PLACE["open"] : PLACE["delta"]] != true[PLACE["open"] : PLACE["delta"]]:
+            if (
+                true
+                and row[PLACE["flags"]] & 1
+                and row[PLACE["open"] : PLACE["delta"]] != true[PLACE["open"] : PLACE["delta"]]
+            ):
                 wrong.append((topic, open_ms))
     unsaid = [one for one in wrong if not old.gaps[one[0]]]
     if unsaid:
@@ -216,7 +224,7 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
 
 def chaos(
     folder: Path, *, kills: int, every_s: float, seed: int, symbols: int, rate: float, victims: list[str] | None = None,
-    turn_s: float = 15.0, say: Any = lambda _text: None, servers: Any = None, **settings: object,
+    turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None, servers: Any = None, **settings: object,
 ) -> Verdict:  # fmt: skip
     herd = Herd(
         folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers,
@@ -231,7 +239,7 @@ def chaos(
         say(f"up after {time.monotonic() - began:.1f} s")
         old = Client(f"http://127.0.0.1:{herd.port}")
         old.start()
-        killer = Killer(herd, victims or [*herd.commands, *herd.servers], kills, every_s, seed)
+        killer = Killer(herd, victims or [*herd.commands, *herd.servers, "machine"], kills, every_s, seed)
         turn_ms = herd.now_ms() + int((turn_s - (time.monotonic() - began)) * 1000)
         killer.run()
         say(f"{killer.done} kills after {time.monotonic() - began:.1f} s")
@@ -240,7 +248,7 @@ def chaos(
         until_ms = max(herd.now_ms(), turn_ms + 1000) // SHORTEST_MS * SHORTEST_MS
         grace_ms = settings_of(herd)["aggregator.grace_ms"]
         herd.wait_until(lambda: herd.now_ms() > until_ms + grace_ms + 1500, 120, "the last candle has closed")
-        rows, wrong = drained(herd, settings_of(herd), until_ms)
+        rows, wrong = drained(herd, settings_of(herd), until_ms, drain_s, say)
         verdict = Verdict(dict(herd.kills), time.monotonic() - began)
         verdict.faults += wrong
         say(f"drained after {verdict.seconds:.1f} s: {wrong or 'complete'}")
@@ -253,11 +261,10 @@ def chaos(
         right = candles(truth, rules_of(settings_of(herd)), heard, until_ms)
         verdict.candles = len(right)
         verdict.intervals = {name: sum(key[1] == name for key in right) for name in NAMES}
-        verdict.trades = sum(
-            row[PLACE["trade_count"]] for (_, interval, _), row in right.items() if interval == "15s"
-        )
-        seconds = (until_ms - truth.start_ms) / 1000
-        verdict.events_s = verdict.trades * 3.5 / seconds
+        verdict.trades = sum(row[PLACE["trade_count"]] for (_, interval, _), row in right.items() if interval == "15s")
+        verdict.ticks_s = truth.ticks / ((until_ms - truth.start_ms) / 1000)
+        for lost, milliseconds in herd.power_cuts:
+            verdict.figures[f"power cut {len(verdict.figures)}"] = f"{milliseconds} ms of the log, {lost}"
         verdict.figures["partial candles"] = sum(bool(row[PLACE["flags"]] & PARTIAL) for row in right.values())
         verdict.faults += compared(rows, right, _rounded())
         verdict.faults += herd.deaths

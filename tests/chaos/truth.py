@@ -51,6 +51,7 @@ class Truth:
     def __init__(self, notes: Path) -> None:
         first, *rest = [json.loads(line) for line in notes.read_text().splitlines()]
         self.start_ms = first["start"]
+        self.ticks = 0  # trades and quotes so far
         self._skips = [(one["at"], one["skip"]) for one in rest]
         self._market = Market(first["seed"], first["symbols"], first["rate"], self.start_ms)
         listed = symbols(load(VENUE), self._market.listings)
@@ -70,6 +71,7 @@ class Truth:
                 events += self._market.advance(at_ms)
                 self._market.skip_to(to_ms)
             events += self._market.advance(clock_ms)
+            self.ticks += len(events)
             for event in events:
                 if isinstance(event, TradeEvent):
                     trades.setdefault(event.pair, []).append(event)
