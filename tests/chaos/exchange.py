@@ -1,10 +1,6 @@
 """The simulated exchange of a chaos run, as a process. Its market follows from a number; what else it depends on (when
 it began, when the process slept) is noted, so that the truth can be made anew (`truth.py`)."""
 
-from gevent import monkey
-
-monkey.patch_all()
-
 import json
 import signal
 import sys

@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 from tests.browser.system import ROOT, free_port
 from tests.chaos.power import Lost, cut
+from wick.net import bus, endpoints
+from wick.wire.codec import unpack
 
 TURN = datetime(2027, 2, 1, tzinfo=UTC)  # a Monday: all twelve intervals begin here
 POLL_S = 0.02
@@ -29,6 +31,8 @@ START_S, STOP_S = 60.0, 20.0
 class Server(Protocol):
     """A database or a Redis that can be killed."""
 
+    @property
+    def runs(self) -> bool: ...
     def kill(self) -> None: ...
     def start(self) -> None: ...
 
@@ -43,6 +47,7 @@ class Herd:
         self.folder, self.seed, self.symbols, self.rate = folder, seed, symbols, rate
         self.port, self.exchange_port = free_port(), free_port()
         self.ahead_s = int(TURN.timestamp() - time.time() - turn_s)
+        self.turn_ms = int(TURN.timestamp() * 1000)
         self.notes = folder / "exchange.notes"
         self.syncs = folder / "syncs"
         self.syncs.mkdir()
@@ -70,6 +75,9 @@ class Herd:
         self.power_cuts: list[tuple[Lost, int]] = []  # what they took, and of how many milliseconds of the log
         self.deaths: list[str] = []  # of those that nobody killed
         self._due: dict[str, float] = {}  # when to start what was killed
+        self.stats: dict[str, dict[str, Any]] = {}  # what each process said last of itself
+        self.most: Counter[str] = Counter()  # of each counter and gauge, `process.name`, the largest number heard
+        self._heard: Any = None
 
     # ------------------------------------------------------------------ processes
 
@@ -83,6 +91,9 @@ class Herd:
         self.wait_until(lambda: self.ask_exchange("/_faults"), START_S, "the exchange is up")
 
     def start(self, *names: str) -> None:
+        if self._heard is None:
+            endpoints.run_dir(str(self.folder))
+            self._heard = bus.subscriber(str(self.folder), list(self.commands), [b"stats."])
         for name in names or self.commands:
             self._spawn(name, self.commands[name])
 
@@ -100,7 +111,8 @@ class Herd:
             return
         self.kills[name] += 1
         if server := self.servers.get(name):
-            server.kill()
+            if server.runs:
+                server.kill()
         elif process := self.processes.pop(name, None):
             process.kill()
             process.wait()
@@ -120,7 +132,9 @@ class Herd:
         self.kills["machine"] += 1
 
     def keep(self) -> None:
-        """Start what is due, and note who died by himself."""
+        """Start what is due, note who died by himself, and hear what all say of themselves."""
+        if self._heard:
+            bus.drain(self._heard, self._hear)
         for name, process in list(self.processes.items()):
             if process.poll() is not None:
                 self.deaths.append(f"{name} ended by itself with {process.returncode}:\n{self.tail(name)}")
@@ -134,6 +148,11 @@ class Herd:
                 else:
                     self.start(name)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nobody waits to be started."""
+        return not self._due
+
     def stop(self) -> None:
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
@@ -146,7 +165,30 @@ class Herd:
                 process.wait()
         self.processes.clear()
 
+        if self._heard:
+            self._heard.close(linger=0)
+            self._heard = None
+
     # ------------------------------------------------------------------ looking
+
+    def sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.keep()
+            time.sleep(POLL_S)
+        self.keep()
+
+    def _hear(self, frames: list[bytes]) -> None:
+        said = unpack(frames[1])
+        self.stats[said["process"]] = said
+        for name, value in (said["counters"] | said["gauges"]).items():
+            if isinstance(value, int):
+                self.most[f"{said['process']}.{name}"] = max(value, self.most[f"{said['process']}.{name}"])
+
+    def said(self, process: str, name: str) -> Any:
+        """The newest of a counter or gauge of a process, or its `state`."""
+        said = self.stats.get(process, {"state": "", "counters": {}, "gauges": {}})
+        return said["state"] if name == "state" else (said["counters"] | said["gauges"]).get(name, 0)
 
     def wait_until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         deadline = time.monotonic() + timeout_s
@@ -215,7 +257,7 @@ class Killer:
             wait_s = self.random.expovariate(1 / self.every_s)
             if self.random.random() < 0.2:
                 wait_s = self.random.random() * 0.5
-            self._wait(wait_s)
+            self.herd.sleep(wait_s)
             for name in self._chosen():
                 away_s = self.random.choice([0, 0, 0, 0, 0.2, 1.0, 3.0])
                 self.herd.kill(name, away_s)
@@ -225,10 +267,3 @@ class Killer:
         weights = [self.WEIGHTS[name.partition("-")[0]] for name in self.victims]
         count = 1 if self.random.random() < 0.8 else self.random.randint(2, 3)
         return list(dict.fromkeys(self.random.choices(self.victims, weights, k=min(count, self.kills - self.done))))
-
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.herd.keep()
-            time.sleep(POLL_S)
-        self.herd.keep()

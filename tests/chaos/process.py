@@ -29,11 +29,17 @@ def note_syncs(folder: Path) -> None:
     def noting(sync: Callable[[Any], None]) -> Callable[[Any], None]:
         def synced(file: Any) -> None:
             number = file if isinstance(file, int) else file.fileno()
-            before, path = os.fstat(number), os.readlink(f"/proc/self/fd/{number}")
-            entries = sorted(os.listdir(path)) if S_ISDIR(before.st_mode) else None
+            before, path = os.fstat(number), Path(f"/proc/self/fd/{number}").readlink()
+            entries = sorted([one.name for one in path.iterdir()]) if S_ISDIR(before.st_mode) else None
             sync(number)
             size = before.st_size if entries is None else 0
-            line = {"path": path, "inode": before.st_ino, "size": size, "at_ns": time.time_ns(), "entries": entries}
+            line = {
+                "path": str(path),
+                "inode": before.st_ino,
+                "size": size,
+                "at_ns": time.time_ns(),
+                "entries": entries,
+            }
             notes.write(json.dumps(line).encode() + b"\n")
 
         return synced
@@ -47,7 +53,7 @@ def main() -> None:
         note_syncs(Path(folder))
     script = sys.argv[1]
     sys.argv = sys.argv[1:]
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     runpy.run_path(script, run_name="__main__")
 
 

@@ -3,21 +3,27 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.herd import Herd, Killer
+import numpy as np
+
+from tests.chaos.herd import Herd, Killer, Server
 from tests.chaos.truth import PLACE, VENUE, Begin, Key, Rows, Truth, begins, candles, differing
 from wick import exchanges
 from wick.client import ClientError, connect
 from wick.market.intervals import INTERVALS, NAMES
 from wick.market.numbers import parse_decimal
+from wick.market.records import RECORD
 from wick.market.schema import PARTIAL, SUSPECT
+from wick.market.trades import TRADE
 from wick.ops.settings import Settings, load
+from wick.storage import ticklog
 from wick.storage.store import open_store, url_of
 from wick.stream.shard import CandleRules
+from wick.stream.shards import SHARDS
 
 SHORTEST_MS = 15_000
 LOOK_S = 2.0
@@ -72,8 +78,15 @@ class Verdict:
     intervals: dict[str, int] = field(default_factory=dict)
     trades: int = 0
     ticks_s: float = 0.0
+    log_lost_ms: list[int] = field(default_factory=list)  # by each power cut
     figures: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+
+    def count(self, right: Rows) -> None:
+        self.candles = len(right)
+        self.intervals = {name: sum(key[1] == name for key in right) for name in NAMES}
+        self.trades = sum(row[PLACE["trade_count"]] for (_, name, _), row in right.items() if name == NAMES[0])
+        self.figures["partial candles"] = sum(bool(row[PLACE["flags"]] & PARTIAL) for row in right.values())
 
     def __str__(self) -> str:
         total = sum(self.kills.values())
@@ -222,10 +235,12 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
     return [f"{len(wrong)} topics of a client are not as a new one's, as {topic}: {here[topic][:2]} {there[topic][:2]}"]
 
 
-def chaos(
-    folder: Path, *, kills: int, every_s: float, seed: int, symbols: int, rate: float, victims: list[str] | None = None,
-    turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None, servers: Any = None, **settings: object,
+def lived_through(
+    folder: Path, trouble: Callable[[Herd], None], *, seed: int = 1, symbols: int = 8, rate: float = 300.0,
+    turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
+    servers: Mapping[str, Server] | None = None, **settings: object,
 ) -> Verdict:  # fmt: skip
+    """Start everything, let the trouble come, wait until it is over, and compare."""
     herd = Herd(
         folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers,
         **{"TICKLOG_BUDGET_MB": 4096, **settings},
@@ -239,33 +254,31 @@ def chaos(
         say(f"up after {time.monotonic() - began:.1f} s")
         old = Client(f"http://127.0.0.1:{herd.port}")
         old.start()
-        killer = Killer(herd, victims or [*herd.commands, *herd.servers, "machine"], kills, every_s, seed)
-        turn_ms = herd.now_ms() + int((turn_s - (time.monotonic() - began)) * 1000)
-        killer.run()
-        say(f"{killer.done} kills after {time.monotonic() - began:.1f} s")
-        herd.wait_until(lambda: not herd._due and herd.runs(), 60, "all is up again")
+        first_ids = first_trades(folder)
+        trouble(herd)
+        say(f"trouble is over after {time.monotonic() - began:.1f} s: {dict(herd.kills)}")
+        herd.wait_until(lambda: herd.is_whole and herd.runs(), 60, "all is up again")
         # Through the turn of the month, and to the end of the candle in which all ran again.
-        until_ms = max(herd.now_ms(), turn_ms + 1000) // SHORTEST_MS * SHORTEST_MS
+        until_ms = max(herd.now_ms(), herd.turn_ms + 1000) // SHORTEST_MS * SHORTEST_MS
         grace_ms = settings_of(herd)["aggregator.grace_ms"]
         herd.wait_until(lambda: herd.now_ms() > until_ms + grace_ms + 1500, 120, "the last candle has closed")
         rows, wrong = drained(herd, settings_of(herd), until_ms, drain_s, say)
-        verdict = Verdict(dict(herd.kills), time.monotonic() - began)
-        verdict.faults += wrong
+        verdict = Verdict(dict(herd.kills), time.monotonic() - began, faults=wrong)
         say(f"drained after {verdict.seconds:.1f} s: {wrong or 'complete'}")
         heard = begins(rows)
+        late = {symbol: one for symbol, one in first_ids.items() if symbol in heard and heard[symbol].trade_id != one}
+        verdict.faults += [f"the first trades are lost of {late}"] if late else []
         herd.fault("freeze", seconds=60.0)
         verdict.faults += clients_right(herd, old, rows)
         verdict.figures["client"] = f"{old.session.counts}, gaps told: {sum(old.gaps.values())}"
         herd.stop()
         truth = Truth(herd.notes)
         right = candles(truth, rules_of(settings_of(herd)), heard, until_ms)
-        verdict.candles = len(right)
-        verdict.intervals = {name: sum(key[1] == name for key in right) for name in NAMES}
-        verdict.trades = sum(row[PLACE["trade_count"]] for (_, interval, _), row in right.items() if interval == "15s")
+        verdict.count(right)
         verdict.ticks_s = truth.ticks / ((until_ms - truth.start_ms) / 1000)
-        for lost, milliseconds in herd.power_cuts:
-            verdict.figures[f"power cut {len(verdict.figures)}"] = f"{milliseconds} ms of the log, {lost}"
-        verdict.figures["partial candles"] = sum(bool(row[PLACE["flags"]] & PARTIAL) for row in right.values())
+        verdict.log_lost_ms = [milliseconds for _, milliseconds in herd.power_cuts]
+        verdict.figures["power cuts"] = [f"{ms} ms of the log, {lost}" for lost, ms in herd.power_cuts]
+        verdict.figures["backfilled"] = herd.most["feed-0.backfilled_trades"]
         verdict.faults += compared(rows, right, _rounded())
         verdict.faults += herd.deaths
     finally:
@@ -273,6 +286,32 @@ def chaos(
             old.stop()
         herd.stop()
     return verdict
+
+
+def chaos(
+    folder: Path, *, kills: int, every_s: float, seed: int, victims: list[str] | None = None, **more: Any
+) -> Verdict:
+    """Kills at random moments, of all that can be killed or of the `victims`."""
+
+    def trouble(herd: Herd) -> None:
+        Killer(herd, victims or [*herd.commands, *herd.servers, "machine"], kills, every_s, seed).run()
+
+    return lived_through(folder, trouble, seed=seed, **more)
+
+
+def first_trades(folder: Path) -> dict[str, int]:
+    """Of each pair the first trade in the log."""
+    found: dict[str, int] = {}
+    for header, data in ticklog.read(folder / "ticklog", frozenset(range(SHARDS))):
+        for (_, _, _, symbols, counts), some in header.pieces(data):
+            at = 0
+            for symbol, count in zip(symbols, counts, strict=True):
+                own = np.frombuffer(some, RECORD)[at : at + count]
+                at += count
+                ids = own["id"][own["kind"] == TRADE]
+                if len(ids):
+                    found.setdefault(symbol, int(ids[0]))
+    return found
 
 
 def _rounded() -> Any:
