@@ -57,6 +57,7 @@ def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard
         yield role, heard
     finally:
         role._greenlets.kill()
+        role.keeper.close()
         role.pull.close(linger=0)
         role.router.close(linger=0)
 
