@@ -27,15 +27,17 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5800, help="trades a second; each has 2.5 quotes with it")
     parser.add_argument("--victims", default="", help="names by commas; blank: all")
     parser.add_argument("--drain", type=float, default=240, help="seconds to wait for backfills at the end")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of docs/settings.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
+    settings = dict(one.replace(".", "_").upper().split("=", 1) for one in options.set)
     folder = Path(tempfile.mkdtemp(prefix="wick-chaos-"))
     began = time.monotonic()
     print(f"seed {options.seed}, in {folder}", flush=True)
     verdict = chaos(
         folder, kills=options.kills, every_s=options.every, seed=options.seed, symbols=options.symbols,
         rate=options.rate, victims=[name for name in options.victims.split(",") if name] or None,
-        drain_s=options.drain, say=lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True),
+        drain_s=options.drain, say=lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True), **settings,
     )  # fmt: skip
     print(verdict)
     if not verdict.faults and not options.keep:
