@@ -88,7 +88,8 @@ class Venue:
 
     def _header(self, now_ns: int, parts: list[Any]) -> bytes:
         self.block += 1
-        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, self.ticks.clock.at(now_ns), parts).pack()
+        clock_ns = self.ticks.clock.at(now_ns)
+        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, clock_ns, parts).pack()
 
     def flush(self) -> Message:
         (message,) = self.flushes()
