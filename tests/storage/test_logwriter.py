@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -250,7 +251,7 @@ class Disk:
     def fdatasync(self, file):
         if self.error is not None:
             raise self.error
-        name, size = os.path.basename(os.readlink(f"/proc/self/fd/{file}")), os.fstat(file).st_size
+        name, size = Path(f"/proc/self/fd/{file}").readlink().name, os.fstat(file).st_size
         self._fdatasync(file)
         self.synced.append((name, size))
 
@@ -329,10 +330,11 @@ from pathlib import Path
 from tests.storage.flushes import batch, put, LARGE, PLENTY
 from wick.storage.logwriter import FileLog, Limits
 log = FileLog(Path(sys.argv[1]), Limits(20_000, PLENTY, commit_s=0.01))
-seq = log.newest[1]
+epoch, seq = log.newest[0] + 1, int(sys.argv[2])
 while True:
     seq += 1
-    put(log, *batch(0, seq, 7))
+    header, records = batch(0, seq, 7)
+    put(log, header._replace(epoch=epoch), records)
     print(seq, flush=True)
 """
 
@@ -341,7 +343,8 @@ while True:
 def test_a_writer_that_is_killed_loses_nothing_that_it_has_appended(tmp_path):
     newest = 0
     for turn in range(6):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(newest)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         told = [int(process.stdout.readline()) for _ in range(20 + 31 * turn)]
         process.kill()
         told += [int(line) for line in process.stdout.read().split("\n")[:-1]]
