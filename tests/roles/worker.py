@@ -41,7 +41,7 @@ class Heard:
         for topic, body in self.messages:
             if topic.startswith(b"closes."):
                 found.setdefault(topic, []).extend(Closes.unpack(body).rows)
-        return dict(sorted(found.items()))
+        return {topic: rows for topic, rows in sorted(found.items()) if rows}
 
 
 @contextmanager
@@ -57,6 +57,7 @@ def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard
         yield role, heard
     finally:
         role._greenlets.kill()
+        role.keeper.close()
         role.pull.close(linger=0)
         role.router.close(linger=0)
 
