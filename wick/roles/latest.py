@@ -131,11 +131,10 @@ class LatestState:
         self.shards.all_dirty()
 
     def _write(self) -> None:
-        started = steady_ns()
-        states = self.shards.states()
-        if not states:
+        if self.shards.is_clean:
             return
-        self._latest.write(states)
+        started = steady_ns()
+        self._latest.write(self.shards.states())
         size = 0
         some: dict[bytes, bytes] = {}
         for key, value in self.shards.closed():
@@ -160,6 +159,7 @@ class Shards:
         self.mirrors = [ShardMirror() for _ in range(SHARDS)]
         self._times_ms = [0] * SHARDS
         self._parts: list[dict[int, values.PairParts]] = [{} for _ in range(SHARDS)]
+        self._dirty: set[int] = set()
         self._changed: list[dict[int, int]] = [{} for _ in range(SHARDS)]  # the groups of a pair, a bit each
         self._closed: dict[tuple[int, str, str, int], None] = {}  # shard, venue, symbol, interval
         self._gone: dict[values.Pair, None] = {}
@@ -171,7 +171,7 @@ class Shards:
         self.mirrors[snapshot.shard].restart(snapshot)
         self._times_ms[snapshot.shard] = now_ns() // MS
         self._gone |= dict.fromkeys(before)
-        self._dirty(snapshot.shard)
+        self._renew(snapshot.shard)
 
     def diffs(self, shard: int, message: Diffs) -> None:
         changed = self._changed[shard]
@@ -184,6 +184,7 @@ class Shards:
                 at += 2 + changes[at + 1].bit_count()
             changed[number] = changed.get(number, 0) | groups
         self._times_ms[shard] = message.publish_ns // MS
+        self._dirty.add(shard)
 
     def closes(self, shard: int, message: Closes) -> None:
         for venue, symbol, interval, *row in message.rows:
@@ -205,32 +206,37 @@ class Shards:
     def all_dirty(self) -> None:
         for shard, time_ms in enumerate(self._times_ms):
             if time_ms:  # the worker has been heard
-                self._dirty(shard)
+                self._renew(shard)
 
-    def _dirty(self, shard: int) -> None:
+    def _renew(self, shard: int) -> None:
         mirror = self.mirrors[shard]
+        self._dirty.add(shard)
         self._parts[shard] = {}
         self._changed[shard] = dict.fromkeys(mirror.names, -1)
         for venue, symbol in mirror.names.values():
             for interval in range(len(NAMES)):
                 self._closed[shard, venue, symbol, interval] = None
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self._dirty or self._closed or self._gone)
+
     def states(self) -> dict[bytes, bytes]:
         """Of the shards and pairs that have changed."""
         found: dict[bytes, bytes] = {}
-        for shard, changed in enumerate(self._changed):
-            if changed:
-                mirror, parts, time_ms = self.mirrors[shard], self._parts[shard], self._times_ms[shard]
-                where = values.position(mirror.epoch, mirror.seq, time_ms)
-                for number, groups in changed.items():
-                    state = mirror.groups[number]
-                    part = parts.get(number)
-                    if part is None:
-                        part = parts[number] = values.PairParts(mirror.names[number], state)
-                    elif groups > 1:
-                        part.candles(state, groups)
-                    found[part.key] = part.value(where, state[0])
-                found[values.shard_key(shard)] = values.shard_value(mirror, time_ms)
+        for shard in self._dirty:
+            mirror, parts, time_ms = self.mirrors[shard], self._parts[shard], self._times_ms[shard]
+            where = values.position(mirror.epoch, mirror.seq, time_ms)
+            for number, groups in self._changed[shard].items():
+                state = mirror.groups[number]
+                part = parts.get(number)
+                if part is None:
+                    part = parts[number] = values.PairParts(mirror.names[number], state)
+                elif groups > 1:
+                    part.candles(state, groups)
+                found[part.key] = part.value(where, state[0])
+            found[values.shard_key(shard)] = values.shard_value(mirror, time_ms)
         return found
 
     def closed(self) -> Iterator[tuple[bytes, bytes]]:
@@ -247,7 +253,8 @@ class Shards:
         return [key for pair in self._gone if pair not in there for key in values.keys_of(pair)]
 
     def written(self) -> None:
-        for changed in self._changed:
-            changed.clear()
+        for shard in self._dirty:
+            self._changed[shard].clear()
+        self._dirty.clear()
         self._closed.clear()
         self._gone.clear()

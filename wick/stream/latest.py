@@ -188,6 +188,8 @@ def _rows(value: bytes | None) -> list[list[Any]]:
     if known is None or known[4] != list(CANDLE_FIELDS):
         return []
     rows: list[list[Any]] = known[5]
+    if type(rows) is not list:
+        raise WireError(f"impossible rows: {shown(rows)}")
     for row in rows:
         if type(row) is not list or len(row) != len(CANDLE_FIELDS) or {*map(type, row[:4])} != {int}:
             raise WireError(f"an impossible row: {shown(row)}")
