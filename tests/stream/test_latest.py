@@ -83,6 +83,23 @@ def test_a_value_says_by_itself_what_it_is(plan):
                 assert told["rows"] and all(row[FLAGS] & CLOSED for row in told["rows"])
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_metrics_that_are_stored_outlive_who_knew_them(is_late):
+    """A worker's snapshot has candles without their metrics; Redis may be there before it or only later."""
+    market, shards, values = closing()
+    row = rows(shards.mirrors[0], SYMBOLS[0], 0)[0]
+    stored = latest.snapshot(0, latest.stored(values[latest.shard_key(0)]), values)
+    snapshot = market.shard.snapshot()
+    assert row in [one[3:] for one in stored.recent] and row not in [one[3:] for one in snapshot.recent]
+    again = Shards()
+    for step in [again.restart, again.remember] if is_late else [again.remember, again.restart]:
+        step(snapshot if step == again.restart else stored)
+    again.all_dirty()
+    written = {**again.states(), **dict(again.closed())}
+    key = latest.closed_key(VENUE, SYMBOLS[0], "15s")
+    assert written[key] == values[key] and again.gone() == []
+
+
 def test_values_of_another_version_or_with_other_fields_are_left_out():
     def changed(value, **fields):
         return msgpack.packb(msgpack.unpackb(value) | fields)
@@ -141,6 +158,10 @@ def test_a_closed_candle_that_is_none_is_a_wire_error(rows):
 
 def whole():
     """The values of a pair of which a candle has closed."""
+    return closing()[2]
+
+
+def closing():
     market, shards, values = Market(epoch=7), Shards(), {}
     shards.restart(market.shard.snapshot())
     market.take(TRADE)
@@ -148,4 +169,4 @@ def whole():
     market.take(TRADE._replace(kind="clock"))
     follow(market, shards)
     write(shards, values)
-    return values
+    return market, shards, values
