@@ -1,7 +1,7 @@
 """The sink: closed candles from all workers into the store, in batches, each with the positions that it reaches.
 
 Not patched by gevent: a database driver waits for real, in a thread of its own (`roles.writing`). This is the loop: it
-reads what is published, follows each shard (`roles.following`), asks the workers' outboxes for what is missing, a few
+reads what is published, follows each shard (`roles.inflow`), asks the workers' outboxes for what is missing, a few
 pages at a time, and says once a second how it goes. Nobody upstream waits for it.
 """
 
@@ -20,7 +20,7 @@ from wick.net.clock import now_ns, steady_ns
 from wick.ops import logs
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError, Stats, hold_lock
 from wick.ops.settings import Settings, exit_wrong, role_settings
-from wick.roles.following import NOTHING, Following
+from wick.roles.inflow import NOTHING, Inflow
 from wick.roles.writing import Backlog, Writer, stream_of
 from wick.storage.keeping import keep_days
 from wick.storage.store import Store, open_store, url_of
@@ -47,7 +47,7 @@ class Link:
         self.dealer = bus.dealer(data_dir, worker)
         self.asked: dict[int, int] = {}  # by shard: when (steady ns)
 
-    def ask(self, stream: Following, now_ns: int) -> None:
+    def ask(self, stream: Inflow, now_ns: int) -> None:
         if len(self.asked) < PAGES and bus.try_send(self.dealer, [stream.ask().pack()]):
             self.asked[stream.shard] = now_ns
 
@@ -69,7 +69,7 @@ class Sink:
         self.stats = Stats("sink-0", now_ns())
         self.backlog = Backlog(settings["sink.batch_rows"], settings["sink.batch_ms"])
         self.writer = Writer(open_it, self.backlog, self.stats, keep_days(settings))
-        self.streams = [Following(shard, self.backlog.put, self.stats) for shard in range(SHARDS)]
+        self.streams = [Inflow(shard, self.backlog.put, self.stats) for shard in range(SHARDS)]
         self.pub = bus.publisher(data_dir, "sink-0")
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]

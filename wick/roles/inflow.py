@@ -1,4 +1,4 @@
-"""Following one shard's closes: every message once, in order, from where the store stands.
+"""Inflow one shard's closes: every message once, in order, from where the store stands.
 
 No sockets, no clock: messages and answers come in, `put` takes what is next. A hole, and what was published before a
 worker's new epoch, are asked for from that worker's outbox. What is known to exist and is not taken, since there is no
@@ -20,7 +20,7 @@ Put = Callable[[int, Closes, int], bool]  # takes a shard's message of so many b
 log = logging.getLogger("wick")
 
 
-class Following:
+class Inflow:
     """One shard's stream. `at`: what has been taken; `newest`: what is known to exist."""
 
     def __init__(self, shard: int, put: Put, stats: Stats) -> None:
