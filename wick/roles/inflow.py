@@ -1,4 +1,4 @@
-"""Inflow one shard's closes: every message once, in order, from where the store stands.
+"""The inflow of one shard's closes: every message once, in order, from where the store stands.
 
 No sockets, no clock: messages and answers come in, `put` takes what is next. A hole, and what was published before a
 worker's new epoch, are asked for from that worker's outbox. What is known to exist and is not taken, since there is no
