@@ -241,7 +241,7 @@ class Binance(Venue):
     _root = "/api/v3"
     _since_id = "f"  # of an aggregate: what `backfill_path` goes by
     since_weight = 4
-    candles = (SECONDS, "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
+    candles: tuple[str, ...] = (SECONDS, "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
     candles_a_page = 1_000
 
     def symbol(self, native: str) -> str:
@@ -399,14 +399,14 @@ class Binance(Venue):
 
 
 def _kline(row: Any) -> Kline:
-    """Open time, open, high, low, close, volume, close time, turnover, trades, taker buy volume and turnover, unused."""
+    """Open time, open, high, low, close, volume, close time, turnover, trades, taker buys' volume and turnover."""
     if type(row) is not list or len(row) < 11:
         raise ParseError("corrupt answer", "klines", row)
     data = dict(zip("TohlcvCqnVQ", row, strict=False))
     return Kline(
-        text.time_ns(data["T"], "T") // 1_000_000, *(text.positive(data, name) for name in "ohlc"),
-        text.number(data, "v"), text.number(data, "q"), text.whole(data, "n"), text.number(data, "V"),
-        text.number(data, "Q"),
+        text.time_ns(data["T"], "T") // 1_000_000, text.positive(data, "o"), text.positive(data, "h"),
+        text.positive(data, "l"), text.positive(data, "c"), text.number(data, "v"), text.number(data, "q"),
+        text.whole(data, "n"), text.number(data, "V"), text.number(data, "Q"),
     )  # fmt: skip
 
 

@@ -1,15 +1,15 @@
 """Candles as a venue publishes them itself, as rows of ours. Pure.
 
-A venue's candle says nothing of single trades: what only those tell (`delta_max`, `cvd`, `tick_rv`, ids, the book) is not
-known. Its rows have the flag FOREIGN, and rank below any that were made of trades here.
+A venue's candle says nothing of single trades: what only those tell (`delta_max`, `cvd`, `tick_rv`, ids, the book) is
+not known. Its rows have the flag FOREIGN, and rank below any that were made of trades here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from wick.market.intervals import SECOND, Interval, by_name
 from wick.market.intervals import NAMES as INTERVALS
+from wick.market.intervals import SECOND, Interval, by_name
 from wick.market.numbers import POW10
 from wick.market.schema import CLOSED, EMPTY, FOREIGN, FORMED_FIELDS, Row
 
@@ -40,7 +40,7 @@ def length_ms(name: str) -> int:
 
 
 def source(interval: str, offered: Sequence[str]) -> str:
-    """Of which of a venue's intervals candles of ours are made: the same, or the longest that divides it; "" for none."""
+    """Of which of a venue's intervals ours are made: of the same, or the longest that divides it; "" for none."""
     if interval in offered:
         return interval
     length = length_ms(interval)
@@ -106,7 +106,8 @@ def _row(kline: Kline, interval: Interval, price_decimals: int, quantity_decimal
 def _in(number: Decimal, decimals: int) -> int:
     """The number in so many decimals; what it has beyond them is cut off, as venues do with a turnover."""
     mantissa, own = number
-    return mantissa * POW10[decimals - own] if own <= decimals else mantissa // POW10[own - decimals]
+    power: int = POW10[abs(decimals - own)]
+    return mantissa * power if own <= decimals else mantissa // power
 
 
 def _value(number: Decimal) -> int:

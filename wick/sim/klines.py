@@ -1,4 +1,4 @@
-"""The exchange's own candles, out of the trades that it keeps; before those, out of what it says that prices were. Pure.
+"""The exchange's own candles, out of the trades that it keeps; before those, out of what it says prices were. Pure.
 
 Numbers are integers of 1e-8, as everywhere here; turnover is cut to that, as Binance does.
 """

@@ -11,7 +11,7 @@ from wick.sim.wires import Symbol, Wire, symbols
 
 HISTORY = 150_000  # trades that are kept over all symbols, by their activity
 LEAST_HISTORY = 500  # of a symbol
-PAST_WAVES = ((HOUR / 6, 0.002), (DAY / 6, 0.01), (30 * DAY / 6, 0.05))  # of prices before: lengths of a radian, heights
+PAST_WAVES = ((HOUR / 6, 0.002), (DAY / 6, 0.01), (30 * DAY / 6, 0.05))  # of prices: a radian, height
 
 
 class MarketView:

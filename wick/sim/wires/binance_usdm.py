@@ -97,8 +97,8 @@ class BinanceUsdm(Binance):
                 return 5
             case "klines":
                 asked = request.query.get("limit", "500")
-                limit = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked, re.ASCII) else 500
-                return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
+                count = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked, re.ASCII) else 500
+                return 1 if count < 100 else 2 if count < 500 else 5 if count <= 1000 else 10
         return 1
 
     def matches(self, trade: TradeEvent) -> int:
