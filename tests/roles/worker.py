@@ -41,7 +41,7 @@ class Heard:
         for topic, body in self.messages:
             if topic.startswith(b"closes."):
                 found.setdefault(topic, []).extend(Closes.unpack(body).rows)
-        return dict(sorted(found.items()))
+        return {topic: rows for topic, rows in sorted(found.items()) if rows}
 
 
 @contextmanager
@@ -89,7 +89,8 @@ class Venue:
 
     def _header(self, now_ns: int, parts: list[Any]) -> bytes:
         self.block += 1
-        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, self.ticks.clock.at(now_ns), parts).pack()
+        clock_ns = self.ticks.clock.at(now_ns)
+        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, clock_ns, parts).pack()
 
     def flush(self) -> Message:
         (message,) = self.flushes()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.storage.flushes import ALL, LARGE, PLENTY, RECORD, batch, flush, packed, put, read_back, segments, written
+from tests.storage.flushes import ALL, LARGE, RECORD, batch, flush, packed, put, read_back, segments, written
 from wick.storage import ticklog
 from wick.storage.ticklog import SUFFIX, TAILS, read
 

@@ -135,13 +135,13 @@ def test_a_new_epoch_begins_with_a_snapshot_of_what_was_published_and_with_what_
     shard.pair("v", "BTC-USDT", 0).ticks(packed([(at * MS, 1, 10, 0, 1, 0, True, 1)]))
     shard.advance("v", at + 60_000)
     undisturbed = Shard.load(shard.save(), RULES)
-    expected = [row for message in unpacked([undisturbed.flush(1)[1]]) for row in message.rows]
+    expected = unpacked([undisturbed.flush(1)])[1].rows
     again = Shard.load(shard.save(), RULES)
-    [told] = unpacked([again.begin(8, 5)])
+    [told] = unpacked([[again.begin(8, 5)]])
     assert told == Closes(8, 1, 5, [])
     snapshot = again.snapshot()
     assert (snapshot.epoch, snapshot.diffs_seq, snapshot.closes_seq) == (8, 0, 1)
-    diffs, closes = unpacked(again.flush(1))
+    diffs, closes = unpacked([again.flush(1)])
     assert (diffs.epoch, diffs.seq, closes.epoch, closes.seq) == (8, 1, 8, 2) and closes.rows == expected
     groups = [[0] * width for width in STATE_WIDTHS]
     for _, *changes in [*snapshot.entries, *diffs.entries]:

@@ -279,7 +279,7 @@ class Feed(Role):
         return made
 
     def _give_up(self) -> list[tuple[TickHeader, Portion]]:
-        """What is not in the log goes to nobody: the next feed sees in it where this one ended, and asks for the rest."""
+        """What is not in the log goes to nobody: the next feed sees in it where this one ended, and asks for more."""
         if not self._has_given_up:
             self._has_given_up = True
             log.critical("ticklog.on_error is stop: the process ends")

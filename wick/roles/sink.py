@@ -1,8 +1,9 @@
 """The sink: closed candles from all workers into the store, in batches, each with the positions that it reaches.
 
 Not patched by gevent: a database driver waits for real, in a thread of its own (`roles.writing`). This is the loop: it
-reads what is published, follows each shard (`roles.following`), asks the workers' outboxes for what is missing, a few
-pages at a time, and says once a second how it goes. Nobody upstream waits for it.
+reads what is published, a shard at a time (`roles.inflow`), asks the workers' outboxes for what is missing, a few pages
+at a time, and says once a second how it goes. Nobody upstream waits for it. Where a Redis is named, a thread of its own
+keeps the latest state there (`roles.latest`).
 """
 
 import logging
@@ -20,7 +21,8 @@ from wick.net.clock import now_ns, steady_ns
 from wick.ops import logs
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError, Stats, hold_lock
 from wick.ops.settings import Settings, exit_wrong, role_settings
-from wick.roles.following import NOTHING, Following
+from wick.roles.inflow import NOTHING, Inflow
+from wick.roles.latest import latest_of
 from wick.roles.writing import Backlog, Writer, stream_of
 from wick.storage.keeping import keep_days
 from wick.storage.store import Store, open_store, url_of
@@ -47,7 +49,7 @@ class Link:
         self.dealer = bus.dealer(data_dir, worker)
         self.asked: dict[int, int] = {}  # by shard: when (steady ns)
 
-    def ask(self, stream: Following, now_ns: int) -> None:
+    def ask(self, stream: Inflow, now_ns: int) -> None:
         if len(self.asked) < PAGES and bus.try_send(self.dealer, [stream.ask().pack()]):
             self.asked[stream.shard] = now_ns
 
@@ -69,10 +71,11 @@ class Sink:
         self.stats = Stats("sink-0", now_ns())
         self.backlog = Backlog(settings["sink.batch_rows"], settings["sink.batch_ms"])
         self.writer = Writer(open_it, self.backlog, self.stats, keep_days(settings))
-        self.streams = [Following(shard, self.backlog.put, self.stats) for shard in range(SHARDS)]
+        self.streams = [Inflow(shard, self.backlog.put, self.stats) for shard in range(SHARDS)]
         self.pub = bus.publisher(data_dir, "sink-0")
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]
+        self.latest = latest_of(settings, self.stats)
         self._next = 0  # the stream that is asked for first
         self._stopping = False
         self._stats_ns = self._progress_ns = 0
@@ -81,7 +84,9 @@ class Sink:
     def run(self) -> int:
         """Until `stop`, or until the store's thread has failed; the exit code."""
         self.writer.start()
-        while not (self._stopping or self.writer.failed):
+        if self.latest:
+            self.latest.start()
+        while not (self._stopping or self.has_failed):
             self.wait()
             self.turn()
         return self.run_to_end()
@@ -95,9 +100,16 @@ class Sink:
         log.info("stopped counters=%s", self.stats.counters)
         if self.backlog.rows:
             log.warning("%d rows are not written: they wait in the workers' outboxes", self.backlog.rows)
-        return 1 if self.writer.failed else 0
+        return 1 if self.has_failed else 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a thread has ended by a failure; it has said why."""
+        return bool(self.writer.failed or (self.latest and self.latest.failed))
 
     def close(self) -> None:
+        if self.latest:
+            self.latest.close()
         for socket in (self.pub, self.sub, *[link.dealer for link in self.links]):
             socket.close()
 
@@ -211,6 +223,7 @@ class Sink:
             "lacking_messages": sum(stream.lacking for stream in self.streams),
             "commit_ms": self.writer.commit_us / 1000,
             "store_away_s": (steady_ns() - trouble.since_ns) // S if trouble else 0,
+            **(self.latest.gauges() if self.latest else {}),
         }
 
     def _publish_stats(self) -> None:

@@ -6,6 +6,7 @@ logs nothing (the handlers' locks may be gevent's), it only leaves word. What it
 
 import os
 from collections import deque
+from pathlib import Path
 from time import monotonic_ns
 
 from gevent.monkey import get_original
@@ -22,7 +23,7 @@ class Committer:
         self._every_s = every_s
         self._file = -1  # descriptor; -1: none
         self._left: deque[int] = deque()  # to be synced a last time, and closed
-        self._named: deque[int] = deque()  # directories that have a new name in them
+        self._named: deque[Path] = deque()  # directories that have a new name in them
         self._since_ns = 0  # when the oldest was written that no sync is about yet; 0: there is none
         self._failed = -1  # the file that could not be synced; it never is again
         self.error: OSError | None = None  # until the writer has taken notice
@@ -34,7 +35,7 @@ class Committer:
         self._ended.acquire()
         _start_thread(self._run, ())
 
-    def open(self, file: int, directory: int) -> None:
+    def open(self, file: int, directory: Path) -> None:
         """From now on this file is written, and begun; its name is new in the directory."""
         self._named.append(directory)
         self._file = file
@@ -85,8 +86,6 @@ class Committer:
             self.error = OSError(f"what forces the log to the disk has ended: {error!r}")
             raise
         finally:
-            for directory in self._named:
-                os.close(directory)
             self._ended.release()
 
     def _commit(self) -> None:
@@ -109,10 +108,18 @@ class Committer:
             return False
         try:
             while self._named:
-                os.fsync(self._named[0])
-                os.close(self._named.popleft())
+                _sync_directory(self._named[0])
+                self._named.popleft()
             os.fdatasync(file)
         except OSError as error:
             self._failed, self.error = file, error
             return False
         return True
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -55,7 +55,7 @@ class FileLog:
         self._has_flushes = False
         self._hollow: Path | None = None  # a segment without flushes: it goes when there is a new one
         self._segments: list[_Segment] = []  # those before the one that is written
-        self.newest = START
+        self.newest = START  # the position of the newest flush
         self.failed = 0  # flushes that are not in it
         self.cut = 0  # segments that went though somebody still needed them
         self._failing: int | None = None  # what `failed` was when it began to fail
@@ -91,16 +91,17 @@ class FileLog:
         return _Segment(first, path, status.st_size, status.st_mtime_ns)
 
     def _cut_tail(self, first: Position, path: Path) -> Position:
-        """What a killed writer, or the machine's crash, left of its last block goes. The newest position."""
+        """What a killed writer, or the machine's crash, left of its last block goes. The newest flush's position."""
         whole = list(ticklog.blocks(path.read_bytes(), path.name))
         end, size = whole[-1].end if whole else 0, self._segments[-1].size
         if end < size:
             log.warning("tick log segment %s: %d torn bytes at its end are cut off", path.name, size - end)
             os.truncate(path, end)
             self._segments[-1] = self._segments[-1]._replace(size=end)
-        if all(one.is_tails for one in whole):
+        flushes = [one.position for one in whole if not one.is_tails]
+        if not flushes:
             self._hollow = self._segments.pop().path
-        return whole[-1].position if whole else first
+        return flushes[-1] if flushes else (first[0], first[1] - 1)
 
     # ------------------------------------------------------------------ segments
 
@@ -151,7 +152,7 @@ class FileLog:
             raise
         self._file, self._path, self._first = file, path, position
         self._size, self._has_flushes = len(data), False
-        self.committer.open(file, os.dup(self._directory))
+        self.committer.open(file, self.directory)
 
     def _leave(self) -> None:
         """Write no more to this segment. One without a flush goes: there would be one for each try, or each start."""

@@ -1,10 +1,10 @@
-"""Following a shard's closes: everything that the outbox has, once, in order, whatever is lost on the way."""
+"""The inflow of a shard's closes: everything that the outbox has, once, in order, whatever is lost on the way."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wick.ops.process import Stats
-from wick.roles.following import AHEAD_BYTES, Following
+from wick.roles.inflow import AHEAD_BYTES, Inflow
 from wick.wire.messages import Closes, Kept
 
 
@@ -15,8 +15,8 @@ class World:
         self.stats = Stats("sink-0", 0)
         self.taken = []
         self.room = None
-        self.following = Following(3, self._put, self.stats)
-        self.following.begin(at)
+        self.inflow = Inflow(3, self._put, self.stats)
+        self.inflow.begin(at)
         self.outbox = []
         self.published = []
         self.question = None
@@ -34,11 +34,11 @@ class World:
         if stored:
             self.outbox.append((epoch, seq))
         if arrives:
-            self.following.offer(Closes(epoch, seq, 0, []), size)
+            self.inflow.offer(Closes(epoch, seq, 0, []), size)
 
     def ask(self):
-        if self.following.wants:
-            self.question = self.following.ask()
+        if self.inflow.wants:
+            self.question = self.inflow.ask()
 
     def answer(self, page=1000):
         """The outbox's answer to the newest question."""
@@ -48,14 +48,14 @@ class World:
         behind = [one for one in self.outbox if one > after]
         ends = [*self.outbox[0], *self.outbox[-1]] if self.outbox else [0, 0, 0, 0]
         kept = Kept(*ends, len(behind) > page)
-        self.following.answer(self.question, kept, [(Closes(*one, 0, []), 1) for one in behind[:page]])
+        self.inflow.answer(self.question, kept, [(Closes(*one, 0, []), 1) for one in behind[:page]])
         self.question = None
 
     def settle(self):
         for _ in range(1000):
-            if not self.following.behind:
+            if not self.inflow.behind:
                 return
-            self.following.unanswered()
+            self.inflow.unanswered()
             self.ask()
             self.answer()
         raise AssertionError("it asks for ever")
@@ -79,19 +79,19 @@ def test_the_next_message_is_taken_and_one_that_was_taken_is_not_taken_again():
     world = followed(1, 2)
     world.publish(5, 3)
     world.publish(5, 3)
-    assert world.taken == [(5, 3)] and not world.following.wants
+    assert world.taken == [(5, 3)] and not world.inflow.wants
 
 
 def test_a_hole_is_asked_for_and_what_came_behind_it_waits_for_the_answer():
     world = followed(1, 2)
     world.publish(5, 3, arrives=False)
     world.publish(5, 4)
-    assert world.taken == [] and world.following.wants and world.following.lacking == 2
+    assert world.taken == [] and world.inflow.wants and world.inflow.lacking == 2
     world.ask()
     world.publish(5, 5)
-    assert not world.following.wants, "one question at a time"
+    assert not world.inflow.wants, "one question at a time"
     world.answer()
-    assert world.taken == [(5, 3), (5, 4), (5, 5)] and not world.following.behind and world.lost == 0
+    assert world.taken == [(5, 3), (5, 4), (5, 5)] and not world.inflow.behind and world.lost == 0
 
 
 def test_a_new_epoch_first_asks_for_the_end_of_the_one_before():
@@ -107,7 +107,7 @@ def test_pages_are_asked_for_until_there_are_no_more():
     for number in range(1, 8):
         world.publish(5, number, arrives=False)
     questions = 0
-    while world.following.wants:
+    while world.inflow.wants:
         questions += 1
         world.ask()
         world.answer(page=3)
@@ -146,10 +146,10 @@ def test_without_room_it_stands_and_asks_for_the_rest_when_there_is_room():
     world.room = 1
     for number in (3, 4, 5):
         world.publish(5, number)
-    assert world.taken == [(5, 3)] and world.following.at == (5, 3) and world.following.wants
+    assert world.taken == [(5, 3)] and world.inflow.at == (5, 3) and world.inflow.wants
     world.ask()
     world.answer()
-    assert world.taken == [(5, 3)] and world.following.wants, "there is no room yet"
+    assert world.taken == [(5, 3)] and world.inflow.wants, "there is no room yet"
     world.room = None
     world.settle()
     assert world.taken == [(5, 3), (5, 4), (5, 5)] and world.lost == 0
@@ -170,19 +170,19 @@ def test_an_answer_to_an_older_question_is_left_out():
     world.publish(5, 3)
     world.ask()
     late = world.question
-    world.following.unanswered()
+    world.inflow.unanswered()
     world.settle()
     taken = list(world.taken)
-    world.following.answer(late, Kept(5, 1, 5, 9, False), [(Closes(5, 9, 0, []), 1)])
+    world.inflow.answer(late, Kept(5, 1, 5, 9, False), [(Closes(5, 9, 0, []), 1)])
     assert world.taken == taken and world.lost == 0
 
 
 def test_an_orphans_message_of_an_older_epoch_changes_nothing():
     world = followed(1)
     world.publish(5, 2)
-    world.following.offer(Closes(4, 9, 0, []), 1)
+    world.inflow.offer(Closes(4, 9, 0, []), 1)
     world.settle()
-    assert world.taken == [(5, 2)] and world.following.at == (5, 2)
+    assert world.taken == [(5, 2)] and world.inflow.at == (5, 2)
 
 
 def test_a_stream_that_begins_anew_in_an_older_epoch_is_taken_from_its_beginning():
@@ -191,7 +191,7 @@ def test_a_stream_that_begins_anew_in_an_older_epoch_is_taken_from_its_beginning
     world.publish(2, 1)
     world.publish(2, 2)
     world.settle()
-    assert world.taken == [(2, 1), (2, 2)] and world.following.at == (2, 2) and world.lost == 0
+    assert world.taken == [(2, 1), (2, 2)] and world.inflow.at == (2, 2) and world.lost == 0
 
 
 STEPS = st.one_of(
@@ -221,7 +221,7 @@ def test_everything_is_taken_once_and_in_order_and_what_is_missing_is_counted(st
         elif what == "answer":
             world.answer(value)
         elif what == "unanswered":
-            world.following.unanswered()
+            world.inflow.unanswered()
         elif what == "room":
             world.room = value
         elif what == "evict" and may_evict:
@@ -230,13 +230,13 @@ def test_everything_is_taken_once_and_in_order_and_what_is_missing_is_counted(st
         elif what == "restart" and value < len(world.taken):
             # Killed, with less written than taken: the store stands at what is written.
             del world.taken[len(world.taken) - value :]
-            world.following.begin(world.taken[-1] if world.taken else (0, 0))
+            world.inflow.begin(world.taken[-1] if world.taken else (0, 0))
     world.room = None
     world.publish(epoch, seq + 1)
     world.settle()
     assert world.taken == sorted(set(world.taken)), "once, in order"
     missing = set(world.published) - set(world.taken)
-    assert world.following.at == world.published[-1]
+    assert world.inflow.at == world.published[-1]
     assert bool(missing) <= bool(evicted)
     if not evicted:
         assert world.taken == world.published and world.lost == 0
