@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5800, help="trades a second; each has 2.5 quotes with it")
     parser.add_argument("--victims", default="", help="names by commas; blank: all")
     parser.add_argument("--drain", type=float, default=240, help="seconds to wait for backfills at the end")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of docs/settings.md")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of docs/settings.md"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
     settings = dict(one.replace(".", "_").upper().split("=", 1) for one in options.set)

@@ -238,11 +238,11 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
 def lived_through(
     folder: Path, trouble: Callable[[Herd], None], *, seed: int = 1, symbols: int = 8, rate: float = 300.0,
     turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
-    servers: Mapping[str, Server] | None = None, **settings: object,
+    servers: Mapping[str, Server] | None = None, data_dir: Path | None = None, **settings: object,
 ) -> Verdict:  # fmt: skip
     """Start everything, let the trouble come, wait until it is over, and compare."""
     herd = Herd(
-        folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers,
+        folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers, data_dir=data_dir,
         **{"TICKLOG_BUDGET_MB": 4096, **settings},
     )  # fmt: skip
     began = time.monotonic()
@@ -254,7 +254,7 @@ def lived_through(
         say(f"up after {time.monotonic() - began:.1f} s")
         old = Client(f"http://127.0.0.1:{herd.port}")
         old.start()
-        first_ids = first_trades(folder)
+        first_ids = first_trades(herd.data_dir)
         trouble(herd)
         say(f"trouble is over after {time.monotonic() - began:.1f} s: {dict(herd.kills)}")
         herd.wait_until(lambda: herd.is_whole and herd.runs(), 60, "all is up again")
@@ -299,10 +299,10 @@ def chaos(
     return lived_through(folder, trouble, seed=seed, **more)
 
 
-def first_trades(folder: Path) -> dict[str, int]:
+def first_trades(data_dir: Path) -> dict[str, int]:
     """Of each pair the first trade in the log."""
     found: dict[str, int] = {}
-    for header, data in ticklog.read(folder / "ticklog", frozenset(range(SHARDS))):
+    for header, data in ticklog.read(data_dir / "ticklog", frozenset(range(SHARDS))):
         for (_, _, _, symbols, counts), some in header.pieces(data):
             at = 0
             for symbol, count in zip(symbols, counts, strict=True):
