@@ -35,11 +35,15 @@ def main() -> int:
     settings = dict(one.replace(".", "_").upper().split("=", 1) for one in options.set)
     folder = Path(tempfile.mkdtemp(prefix="wick-chaos-"))
     began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
+
     print(f"seed {options.seed}, in {folder}", flush=True)
     verdict = chaos(
         folder, kills=options.kills, every_s=options.every, seed=options.seed, symbols=options.symbols,
         rate=options.rate, victims=[name for name in options.victims.split(",") if name] or None,
-        drain_s=options.drain, say=lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True), **settings,
+        drain_s=options.drain, say=say, **settings,
     )  # fmt: skip
     print(verdict)
     if not verdict.faults and not options.keep:

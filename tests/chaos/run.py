@@ -18,6 +18,7 @@ from wick.market.intervals import INTERVALS, NAMES
 from wick.market.numbers import parse_decimal
 from wick.market.records import RECORD
 from wick.market.schema import PARTIAL, SUSPECT
+from wick.market.stored import rounded
 from wick.market.trades import TRADE
 from wick.ops.settings import Settings, load
 from wick.storage import ticklog
@@ -165,8 +166,8 @@ def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float, say
     return rows, wrong
 
 
-def compared(rows: Rows, right: Rows, rounded: Any = None) -> list[str]:
-    """What differs from the truth."""
+def compared(rows: Rows, right: Rows) -> list[str]:
+    """What differs from the truth, as a store keeps it."""
     faults = []
     if missing := right.keys() - rows.keys():
         faults.append(f"{len(missing)} of {len(right)} candles are missing, as {sorted(missing)[:3]}")
@@ -175,7 +176,7 @@ def compared(rows: Rows, right: Rows, rounded: Any = None) -> list[str]:
     fields: Counter[str] = Counter()
     bad: dict[Key, list[str]] = {}
     for key in rows.keys() & right.keys():
-        true = rounded(right[key]) if rounded else right[key]
+        true = rounded(NAMES.index(key[1]), right[key])
         if names := differing(rows[key], true):
             bad[key] = names
             fields.update(names)
@@ -279,7 +280,7 @@ def lived_through(
         verdict.log_lost_ms = [milliseconds for _, milliseconds in herd.power_cuts]
         verdict.figures["power cuts"] = [f"{ms} ms of the log, {lost}" for lost, ms in herd.power_cuts]
         verdict.figures["backfilled"] = herd.most["feed-0.backfilled_trades"]
-        verdict.faults += compared(rows, right, _rounded())
+        verdict.faults += compared(rows, right)
         verdict.faults += herd.deaths
     finally:
         if old:
@@ -312,11 +313,3 @@ def first_trades(data_dir: Path) -> dict[str, int]:
                 if len(ids):
                     found.setdefault(symbol, int(ids[0]))
     return found
-
-
-def _rounded() -> Any:
-    try:
-        from wick.market.stored import rounded
-    except ImportError:
-        return None
-    return rounded

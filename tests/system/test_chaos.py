@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.run import chaos, compared
-from tests.chaos.truth import PLACE
-from wick.market.schema import CANDLE_FIELDS, CLOSED, REVISED, SUSPECT
+from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE, CLOSED, PATTERNS, REVISED, SUSPECT
+from wick.market.stored import rounded
 
 KILLS, SEED = 14, 3
 LOG_LOST_MS = 25
@@ -31,16 +32,21 @@ def test_kills_at_random_moments_and_a_power_cut_leave_every_candle_as_it_would_
 
 
 def row(**values: Any) -> list[Any]:
-    return [values.get(name, 0) for name in CANDLE_FIELDS]
+    """A whole one, as a store gives it back."""
+    names = {name: 0 if kind != PATTERNS else bytes(61) for name, kind in CANDLE}
+    known = {"open_time_ms": KEY[2], "close_time_ms": KEY[2] + 60_000, "price_decimals": 2, "quantity_decimals": 3}
+    return rounded(NAMES.index(KEY[1]), list((names | known | values).values()))
 
 
-def test_the_comparison_sees_what_is_missing_what_is_too_much_and_every_wrong_bit() -> None:
-    key, other = ("BTC-USDT", "1m", 60_000), ("BTC-USDT", "1m", 120_000)
-    right = {key: row(flags=CLOSED, volume=7, vwap=0.1)}
-    assert compared({key: row(flags=CLOSED | REVISED, volume=7, vwap=0.1, revision=3, ofi=1.5)}, right) == []
+KEY = ("BTC-USDT", "1m", 60_000)
+
+
+def test_the_comparison_sees_what_is_missing_what_is_too_much_and_every_wrong_digit() -> None:
+    other = ("BTC-USDT", "1m", 120_000)
+    right = {KEY: row(flags=CLOSED, volume=7, vwap=0.5)}
+    assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, vwap=0.5, revision=3, ofi=1.5)}, right) == []
     assert "1 of 1 candles are missing" in compared({}, right)[0]
     assert "1 candles should not be there" in compared({**right, other: row()}, right)[0]
-    for wrong in (row(flags=CLOSED, volume=8, vwap=0.1), row(flags=CLOSED, volume=7, vwap=0.1 + 2e-17),
-                  row(flags=CLOSED | SUSPECT, volume=7, vwap=0.1)):  # fmt: skip
-        assert "1 of 1 candles differ" in compared({key: wrong}, right)[0]
-    assert PLACE["open_time_ms"] == 0
+    for wrong in ({"volume": 8}, {"vwap": 0.51}, {"flags": CLOSED | SUSPECT}, {"bull": 1}, {"cvd": -1}):
+        there = row(**{"flags": CLOSED, "volume": 7, "vwap": 0.5} | wrong)
+        assert "1 of 1 candles differ" in compared({KEY: there}, right)[0], wrong

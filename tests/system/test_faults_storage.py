@@ -1,4 +1,4 @@
-"""What the disk and the database do to wick: it says so, goes on, and in the end every candle is what it would have been.
+"""What the disk and the database do to wick: it says so, goes on, and in the end every candle is what it would be.
 
 Each trouble comes over a system of its own; they run at the same time, since most of that they wait. `lived_through`
 compares all that is stored with the exchange's own market, and a client with a new one.
