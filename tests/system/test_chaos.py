@@ -47,6 +47,12 @@ def test_the_comparison_sees_what_is_missing_what_is_too_much_and_every_wrong_di
     assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, vwap=0.5, revision=3, ofi=1.5)}, right) == []
     assert "1 of 1 candles are missing" in compared({}, right)[0]
     assert "1 candles should not be there" in compared({**right, other: row()}, right)[0]
-    for wrong in ({"volume": 8}, {"vwap": 0.51}, {"flags": CLOSED | SUSPECT}, {"bull": 1}, {"cvd": -1}):
+    for wrong in (
+        {"volume": 8},
+        {"vwap": 0.51},
+        {"flags": CLOSED | SUSPECT},
+        {"patterns": bytes([5, *bytes(60)])},
+        {"cvd": -1},
+    ):
         there = row(**{"flags": CLOSED, "volume": 7, "vwap": 0.5} | wrong)
         assert "1 of 1 candles differ" in compared({KEY: there}, right)[0], wrong
