@@ -229,7 +229,12 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
     wanted = 3 * herd.symbols
     if len(there) < wanted or len(here) < wanted:
         return [f"clients hold {len(here)} and {len(there)} topics of {wanted}"]
-    wrong = [topic for topic in there if here[topic][:2] != there[topic][:2]]
+    # The same epoch and the same state; a sequence moves on without a word where nothing of the topic has changed.
+    wrong = [
+        topic
+        for topic, (position, state, _) in there.items()
+        if not position or not here[topic][0] or (here[topic][0][0], here[topic][1]) != (position[0], state)
+    ]
     if not wrong:
         return []
     topic = wrong[0]

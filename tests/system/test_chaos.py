@@ -35,6 +35,7 @@ def row(**values: Any) -> list[Any]:
     """A whole one, as a store gives it back."""
     names = {name: 0 if kind != PATTERNS else bytes(61) for name, kind in CANDLE}
     known = {"open_time_ms": KEY[2], "close_time_ms": KEY[2] + 60_000, "price_decimals": 2, "quantity_decimals": 3}
+    known |= dict.fromkeys(("open", "high", "low", "close"), 10_000)
     return rounded(NAMES.index(KEY[1]), list((names | known | values).values()))
 
 
@@ -43,16 +44,16 @@ KEY = ("BTC-USDT", "1m", 60_000)
 
 def test_the_comparison_sees_what_is_missing_what_is_too_much_and_every_wrong_digit() -> None:
     other = ("BTC-USDT", "1m", 120_000)
-    right = {KEY: row(flags=CLOSED, volume=7, vwap=0.5)}
-    assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, vwap=0.5, revision=3, ofi=1.5)}, right) == []
+    right = {KEY: row(flags=CLOSED, volume=7, vwap=100.0)}
+    assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, vwap=100.0, revision=3, ofi=1.5)}, right) == []
     assert "1 of 1 candles are missing" in compared({}, right)[0]
     assert "1 candles should not be there" in compared({**right, other: row()}, right)[0]
     for wrong in (
         {"volume": 8},
-        {"vwap": 0.51},
+        {"vwap": 100.5},
         {"flags": CLOSED | SUSPECT},
         {"patterns": bytes([5, *bytes(60)])},
         {"cvd": -1},
     ):
-        there = row(**{"flags": CLOSED, "volume": 7, "vwap": 0.5} | wrong)
+        there = row(**{"flags": CLOSED, "volume": 7, "vwap": 100.0} | wrong)
         assert "1 of 1 candles differ" in compared({KEY: there}, right)[0], wrong
