@@ -44,16 +44,16 @@ KEY = ("BTC-USDT", "1m", 60_000)
 
 def test_the_comparison_sees_what_is_missing_what_is_too_much_and_every_wrong_digit() -> None:
     other = ("BTC-USDT", "1m", 120_000)
-    right = {KEY: row(flags=CLOSED, volume=7, vwap=100.0)}
-    assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, vwap=100.0, revision=3, ofi=1.5)}, right) == []
+    right = {KEY: row(flags=CLOSED, volume=7, rsi_14=50.0)}
+    assert compared({KEY: row(flags=CLOSED | REVISED, volume=7, rsi_14=50.0, revision=3, ofi=1.5)}, right) == []
     assert "1 of 1 candles are missing" in compared({}, right)[0]
     assert "1 candles should not be there" in compared({**right, other: row()}, right)[0]
     for wrong in (
         {"volume": 8},
-        {"vwap": 100.5},
+        {"rsi_14": 51.0},
         {"flags": CLOSED | SUSPECT},
         {"patterns": bytes([5, *bytes(60)])},
         {"cvd": -1},
     ):
-        there = row(**{"flags": CLOSED, "volume": 7, "vwap": 100.0} | wrong)
+        there = row(**{"flags": CLOSED, "volume": 7, "rsi_14": 50.0} | wrong)
         assert "1 of 1 candles differ" in compared({KEY: there}, right)[0], wrong
