@@ -77,6 +77,8 @@ def disk_full(held: ExitStack) -> Verdict:
         herd.wait_until(lambda: herd.most["aggregator-0.failed_checkpoints"], 20, "a worker cannot save itself")
         filler.unlink()
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 30, "the sink writes again")
+        herd.wait_until(lambda: "is written again" in herd.log("feed-0"), 20, "the feed says that it logs again")
+        herd.sleep(2)  # so that its stats know
         before = herd.said("feed-0", "ticklog_failed")
         herd.sleep(2)
         assert herd.said("feed-0", "ticklog_failed") == before, "the feed logs again"
@@ -111,7 +113,7 @@ def store_corrupted(held: ExitStack) -> Verdict:
             file.rename(folder / f"away-{file.name}")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 40, "the sink begins a new one by itself")
 
-    return lived_through(folder, trouble, turn_s=6)
+    return lived_through(folder, trouble, turn_s=14)
 
 
 def checkpoints_damaged(held: ExitStack) -> Verdict:
