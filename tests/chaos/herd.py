@@ -31,8 +31,6 @@ START_S, STOP_S = 60.0, 20.0
 class Server(Protocol):
     """A database or a Redis that can be killed."""
 
-    @property
-    def runs(self) -> bool: ...
     def kill(self) -> None: ...
     def start(self) -> None: ...
 
@@ -112,7 +110,7 @@ class Herd:
             return
         self.kills[name] += 1
         if server := self.servers.get(name):
-            if server.runs:
+            if name not in self._due:
                 server.kill()
         elif process := self.processes.pop(name, None):
             process.kill()
