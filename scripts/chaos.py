@@ -3,7 +3,8 @@
     .venv/bin/python scripts/chaos.py --kills 200 --seed 1
 
 Real processes, each of which is killed with SIGKILL and started again: feed, workers, sink, fronts, with --postgres and
---redis these too, and all of them at once when the power goes. Ends with 1 where anything was lost, doubled or wrong. The folder stays where it failed.
+--redis these too, and all of wick at once when the power goes. Ends with 1 where anything was lost, doubled or wrong.
+The folder stays where it failed.
 """
 
 import argparse

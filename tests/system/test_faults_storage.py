@@ -6,10 +6,11 @@ compares all that is stored with the exchange's own market, and a client with a 
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -101,11 +102,12 @@ def store_corrupted(held: ExitStack) -> Verdict:
     def trouble(herd: Herd) -> None:
         herd.wait_until(lambda: herd.said("sink-0", "rows") > 50, 40, "something is stored")
         herd.kill("sink-0", away_s=1.0)
+        with closing(sqlite3.connect(store)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            page_bytes, pages = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
         with store.open("r+b") as file:
-            size = file.seek(0, 2)
-            for page in range(1, max(2, size // 4096)):
-                file.seek(page * 4096)
-                file.write(os.urandom(4096))
+            file.seek(page_bytes)
+            file.write(os.urandom(page_bytes * (pages - 1)))
         herd.wait_until(lambda: herd.said("sink-0", "state") == "store broken", 30, "the sink says that it is broken")
         said = herd.log("sink-0")
         assert str(store) in said and "move" in said, f"it names the file, and what to do:\n{said[-2000:]}"
