@@ -1,4 +1,4 @@
-"""Where a new feed begins: what the one before had is known from the log, whenever it ended, and what it missed shows."""
+"""Where a new feed begins: what the one before had is known from the log, whenever it ended; what it missed shows."""
 
 import pytest
 from hypothesis import example, given
