@@ -212,7 +212,7 @@ def test_each_start_is_a_later_epoch_that_is_announced_and_sequences_begin_anew(
     _, epoch = lived(data_dir, messages)
     monkeypatch.setattr("wick.roles.aggregator.now_ns", lambda: 5)  # the clock was set back
     for _ in range(3):
-        with started(data_dir) as (role, heard):
+        with started(data_dir) as (_, heard):
             closes = [Closes.unpack(body) for topic, body in heard.messages if topic == b"closes.%02d" % BUSY]
             assert closes[0].epoch == epoch + 1 and closes[0].blocks == []
             assert [message.seq for message in closes] == list(range(1, len(closes) + 1))
