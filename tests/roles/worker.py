@@ -9,7 +9,7 @@ from typing import Any
 from wick.market.trades import Quote, Trade
 from wick.ops.settings import Settings
 from wick.roles.aggregator import Aggregator
-from wick.storage.logwriter import FileLog
+from wick.storage.logwriter import FileLog, Limits
 from wick.stream.ticks import Ticks
 from wick.wire.messages import Closes, TickHeader
 
@@ -126,8 +126,11 @@ def session(seed: int, flushes: int = 120, venue: Venue | None = None) -> list[M
 
 def logged(directory: Path, messages: Iterable[Message]) -> None:
     """The messages in a tick log, as the feed wrote them before it sent them."""
-    log = FileLog(directory, 1 << 20, 1 << 24)
-    for header, records in messages:
-        log.append(TickHeader.unpack(header), [records])
+    log = FileLog(directory, Limits(1 << 20, 1 << 24))
+    for data, records in messages:
+        header = TickHeader.unpack(data)
+        if log.is_due(header.send_ns):
+            log.begin((header.epoch, header.block), b"", header.send_ns)
+        log.append(header, [records])
     log.close()
     assert not log.failed

@@ -4,7 +4,7 @@ A block is one flush of a venue: MAGIC, CRC32 of all that follows it, its positi
 number), lengths, the packed TickHeader with the parts of all shards, the packed records. Positions only grow. Segments
 are named by the position of their first block, so a reader goes straight to where it has to begin, and passes over what
 it has by the heads alone. A segment begins with a block of TAILS (`stream.tails`): where every pair's trades stood. A
-reader stops a segment at the first block that is torn or fails its CRC. `storage.logwriter` writes.
+reader leaves out what is torn or fails its CRC, and goes on at the next whole block. `storage.logwriter` writes.
 """
 
 import logging
@@ -28,18 +28,29 @@ _CHECKED_AT = HEAD.size - _CHECKED.size
 
 Position = tuple[int, int]  # epoch of the feed, number of its flush; they sort
 START: Position = (0, 0)  # before every block
+Shards = frozenset[int] | None  # None: all
+Flush = tuple[TickHeader, memoryview]  # and its records
 
 log = logging.getLogger("wick")
 
 
 class TickLog(Protocol):
-    """What a feed writes to, and workers read from, wherever the log is kept."""
+    """What a feed writes to, and workers read from, wherever the log is kept. One writer at a time."""
+
+    def begin(self, position: Position, tails: bytes, now_ns: int) -> bool:
+        """Say where every pair stands before that flush. Called first, and later when `is_due`, between two flushes."""
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether to begin anew: enough is written since it was last said, or nothing could be written."""
 
     def append(self, header: TickHeader, records: Sequence[bytes]) -> bool:
-        """Log a flush; false where that failed. When it is there, a killed process loses nothing of it any more."""
+        """Log a flush; false where that failed. What is logged outlives the process."""
 
-    def read(self, shards: frozenset[int], after: Position = START) -> Iterator[tuple[TickHeader, memoryview]]:
+    def read(self, shards: Shards, after: Position = START) -> Iterator[Flush]:
         """What the log has of these shards behind `after`, in order."""
+
+    def last(self) -> tuple[bytes, Iterator[Flush]]:
+        """What was last said of where every pair stands, and the flushes since."""
 
     def positions(self) -> tuple[Position, Position] | None:
         """Of the oldest and the newest flush; None of an empty log."""
@@ -77,28 +88,54 @@ def block(position: Position, header: bytes, records: Sequence[bytes], magic: by
 
 
 def blocks(data: bytes, name: str, after: Position = START) -> Iterator[Block]:
-    """The whole blocks of a segment behind `after`, up to what is torn or damaged, which is said.
+    """The whole blocks of a segment behind `after`; what is torn or damaged is said, and passed over.
 
     What is not behind it is passed over unseen: whoever asks so has had it.
     """
     view, at = memoryview(data), 0
-    while at + HEAD.size <= len(data):
-        magic, crc, epoch, number, header_length, records_length = HEAD.unpack_from(data, at)
-        middle = at + HEAD.size + header_length
-        end = middle + records_length
-        if magic not in (TICKS, TAILS) or max(header_length, records_length) > MAX_PART or end > len(data):
-            log.info("tick log segment %s ends in a torn block at byte %d", name, at)
-            return
-        if (epoch, number) > after:
-            if crc32(view[at + _CHECKED_AT : end]) != crc:
-                log.error("tick log segment %s is damaged at byte %d: its rest is skipped", name, at)
+    while at < len(data):
+        one = _block(view, at)
+        if one is None or (one.position > after and not _is_whole(view, one)):
+            at, bad = _next_whole(data, at + 1), at
+            if at < 0:
+                log.info("tick log segment %s ends in a torn block at byte %d", name, bad)
                 return
-            header, records = view[at + HEAD.size : middle], view[middle:end]
-            yield Block(at, end, (epoch, number), header, records, magic == TAILS)
-        at = end
+            log.error("tick log segment %s is damaged from byte %d to %d", name, bad, at)
+            continue
+        if one.position > after:
+            yield one
+        at = one.end
 
 
-def read(directory: Path, shards: frozenset[int], after: Position = START) -> Iterator[tuple[TickHeader, memoryview]]:
+def _block(view: memoryview, at: int) -> Block | None:
+    """What begins there, if it looks like a block."""
+    if at + HEAD.size > len(view):
+        return None
+    magic, _, epoch, number, header_length, records_length = HEAD.unpack_from(view, at)
+    middle = at + HEAD.size + header_length
+    end = middle + records_length
+    if magic not in (TICKS, TAILS) or max(header_length, records_length) > MAX_PART or end > len(view):
+        return None
+    return Block(at, end, (epoch, number), view[at + HEAD.size : middle], view[middle:end], magic == TAILS)
+
+
+def _is_whole(view: memoryview, one: Block) -> bool:
+    crc: int = HEAD.unpack_from(view, one.at)[1]
+    return crc32(view[one.at + _CHECKED_AT : one.end]) == crc
+
+
+def _next_whole(data: bytes, at: int) -> int:
+    """Where the next block that is whole begins; -1 where there is none."""
+    view = memoryview(data)
+    while (at := data.find(TICKS, at)) >= 0:
+        one = _block(view, at)
+        if one is not None and _is_whole(view, one):
+            return at
+        at += 1
+    return -1
+
+
+def read(directory: Path, shards: Shards, after: Position = START) -> Iterator[Flush]:
     """Of each flush behind `after` that has something of these shards: their parts, and their records.
 
     In the order of the log, up to the end as it is now.
@@ -107,17 +144,13 @@ def read(directory: Path, shards: frozenset[int], after: Position = START) -> It
     for place, (_, path) in enumerate(found):
         if place + 1 < len(found) and found[place + 1][0] <= (after[0], after[1] + 1):
             continue  # whatever it has comes before what the next one begins with
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            continue  # it was the oldest, and the feed has just let go of it
-        for one in blocks(data, path.name, after):
+        for one in blocks(_content(path), path.name, after):
             if one.is_tails:
                 continue
             header = ticks_of(one)
             if header is None:
-                log.error("tick log segment %s makes no sense at byte %d: its rest is skipped", path.name, one.at)
-                break
+                log.error("tick log segment %s makes no sense at byte %d: that block is left out", path.name, one.at)
+                continue
             ours = _only(header, one.records, shards)
             if ours is not None:
                 yield ours
@@ -126,11 +159,32 @@ def read(directory: Path, shards: frozenset[int], after: Position = START) -> It
 def positions(directory: Path) -> tuple[Position, Position] | None:
     """Of the oldest and the newest flush; None where there is none. The newest segment is looked through."""
     found = segments(directory)
-    for first, path in reversed(found):
-        newest = [one.position for one in blocks(path.read_bytes(), path.name) if not one.is_tails]
+    for _, path in reversed(found):
+        newest = [one.position for one in _flushes(path)]
         if newest:
-            return min(found[0][0], first), newest[-1]
+            return next((one.position for _, path in found for one in _flushes(path)), newest[0]), newest[-1]
     return None
+
+
+def last(directory: Path) -> tuple[bytes, Iterator[Flush]]:
+    """The newest TAILS, and the flushes since."""
+    for _, path in reversed(segments(directory)):
+        for one in blocks(_content(path), path.name):
+            if one.is_tails:
+                epoch, number = one.position
+                return bytes(one.records), read(directory, None, (epoch, number - 1))
+    return b"", iter(())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""  # it was the oldest, and the feed has just let go of it
+
+
+def _flushes(path: Path) -> Iterator[Block]:
+    return (one for one in blocks(_content(path), path.name) if not one.is_tails)
 
 
 def ticks_of(one: Block) -> TickHeader | None:
@@ -143,8 +197,10 @@ def ticks_of(one: Block) -> TickHeader | None:
     return header if fits else None
 
 
-def _only(header: TickHeader, records: memoryview, shards: frozenset[int]) -> tuple[TickHeader, memoryview] | None:
+def _only(header: TickHeader, records: memoryview, shards: Shards) -> Flush | None:
     """What a flush has of these shards, if anything."""
+    if shards is None:
+        return header, records
     found = [(part, some) for part, some in header.pieces(records) if part[0] in shards]
     if len(found) == len(header.parts):
         return header, records

@@ -172,6 +172,11 @@ class Closes(NamedTuple):
 _BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 
 
+def _are_places(values: list[Any], count: int) -> bool:
+    """Whether all are places in a list of `count`."""
+    return not {*map(type, values)} - {int} and min(values, default=0) >= 0 and max(values, default=-1) < count
+
+
 def _fits(block: list[Any]) -> bool:
     _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
     count = len(pairs)
@@ -180,8 +185,8 @@ def _fits(block: list[Any]) -> bool:
         and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
         and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
         and not {*map(type, symbols)} - {str}
-        and all(type(pair) is int and 0 <= pair < len(symbols) for pair in pairs)
-        and all(type(interval) is int and 0 <= interval < len(NAMES) for interval in intervals)
+        and _are_places(pairs, len(symbols))
+        and _are_places(intervals, len(NAMES))
         and all(
             type(one) is list
             and [type(part) for part in one] == [int, list]
