@@ -25,7 +25,7 @@ from wick.market.trades import DEPTH, QUOTE, RECORD_BYTES, RECORD_STRUCT, TRADE,
 from wick.wire.codec import pack, unpack
 
 __all__ = [
-    "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
+    "CANDLE_FIELDS", "Closes", "Diffs", "Kept", "Request", "Snapshot", "TickHeader", "Watch",
     "book_frames", "book_topic", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record",
     "pack_trade", "stats_topic", "ticks_topic",
 ]  # fmt: skip
@@ -172,6 +172,11 @@ class Closes(NamedTuple):
 _BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 
 
+def _are_places(values: list[Any], count: int) -> bool:
+    """Whether all are places in a list of `count`."""
+    return not {*map(type, values)} - {int} and min(values, default=0) >= 0 and max(values, default=-1) < count
+
+
 def _fits(block: list[Any]) -> bool:
     _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
     count = len(pairs)
@@ -180,8 +185,8 @@ def _fits(block: list[Any]) -> bool:
         and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
         and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
         and not {*map(type, symbols)} - {str}
-        and all(type(pair) is int and 0 <= pair < len(symbols) for pair in pairs)
-        and all(type(interval) is int and 0 <= interval < len(NAMES) for interval in intervals)
+        and _are_places(pairs, len(symbols))
+        and _are_places(intervals, len(NAMES))
         and all(
             type(one) is list
             and [type(part) for part in one] == [int, list]
@@ -216,10 +221,11 @@ class Snapshot(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Asked of a worker's ROUTER. `snapshot`: the shard's Snapshot. `closes`: its Closes of `epoch` after `after`.
+    """Asked of a worker's ROUTER. `snapshot`: the shard's Snapshot. `closes`: the shard's Closes behind (epoch, after).
 
-    The answer's frames: this request again, then for `snapshot` one Snapshot, for `closes` as many Closes as are kept
-    (none of an epoch that is not the worker's own).
+    The answer's frames: this request again, then for `snapshot` one Snapshot; for `closes` Kept, and a page of Closes,
+    oldest first, of whatever epochs: the worker's outbox has those of the processes before it too. (0, 0): from the
+    oldest on.
     """
 
     kind: str
@@ -233,6 +239,27 @@ class Request(NamedTuple):
         if request.kind not in ("snapshot", "closes"):
             raise WireError(f"a request is not one of snapshot, closes: {shown(request.kind)}")
         return request
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+class Kept(NamedTuple):
+    """Of a shard's Closes, which a worker's outbox still has: from the oldest to the newest (zeros: none), and whether
+    there are `more` behind this page.
+
+    Who stands before the oldest has missed what is gone. A hole within is gone too.
+    """
+
+    oldest_epoch: int
+    oldest_seq: int
+    newest_epoch: int
+    newest_seq: int
+    more: bool
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        return cls(*_array(data, "what is kept", cls))
 
     def pack(self) -> bytes:
         return pack(self)
