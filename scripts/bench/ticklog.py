@@ -3,11 +3,12 @@
 
     .venv/bin/python scripts/bench/ticklog.py [--seconds 20] [--rate 100000] [--directory DIR] [--rounds 2] [--quick]
 
-A flush of 300 pairs' ticks every 20 ms, as the feed makes it, paced by the wall clock; the process counts with all its
-threads. `commits` is the log as it is by default (ticklog.commit_ms 10), with segments of 8 MB that begin with the tails
-of 300 pairs, and old ones that go; `no commits` leaves the disk to the system; `no log` is the loop that makes and paces
-the flushes, which is taken off the other two. Durable: from the call of append() to the end of the fdatasync that began
-after it, of every flush. Then the log is read back: all of it, and what 2 of 32 shards have of the last second.
+A flush of 300 pairs' ticks every 20 ms, as the feed makes it, paced by the wall clock; the process counts with all
+its threads. `commits` is the log as it is by default (ticklog.commit_ms 10), with segments of 8 MB that begin with the
+tails of 300 pairs, and old ones that go; `no commits` leaves the disk to the system; `no log` is the loop that makes
+and paces the flushes, which is taken off the other two. Durable: from the call of append() to the end of the fdatasync
+that began after it, of every flush. Then the log is read back: all of it, and what 2 of 32 shards have of the last
+second.
 """
 
 import os
@@ -158,9 +159,8 @@ def main() -> None:
     durable = {"p50": at(took, 0.5), "p99": at(took, 0.99), "max": at(took, 1)}
     print(f"a flush: {size:,} bytes, {args.rate * EVERY_NS // SECOND:,} ticks; {len(took):,} flushes made durable")
     print("append to durable, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in durable.items()))
-    print(
-        f"fdatasync, ms: p50 {at(syncs, 0.5):.1f}, p99 {at(syncs, 0.99):.1f}; {len(syncs) / rounds / seconds:.0f} a second"
-    )
+    a_second = len(syncs) / rounds / seconds
+    print(f"fdatasync, ms: p50 {at(syncs, 0.5):.1f}, p99 {at(syncs, 0.99):.1f}; {a_second:.0f} a second")
     print(
         f"read back: {told['read_ticks_s'] / 1e6:.1f} million ticks/s; two shards' part of the last second in "
         f"{told['last_second_ms']:.1f} ms"

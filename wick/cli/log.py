@@ -5,8 +5,8 @@
   wick log verify   reads all of it: checksums, positions, the sequences of every stream
 
 A TOPIC-GLOB of `cat` is matched against trades.<venue>.<symbol>, quotes.<venue>.<symbol> and depths.<venue>.<symbol>
-(* and ? and [...] as in a shell). T is a time in UTC (2026-01-31, 2026-01-31T12:30), or how long ago (5m, 36h): when the
-feed passed the ticks on. The log may be read while it is written. `verify` exits with 1 where something is wrong.
+(* and ? and [...] as in a shell). T is a time in UTC (2026-01-31, 2026-01-31T12:30), or how long ago (5m, 36h): when
+the feed passed the ticks on. The log may be read while it is written. `verify` exits with 1 where something is wrong.
 """
 
 import argparse
