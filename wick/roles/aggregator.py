@@ -355,8 +355,9 @@ class Aggregator(Role):
         """Right after a flush, when nothing waits to be taken or published."""
         number = self.keeper.due()
         if number is not None:
-            shard = self.shards[number]
+            shard, started = self.shards[number], steady_ns()
             self.keeper.save(number, self.taken, self._note(shard), shard.save())
+            self.stats.add("save_us", (steady_ns() - started) // 1_000)  # what publishing waits for it
 
     def _show_live(self) -> None:
         """Publish the metrics of unclosed candles that fronts watch, `aggregator.live_hz` times a second."""
