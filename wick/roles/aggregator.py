@@ -328,7 +328,6 @@ class Aggregator(Role):
             if (missed.epoch, missed.block) >= (header.epoch, header.block):
                 break
             self._take_all(missed, data)
-            self.taken = (missed.epoch, missed.block)
 
     # ------------------------------------------------------------------ out
 
