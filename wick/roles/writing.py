@@ -142,7 +142,6 @@ class Writer(threading.Thread):
         self._open, self.backlog, self._stats, self._keep_days = open_it, backlog, stats, keep_days
         self.trouble: Trouble | None = None
         self.failed: BaseException | None = None  # the process is to end
-        self.address = ""
         self.commit_us = 0  # the last one's
         self._stopping = threading.Event()
         self._written: dict[str, Position] = {}
@@ -167,21 +166,30 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            store = self._attempt(self._open)
-            if store is not None:
-                self._work(store)
+            while (store := self._attempt(self._open)) is not None and not self._has_served(store):
+                pass
         except FencedError as error:
             log.critical("another sink writes to this store, this one ends: %s", error)
-            self.failed = error
-        except StoreError as error:
-            log.critical("the store cannot be written, the process ends: %s", error)
             self.failed = error
         except BaseException as error:
             log.critical("the store's thread failed: the process ends", exc_info=True)
             self.failed = error
 
-    def _work(self, store: Store) -> None:
-        self.address = store.address
+    def _has_served(self, store: Store) -> bool:
+        """Write to it until the end; false where it breaks: then it is opened anew, when somebody has mended it."""
+        try:
+            self._serve(store)
+        except FencedError:
+            raise
+        except StoreError as error:
+            self._say("store broken", error)
+            self.backlog.begin_anew()
+            return False
+        finally:
+            store.close()
+        return True
+
+    def _serve(self, store: Store) -> None:
         if self._attempt(store.take_over) is None or (positions := self._attempt(store.positions)) is None:
             return
         self._well()
@@ -196,7 +204,6 @@ class Writer(threading.Thread):
             if self._keep_days and steady_ns() >= expire_ns:
                 self._expire(store)
                 expire_ns = steady_ns() + int(EXPIRE_S * S)
-        store.close()
 
     def _write(self, store: Store, batch: list[Held]) -> None:
         """One transaction. After a failure the store is asked where it stands: it may have been put back to what it was
