@@ -147,7 +147,7 @@ class Writer(threading.Thread):
         self._written: dict[str, Position] = {}
         self._begun: dict[str, Position] | None = None
         self._said_ns = 0
-        self._wait_s = FIRST_WAIT_S
+        self._wait_s = FIRST_WAIT_S / 2  # doubled before the next attempt; what is written brings it back to this
 
     # ------------------------------------------------------------------ the loop's side
 
@@ -166,7 +166,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while (store := self._attempt(self._open)) is not None and not self._has_served(store):
+            while not self._has_served():
                 pass
         except FencedError as error:
             log.critical("another sink writes to this store, this one ends: %s", error)
@@ -175,10 +175,13 @@ class Writer(threading.Thread):
             log.critical("the store's thread failed: the process ends", exc_info=True)
             self.failed = error
 
-    def _has_served(self, store: Store) -> bool:
-        """Write to it until the end; false where it breaks: then it is opened anew, when somebody has mended it."""
+    def _has_served(self) -> bool:
+        """Write to the store until the end; false where it breaks: then it is opened anew, until somebody has mended it."""
+        store = None
         try:
-            self._serve(store)
+            store = self._attempt(self._open)
+            if store is not None:
+                self._serve(store)
         except FencedError:
             raise
         except StoreError as error:
@@ -186,7 +189,8 @@ class Writer(threading.Thread):
             self.backlog.begin_anew()
             return False
         finally:
-            store.close()
+            if store is not None:
+                store.close()
         return True
 
     def _serve(self, store: Store) -> None:
@@ -223,6 +227,7 @@ class Writer(threading.Thread):
                 self._written = self._begun = positions
             return
         self._well()
+        self._wait_s = FIRST_WAIT_S / 2
         self.commit_us = (steady_ns() - started) // 1000
         self._written = self._written | reached
         self.backlog.done(batch)
@@ -243,22 +248,18 @@ class Writer(threading.Thread):
             log.error("old candles stay for now: %s", error)
 
     def _attempt(self, what: Callable[[], T]) -> T | None:
-        """Try until it works, with pauses while there is trouble; None where the process is to end."""
+        """Try until it does not fail as away, with pauses while there is trouble; None where the process is to end."""
         while not (self.trouble and self._stopping.wait(self._wait_s * random.uniform(0.5, 1.0))):
             try:
                 return what()
-            except FencedError:
-                raise
             except StoreAwayError as error:
                 self._say("store away", error)
-            except StoreError as error:
-                self._say("store broken", error)
         return None
 
     def _say(self, state: str, error: StoreError) -> None:
         """An alarm: at once, and again every minute; and the next attempt is later."""
         now, before = steady_ns(), self.trouble
-        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if before else FIRST_WAIT_S
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self.trouble = Trouble(state, before.since_ns if before else now)
         if before is None or before.state != state or now - self._said_ns > SAY_AGAIN_S * S:
             self._said_ns = now
