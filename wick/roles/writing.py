@@ -176,7 +176,7 @@ class Writer(threading.Thread):
             self.failed = error
 
     def _has_served(self) -> bool:
-        """Write to the store until the end; false where it breaks: then it is opened anew, until somebody has mended it."""
+        """Write to the store until the end; false where it breaks: then it is opened anew, in case it was mended."""
         store = None
         try:
             store = self._attempt(self._open)
