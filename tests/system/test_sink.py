@@ -1,4 +1,4 @@
-"""The real sink process and real stores: every candle once and the position with it, whoever is killed, full or away."""
+"""The real sink process and real stores: every candle once, with the position, whoever is killed, full or away."""
 
 import random
 import resource
