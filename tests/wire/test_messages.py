@@ -31,7 +31,7 @@ PARTS = st.lists(
     max_size=3,
 )  # fmt: skip
 
-HEADERS = st.builds(TickHeader, INT64, NAMES, INT64, INT64, PARTS)
+HEADERS = st.builds(TickHeader, INT64, INT64, INT64, NAMES, INT64, INT64, PARTS)
 ALL = st.one_of(
     HEADERS,
     st.builds(Diffs, INT64, INT64, INT64, PAIRS, ENTRIES),
@@ -42,7 +42,7 @@ ALL = st.one_of(
 )
 KINDS = (TickHeader, Diffs, Closes, Snapshot, Request, Kept)
 PART = [3, 9, False, ["BTC-USDT"], [2]]
-HEADER = TickHeader(1, "binance", 5, 6, [PART])
+HEADER = TickHeader(1, 1, 0, "binance", 5, 6, [PART])
 
 
 @given(ALL)

@@ -159,6 +159,7 @@ class Shards:
         self.mirrors = [ShardMirror() for _ in range(SHARDS)]
         self._times_ms = [0] * SHARDS
         self._parts: list[dict[int, values.PairParts]] = [{} for _ in range(SHARDS)]
+        self._pairs = [b""] * SHARDS  # packed; blank: they have changed
         self._dirty: set[int] = set()
         self._changed: list[dict[int, int]] = [{} for _ in range(SHARDS)]  # the groups of a pair, a bit each
         self._closed: dict[tuple[int, str, str, int], None] = {}  # shard, venue, symbol, interval
@@ -175,8 +176,9 @@ class Shards:
 
     def diffs(self, shard: int, message: Diffs) -> None:
         changed = self._changed[shard]
-        for number, _, _ in message.pairs:
-            changed[number] = -1
+        if message.pairs:
+            self._pairs[shard] = b""
+            changed.update(dict.fromkeys([number for number, _, _ in message.pairs], 0))
         for number, changes in self.mirrors[shard].apply(message):
             groups, at = 0, 0
             while at < len(changes):
@@ -210,6 +212,7 @@ class Shards:
 
     def _renew(self, shard: int) -> None:
         mirror = self.mirrors[shard]
+        self._pairs[shard] = b""
         self._dirty.add(shard)
         self._parts[shard] = {}
         self._changed[shard] = dict.fromkeys(mirror.names, -1)
@@ -236,7 +239,8 @@ class Shards:
                 elif groups > 1:
                     part.candles(state, groups)
                 found[part.key] = part.value(where, state[0])
-            found[values.shard_key(shard)] = values.shard_value(mirror, time_ms)
+            pairs = self._pairs[shard] = self._pairs[shard] or values.shard_pairs(mirror)
+            found[values.shard_key(shard)] = values.shard_value(mirror, time_ms, pairs)
         return found
 
     def closed(self) -> Iterator[tuple[bytes, bytes]]:

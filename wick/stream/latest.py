@@ -66,7 +66,7 @@ def _array(parts: Sequence[bytes]) -> bytes:
 
 _STATE, _POSITION = pack("state"), pack("position")
 _CANDLES = pack("candles") + bytes([0x80 | len(NAMES)])
-_NAMES: Final = [pack(name) for name in NAMES]
+_NAMES: Final = [(b"" if at else _CANDLES) + pack(name) for at, name in enumerate(NAMES)]  # what stands before each
 
 
 def position(epoch: int, seq: int, time_ms: int) -> bytes:
@@ -81,17 +81,16 @@ class PairParts:
 
     def __init__(self, pair: Pair, groups: Sequence[Sequence[int]]) -> None:
         self.key = pair_key(*pair)
-        known = (VERSION, *pair, HEAD_FIELDS, LIVE_FIELDS)
-        self._parts = [_map(PAIR, known), b"", b"", _CANDLES]
-        for name in _NAMES:
-            self._parts += (name, b"")
-        self.candles(groups, -1)
+        self._parts = [_map(PAIR, (VERSION, *pair, HEAD_FIELDS, LIVE_FIELDS)), b"", b"", *_NAMES]
+        self.candles(groups, (1 << len(groups)) - 1)
 
     def candles(self, groups: Sequence[Sequence[int]], changed: int) -> None:
-        """Take the live candles of these groups, a bit each."""
-        for number in range(1, len(groups)):
-            if changed >> number & 1:
-                self._parts[3 + 2 * number] = _packer.pack(groups[number])
+        """Take the live candles of these groups, a bit each; the first is the head."""
+        changed &= ~1
+        while changed:
+            number = changed.bit_length() - 1
+            self._parts[2 + number] = _NAMES[number - 1] + _packer.pack(groups[number])
+            changed ^= 1 << number
 
     def value(self, position: bytes, head: Sequence[int]) -> bytes:
         parts = self._parts
@@ -104,9 +103,13 @@ def closed_value(pair: Pair, interval: str, rows: Sequence[bytes]) -> bytes:
     return _map(CLOSED_ROWS, (VERSION, *pair, interval, CANDLE_FIELDS)) + pack("rows") + _array(rows)
 
 
-def shard_value(mirror: ShardMirror, time_ms: int) -> bytes:
-    pairs = [[number, venue, symbol] for number, (venue, symbol) in mirror.names.items()]
-    return pack(dict(zip(SHARD, (VERSION, mirror.epoch, mirror.seq, time_ms, pairs), strict=True)))
+def shard_pairs(mirror: ShardMirror) -> bytes:
+    """The part of a shard's value that is as long as its pairs are the same."""
+    return pack("pairs") + pack([[number, *name] for number, name in mirror.names.items()])
+
+
+def shard_value(mirror: ShardMirror, time_ms: int, pairs: bytes) -> bytes:
+    return _map(SHARD, (VERSION, mirror.epoch, mirror.seq, time_ms)) + pairs
 
 
 # ---------------------------------------------------------------------- and back

@@ -53,14 +53,18 @@ def _array(data: bytes | memoryview, kind: str, declared: type) -> list[Any]:
 class TickHeader(NamedTuple):
     """What one flush of a venue's feed says of itself.
 
-    `epoch` is the feed's start (ns), `clock_ns` is the venue's estimated time behind the flush (0: unknown). A part is
-    what one shard has of it: [shard, seq, outage, symbols, counts]. `seq` grows by 1 a part of this venue and shard,
-    `outage` says that the venue was not listened to since the part before, `counts` how many of the records are of each
-    of the `symbols`: the records come in the order of the parts, and of the symbols in them. A part without symbols
-    carries the clock only.
+    `epoch` is the feed's start (ns), `block` the number of the flush since then, over all its venues: 1, 2, 3 ... Both
+    together are its position in the tick log. `before` is the newest earlier block that had something for the same
+    worker (0: none since the feed's start, and in the log, which has all workers' parts in one). `clock_ns` is the
+    venue's estimated time behind the flush (0: unknown). A part is what one shard has of it: [shard, seq, outage,
+    symbols, counts]. `seq` grows by 1 a part of this venue and shard, `outage` says that the venue was not listened to
+    since the part before, `counts` how many of the records are of each of the `symbols`: the records come in the order
+    of the parts, and of the symbols in them. A part without symbols carries the clock only.
     """
 
     epoch: int
+    block: int
+    before: int
     venue: str
     send_ns: int
     clock_ns: int
