@@ -16,7 +16,7 @@ from tests.roles.closing import Worker, candle
 from tests.servers.postgres import Postgres, database
 from wick.market.rows import rank
 from wick.net import bus, endpoints
-from wick.storage.store import open_store
+from wick.storage.store import Store, open_store
 from wick.wire.codec import unpack
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,14 @@ class World:
             self.worker.close_candles(shard)
         newest = {f"closes.{shard:02d}": kept[-1][0] for shard, kept in self.worker.outbox.items() if kept}
         store = open_store(self.url, read_only=True)
-        self.until(lambda: store.positions() == newest)
+        try:
+            self.until(lambda: store.positions() == newest)
+            self._compare(store)
+        finally:
+            store.close()
+        assert self.said["counters"].get("messages_lost", 0) == 0
+
+    def _compare(self, store: Store) -> None:
         best: dict[tuple[Any, ...], list[Any]] = {}
         for row in self.rows:
             before = best.get(tuple(row[KEY]))
@@ -85,8 +92,10 @@ class World:
         for venue, symbol, interval in {key[:3] for key in best}:
             wanted = [best[key][3:] for key in sorted(best) if key[:3] == (venue, symbol, interval)]
             assert store.candles(venue, symbol, interval, len(wanted) + 1) == wanted
-        store.close()
-        assert self.said["counters"].get("messages_lost", 0) == 0
+
+    def close(self) -> None:
+        self.worker.kill()
+        self._sub.close(linger=0)
 
     @property
     def process(self) -> Any:
@@ -101,8 +110,10 @@ def world(url: str = "", **settings: object) -> Iterator[World]:
         wick.env["WICK_STORE_URL"] = url
         made = World(wick, url)
         made.start()
-        yield made
-        made.worker.kill()
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -148,7 +159,7 @@ def test_while_a_table_is_locked_the_sink_tells_of_itself_and_what_waits_is_writ
         own.close_some()
         own.until(lambda: own.said.get("counters", {}).get("rows"))
         with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
             for (table,) in cursor.fetchall():
                 cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
             own.close_some()
@@ -176,19 +187,18 @@ def test_a_full_disk_is_an_alarm_and_nothing_is_lost_when_there_is_room_again() 
 
 
 def test_a_file_that_somebody_spoiled_is_an_alarm_until_it_is_moved_away() -> None:
-    with running(AGGREGATOR_WORKERS=1, SINK_BATCH_MS=50) as wick:
-        path = Path(wick.data_dir) / "candles.sqlite"
+    with world() as own:
+        own.wick.kill("sink-0")
+        path = Path(own.wick.data_dir) / "candles.sqlite"
         path.write_bytes(b"no database " * 10_000)
-        own = World(wick, f"sqlite:{path}")
         own.start()
         own.close_some()
         own.until_state("store broken")
-        assert str(path) in wick.log("sink-0")
+        assert str(path) in own.wick.log("sink-0")
         path.rename(path.with_suffix(".spoiled"))
         own.close_some()
         own.until_state("running")
         own.finish()
-        own.worker.kill()
 
 
 def test_a_second_sink_on_the_same_database_ends_the_first(postgres_url: str) -> None:
@@ -209,7 +219,7 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(postgres_url: str) -> No
         own.close_some()
         own.until(lambda: own.said.get("counters", {}).get("rows"))
         with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
             for (table,) in cursor.fetchall():
                 cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
             own.close_some()
