@@ -112,6 +112,15 @@ def test_what_never_arrived_is_taken_from_the_outbox(data_dir):
         assert own.counters["holes"] >= 1
 
 
+def test_the_last_word_of_a_shard_is_asked_for_where_nothing_follows_that_would_show_the_hole(data_dir, monkeypatch):
+    store, worker = FakeStore(), Worker(data_dir)
+    with running(data_dir, store, worker) as own:
+        own.until_followed()
+        worker.close_candles(SHARD, candle(1), publish=False)
+        monkeypatch.setattr(sink_role, "QUIET_NS", 1_000_000)
+        own.until_written(candle(1))
+
+
 def test_a_killed_worker_is_asked_again_when_it_is_back_and_its_last_words_are_not_lost(data_dir, monkeypatch):
     monkeypatch.setattr(sink_role, "UNANSWERED_NS", 20_000_000)
     store, worker = FakeStore(), Worker(data_dir)

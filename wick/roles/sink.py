@@ -34,6 +34,7 @@ MS, S = 1_000_000, 1_000_000_000
 TICK_MS = 50
 PAGES = 2  # questions to a worker at a time: an answer is a page of about 1 MB, which it reads from its disk
 UNANSWERED_NS = 2 * S  # then the question is asked again: who was killed answers no more
+QUIET_NS = 20 * S  # of a shard of which nothing was heard for so long the outbox is asked: its last word may be lost
 STATS_EVERY_NS = 1 * S
 PROGRESS_NS = 5 * S  # between two lines about a long way to catch up
 STOP_WAIT_S = 10.0  # supervisord waits 15
@@ -76,6 +77,7 @@ class Sink:
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]
         self.latest = latest_of(settings, self.stats)
+        self._heard_ns = [0] * SHARDS  # when something last came of each (steady)
         self._next = 0  # the stream that is asked for first
         self._stopping = False
         self._stats_ns = self._progress_ns = 0
@@ -152,10 +154,15 @@ class Sink:
             log.error("a message is not what it should be, it is asked for again: %s", error)
             return
         self.stats.newest_ns = now_ns()
+        self._heard_ns[shard] = steady_ns()
         stream.offer(message, len(frames[1]))
 
     def _ask(self, now: int) -> None:
         """Ask for what streams want, as far as the workers may be asked; each has its turn."""
+        for shard, heard_ns in enumerate(self._heard_ns):
+            if now - heard_ns > QUIET_NS:
+                self._heard_ns[shard] = now
+                self.streams[shard].behind = True
         first = self._next
         for shard in [*range(first, SHARDS), *range(first)]:
             if self.streams[shard].wants:
