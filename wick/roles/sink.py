@@ -51,8 +51,11 @@ class Link:
         self.asked: dict[int, int] = {}  # by shard: when (steady ns)
 
     def ask(self, stream: Inflow, now_ns: int) -> None:
-        if len(self.asked) < PAGES and bus.try_send(self.dealer, [stream.ask().pack()]):
-            self.asked[stream.shard] = now_ns
+        if len(self.asked) < PAGES:
+            if bus.try_send(self.dealer, [stream.ask().pack()]):
+                self.asked[stream.shard] = now_ns
+            else:
+                stream.unanswered()
 
     def overdue(self, now_ns: int) -> list[int]:
         """The shards whose questions were not answered. What has not been sent yet is forgotten with the socket: a
