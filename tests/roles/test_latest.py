@@ -134,7 +134,7 @@ def test_while_it_is_away_the_mirrors_go_on_and_then_all_is_written(caplog):
 
 
 def test_it_is_tried_again_ever_later():
-    with keeping() as (keeper, worker):
+    with keeping() as (keeper, _):
         keeper.latest.is_away = True
         heard(keeper)
         before = keeper.stats.counters.get("failed_redis_writes", 0)
@@ -183,12 +183,12 @@ def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(
         wait_for(lambda: said("BTC-USDT"), "the first value")
         server.kill()
         worker.publish("ETH-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it is away")
+        wait_for(keeper.state.gauges, "that it is away")
         server.start()
         wait_for(lambda: said("BTC-USDT") and said("ETH-USDT"), "all of it anew")
         server.hang()
         worker.publish("SOL-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it hangs")
+        wait_for(keeper.state.gauges, "that it hangs")
         server.go_on()
         wait_for(lambda: said("SOL-USDT"), "what changed meanwhile")
         assert not keeper.state.failed

@@ -1,7 +1,9 @@
 """What every keeper of the latest state does, and what a Redis does beside it: addresses, passwords, going away."""
 
+import re
 import socket
 import time
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -11,8 +13,21 @@ from tests.servers.postgres import NoServerError
 from tests.servers.redis import Redis
 from tests.servers.redis import redis as running
 from wick.errors import SettingError, StoreAwayError
+from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE_FIELDS, HEAD_FIELDS, LIVE_FIELDS
 from wick.storage.latest import Address, MemoryLatest, RedisLatest, read_shard
-from wick.stream.latest import shard_key
+from wick.stream.latest import (
+    CLOSED_ROWS,
+    PAIR,
+    SHARD,
+    PairParts,
+    closed_key,
+    closed_value,
+    pair_key,
+    position,
+    shard_key,
+)
+from wick.wire.codec import pack
 
 PATIENCE_S = 5.0  # here, so that a busy machine does not fail what is not about time
 
@@ -68,6 +83,38 @@ def test_other_programs_read_what_is_written(server):
     latest.write({b"wick:a": b"\x00\xff"})
     assert redis_py.Redis(port=server.port, db=5).get("wick:a") == b"\x00\xff"
     assert redis_py.Redis(port=server.port).get("wick:a") is None
+    latest.close()
+
+
+def test_the_document_shows_every_field_and_what_it_shows_works(server):
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text()
+    for name in (*PAIR, *CLOSED_ROWS, *SHARD):
+        assert f"`{name}`" in text
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    head, live = [7] * len(HEAD_FIELDS), [[3] * len(LIVE_FIELDS)] * len(NAMES)
+    row = pack(list(range(len(CANDLE_FIELDS))))
+    latest, pair = RedisLatest(server.url, PATIENCE_S), ("binance", "BTC-USDT")
+    latest.write({closed_key(*pair, "1m"): closed_value(pair, "1m", [row, row])})
+    latest.write({pair_key(*pair): PairParts(pair, [head, *live]).value(position(1, 2, 3), [2**70, *head[1:]])})
+    found = {}
+    exec(program.replace("redis.Redis()", f"redis.Redis(port={server.port})"), found)
+    assert (found["price"], found["volume"]) == (2**70 / 10**7, 4 / 10**7)
+    assert found["last"] == dict(zip(CANDLE_FIELDS, range(len(CANDLE_FIELDS)), strict=True))
+    found["server"].close()
+    latest.close()
+
+
+def test_a_user_with_the_rights_that_the_document_names_can_do_all(server):
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text()
+    [rights] = re.findall(r"`ACL SETUSER wick on >PASSWORD (.*?)`", text, re.DOTALL)
+    admin = redis_py.Redis(port=server.port)
+    admin.execute_command("ACL SETUSER wick on >hush " + " ".join(rights.split()))
+    admin.close()
+    latest = RedisLatest(server.url.replace("//", "//wick:hush@") + "/1", PATIENCE_S)
+    latest.write({b"wick:a": b"1"})
+    latest.expire([b"wick:a"], 10)
+    assert latest.read([b"wick:a"]) == [b"1"]
+    assert "NOPERM" in failure(latest)
     latest.close()
 
 
