@@ -107,8 +107,7 @@ async function serve(socket) {
         }
     }
     // Whatever was open is undone, and the next client finds a session as new.
-    await ask(query("ROLLBACK"));
-    await ask(query("DISCARD ALL"));
+    for (const sql of ["ROLLBACK", "DISCARD ALL", "SET search_path TO public"]) await ask(query(sql));
     free();
     socket.end();
 }

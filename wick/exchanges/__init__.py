@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wick.errors import ParseError
+from wick.market.foreign import Kline
 from wick.market.trades import DepthSnapshot, Event, Topic, Trade
 
 if TYPE_CHECKING:
@@ -162,6 +163,34 @@ class Venue(Protocol):
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The answer's trades of that hole, by rising id. ParseError; with the reason NOT_NOW where it is busy."""
+        raise ParseError("not offered", self.id)
+
+    # Where its REST can find the first trade of a time; a venue whose ids count can do without.
+    since_weight: int = 0  # of that request; 0: it cannot
+
+    def since_path(self, symbol: str, from_ns: int) -> str:
+        """Where REST tells the first trade from that time on."""
+        return ""
+
+    def parse_since(self, symbol: str, raw: bytes) -> int | None:
+        """Its id; None where there is no trade since. ParseError."""
+        raise ParseError("not offered", self.id)
+
+    # ---- its own candles
+
+    candles: tuple[str, ...] = ()  # the intervals that REST has of them: wick's names, and `foreign.SECONDS`
+    candles_a_page: int = 0
+
+    def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
+        """Where REST has up to so many (a page at most) of them, from the one that opens at `from_ms` on."""
+        return ""
+
+    def candles_weight(self, count: int) -> int:
+        """Of that request."""
+        return 1
+
+    def parse_candles(self, raw: bytes) -> list[Kline]:
+        """The answer, by time; the last one may not have ended yet. ParseError."""
         raise ParseError("not offered", self.id)
 
 

@@ -17,6 +17,7 @@ from wick.exchanges import _text as text
 from wick.exchanges._columns import Columns, Layout, Row
 from wick.exchanges._cursor import Cursor
 from wick.exchanges._text import DECIMALS, EARLIEST_MS, LATEST_MS, MAX_ID, Names
+from wick.market.foreign import SECONDS, Kline
 from wick.market.trades import Ack, DepthSnapshot, DepthUpdate, Event, Quote, Shutdown, Topic, Trade
 
 # Longest first, so that BTCFDUSD is BTC-FDUSD and not BTCF-DUSD. A name with none of them stays as it is.
@@ -236,6 +237,12 @@ class Binance(Venue):
         5: 5, 10: 5, 20: 5, 50: 5, 100: 5, 500: 25, 1_000: 50, 5_000: 250,
     }  # fmt: skip
     _snapshot_path = "/api/v3/depth"
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints: aggTrades, klines
+    _root = "/api/v3"
+    _since_id = "f"  # of an aggregate: what `backfill_path` goes by
+    since_weight = 4
+    candles: tuple[str, ...] = (SECONDS, "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
+    candles_a_page = 1_000
 
     def symbol(self, native: str) -> str:
         return native if "-" in native else normalise(native.upper())
@@ -368,6 +375,39 @@ class Binance(Venue):
                 *text.positive(row, "qty"), not maker_buy,
             ))  # fmt: skip
         return text.of_hole(hole, trades)
+
+    def since_path(self, symbol: str, from_ns: int) -> str:
+        """Single trades are had by id only; an aggregate is found by its time, and names its first trade."""
+        from_ms = -(-from_ns // 1_000_000)
+        return f"{self._root}/aggTrades?symbol={quote(self.native(symbol))}&startTime={from_ms}&limit=1"
+
+    def parse_since(self, symbol: str, raw: bytes) -> int | None:
+        rows = text.answer(raw, "aggTrades", list)
+        if any(type(row) is not dict for row in rows):
+            raise ParseError("corrupt answer", "aggTrades", rows)
+        return text.whole(rows[0], self._since_id) if rows else None
+
+    def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
+        name = quote(self.native(symbol))
+        return f"{self._root}/klines?symbol={name}&interval={interval}&startTime={from_ms}&limit={count}"
+
+    def candles_weight(self, count: int) -> int:
+        return 2
+
+    def parse_candles(self, raw: bytes) -> list[Kline]:
+        return [_kline(row) for row in text.answer(raw, "klines", list)]
+
+
+def _kline(row: Any) -> Kline:
+    """Open time, open, high, low, close, volume, close time, turnover, trades, taker buys' volume and turnover."""
+    if type(row) is not list or len(row) < 11:
+        raise ParseError("corrupt answer", "klines", row)
+    data = dict(zip("TohlcvCqnVQ", row, strict=False))
+    return Kline(
+        text.time_ns(data["T"], "T") // 1_000_000, text.positive(data, "o"), text.positive(data, "h"),
+        text.positive(data, "l"), text.positive(data, "c"), text.number(data, "v"), text.number(data, "q"),
+        text.whole(data, "n"), text.number(data, "V"), text.number(data, "Q"),
+    )  # fmt: skip
 
 
 VENUE = Binance()

@@ -87,6 +87,10 @@ class BinanceUsdm(Binance):
     _streams: ClassVar = {"trade": "aggTrade", "quote": "bookTicker", "depth": "depth@100ms"}
     _snapshots: ClassVar = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1_000: 20}
     _snapshot_path = "/fapi/v1/depth"
+    _root = "/fapi/v1"
+    _since_id = "a"
+    since_weight = 20
+    candles = ("1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
 
     def symbol(self, native: str) -> str:
         return native if "-" in native else _symbol(native.upper())
@@ -157,6 +161,9 @@ class BinanceUsdm(Binance):
             if type(row) is not dict:
                 raise ParseError("corrupt answer", "aggTrades", row)
         return text.of_hole(hole, [trade({**row, "s": native}, "a", _NAMES) for row in rows])
+
+    def candles_weight(self, count: int) -> int:
+        return 1 if count < 100 else 2 if count < 500 else 5
 
 
 VENUE = BinanceUsdm()

@@ -374,7 +374,7 @@ class Kraken(Venue):
     depth_from_rest = False
     depth_check = "checksum"
     depth_levels = DEPTH
-    backfill_weight = 1
+    backfill_weight = since_weight = 1
 
     def symbol(self, native: str) -> str:
         return normalise(native)
@@ -472,6 +472,14 @@ class Kraken(Venue):
                     raise ParseError("corrupt answer", pair, rows)
                 trades += [_past_trade(hole.symbol, row) for row in rows]
         return of_hole(hole, trades)
+
+    def since_path(self, symbol: str, from_ns: int) -> str:
+        pair = "".join(REST_NAMES.get(asset, asset) for asset in symbol.split("-"))
+        return f"/0/public/Trades?pair={pair}&since={from_ns - 1}&count=1"
+
+    def parse_since(self, symbol: str, raw: bytes) -> int | None:
+        rows = [row for pair, rows in _result(raw).items() if pair != "last" for row in rows]
+        return _past_trade(symbol, rows[0]).trade_id if rows else None
 
 
 VENUE = Kraken()

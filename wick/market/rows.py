@@ -12,6 +12,7 @@ from wick.market.schema import (
     CANDLE,
     CANDLE_FIELDS,
     FLOW_FIELDS,
+    FOREIGN,
     FORMED_FIELDS,
     METRIC_FIELDS,
     PARTIAL,
@@ -50,17 +51,18 @@ _ANCHOR: Final = CANDLE_FIELDS.index("obv_anchor_ms")
 _NEVER: Final = 2**63 - 1
 
 
-def rank(row: Row) -> tuple[int, int, int, int]:
+def rank(row: Row) -> tuple[int, int, int, int, int]:
     """Of two rows of one candle the one that ranks higher stands; of equals the later.
 
-    Complete beats partial, then the higher revision wins. Rows of the same revision say the same, but not all that is
+    Complete beats partial, own beats foreign, then the higher revision wins. Rows of the same revision say the same, but not all that is
     known: a worker that begins again without its state publishes what it closed before once more, with metrics of few
     candles or none, and without the book. So the one that knows more fields wins, then the one whose metrics go
     further back.
     """
     known = sum([row[at] is not None for at in _MAY_MISS])
     anchor = row[_ANCHOR]
-    return ~row[_FLAGS_AT] & PARTIAL, row[_REVISION], known, -(_NEVER if anchor is None else anchor)
+    flags = row[_FLAGS_AT]
+    return ~flags & PARTIAL, ~flags & FOREIGN, row[_REVISION], known, -(_NEVER if anchor is None else anchor)
 
 
 def readable_value(value: Any, kind: str, decimals: dict[str, int]) -> Readable:

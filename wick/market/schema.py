@@ -34,9 +34,10 @@ class Flag(IntFlag):
     PARTIAL = 4
     SUSPECT = 8
     REVISED = 16
+    FOREIGN = 32
 
 
-CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED = (int(flag) for flag in Flag)  # plain integers are several times as fast
+CLOSED, EMPTY, PARTIAL, SUSPECT, REVISED, FOREIGN = (int(flag) for flag in Flag)  # as fast as integers are
 Row = list[Any]  # a candle as published: the values of CANDLE, in that order
 
 _FLAGS: Final = {
@@ -45,6 +46,7 @@ _FLAGS: Final = {
     Flag.PARTIAL: "opened before we listened, its start is missing",
     Flag.SUSPECT: "trades that fall inside it are missing, or may be",
     Flag.REVISED: "corrected after it closed",
+    Flag.FOREIGN: "as the venue gave it, not made of trades here",
 }
 
 

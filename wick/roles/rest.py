@@ -3,6 +3,7 @@
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from wick.exchanges import Venue
@@ -17,16 +18,21 @@ PAUSE_FIRST_S, PAUSE_MOST_S = 1.0, 60.0  # where it does not say for how long
 class Rest:
     """All that a feed asks of one venue goes through here, one after the other where the limit is near."""
 
-    def __init__(self, venue: Venue, url: str, context: ssl.SSLContext | None, count: Callable[..., Any]) -> None:
+    def __init__(
+        self, venue: Venue, url: str, context: ssl.SSLContext | None, count: Callable[..., Any],
+        turn: AbstractContextManager[object] = nullcontext(),  # noqa: B008  (it has no state)
+    ) -> None:  # fmt: skip
+        """`turn`: a lock, where threads ask: the one that waits for the limit keeps the others waiting behind it."""
         self.url = url.rstrip("/")
         most, window_s = venue.limits.rest
         self._bucket = Bucket(max(1, int(most * OURS)), window_s)
-        self._context, self._count = context, count
+        self._context, self._count, self._turn = context, count, turn
         self._limited = 0  # times in a row that we were turned away
 
     def get(self, path: str, weight: int) -> bytes:
         """The answer's body; FetchError. Waits for as long as the venue's limits want it."""
-        self._bucket.wait(weight)
+        with self._turn:
+            self._bucket.wait(weight)
         self._count("rest_requests")
         try:
             body = get(self.url + path, self._context)

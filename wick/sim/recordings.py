@@ -283,6 +283,9 @@ class Recordings:
     def trades_between(self, symbol: str, first_id: int, last_id: int, limit: int) -> Sequence[TradeEvent]:
         return self._history(symbol).between(first_id, last_id, limit)
 
+    def past_price(self, symbol: str, time_ms: int) -> int | None:
+        return None  # what was before a recording is not known
+
     def trades_since(self, symbol: str, time_ms: int, limit: int) -> Sequence[TradeEvent]:
         return self._history(symbol).later(time_ms, limit)
 

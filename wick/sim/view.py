@@ -1,7 +1,9 @@
 """The demo market as a venue may tell it (see `wires.View`): names, what was traded, books. Pure."""
 
 from collections.abc import Sequence
+from math import sin
 
+from wick.market.intervals import DAY, HOUR
 from wick.sim.book import Book, DepthFeed, DepthUpdate, book, books
 from wick.sim.history import History
 from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
@@ -9,6 +11,7 @@ from wick.sim.wires import Symbol, Wire, symbols
 
 HISTORY = 150_000  # trades that are kept over all symbols, by their activity
 LEAST_HISTORY = 500  # of a symbol
+PAST_WAVES = ((HOUR / 6, 0.002), (DAY / 6, 0.01), (30 * DAY / 6, 0.05))  # of prices: a radian, height
 
 
 class MarketView:
@@ -78,6 +81,14 @@ class MarketView:
 
     def trades_since(self, symbol: str, time_ms: int, limit: int) -> Sequence[TradeEvent]:
         return self._history(symbol).later(time_ms, limit)
+
+    def past_price(self, symbol: str, time_ms: int) -> int | None:
+        """Waves of an hour, a day and a month around the oldest price that is kept."""
+        kept = self._history(symbol).since(0, 1)
+        if not kept:
+            return None
+        waves = sum(sin(time_ms / length) * height for length, height in PAST_WAVES)
+        return round(kept[0].price * (1 + waves) / (tick := self._symbols[symbol].tick)) * tick
 
     def quote(self, symbol: str) -> QuoteEvent | None:
         index = self.index[symbol]

@@ -1,27 +1,35 @@
 """Closed candles in columns, on their way into a store."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.blocks import EXACT, REALS, Block
+from wick.market.blocks import EXACT, REALS, Block, of_metrics
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE_FIELDS, FORMED
+from wick.market.schema import FLOW_FIELDS, FORMED, FORMED_FIELDS, FOREIGN, PARTIAL, UNKNOWN, Row
 from wick.metrics import pattern_table
 from wick.metrics.fields import FIELDS
 
 METRICS = len(FIELDS)
 PATTERNS = len(pattern_table.NAMES)
+MISSING = -(2**63)  # in `exact`: not known
+_INT64 = 2**63
 _EXACT_TYPE, _REAL_TYPE = np.dtype("<i8"), np.dtype("<f8")
+_INTERVAL = {name: number for number, name in enumerate(NAMES)}
+_REVISION, _FLAGS = FORMED_FIELDS.index("revision"), FORMED_FIELDS.index("flags")
+_FLOWS = [at for at, name in enumerate(FORMED_FIELDS) if name in FLOW_FIELDS and at < EXACT]
+_ANCHOR = [field.name for field in FIELDS].index("obv_anchor_ms")
+_NEVER = 2.0**63
 
 
 class Batch(NamedTuple):
-    """`n` candles. A value that is not known is NaN; a candle whose metrics nobody has computed has `known` False.
+    """`n` candles. A value that is not known is NaN, or MISSING; a candle whose metrics nobody has computed has `known`
+    False.
 
-    A candle with an exact number beyond 64 bits is in `big` by its place, FORMED whole; its row of `exact` is zeros but
-    for what fits.
+    A candle with an exact number beyond 64 bits is in `big` by its place, FORMED whole; its row of `exact` has zeros
+    where a number does not fit.
     """
 
     pairs: list[tuple[str, str]]  # (venue, symbol), each once
@@ -33,3 +41,156 @@ class Batch(NamedTuple):
     patterns: NDArray[np.int8]  # (n, PATTERNS)
     known: NDArray[np.bool_]  # (n,) whether metrics and patterns have been computed
     big: dict[int, list[Any]]
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls.of_rows([])
+
+    @classmethod
+    def of_closes(cls, blocks: Iterable[Sequence[Any]]) -> Self:
+        """Of the blocks of `wire.messages.Closes`. The columns are copied once, whatever they came in."""
+        numbers: dict[tuple[str, str], int] = {}
+        parts = []
+        for venue, symbols, *columns in blocks:
+            block = Block(*columns)
+            own = [numbers.setdefault((venue, symbol), len(numbers)) for symbol in symbols]
+            parts.append(cls._of_block([own[pair] for pair in block.pairs], block))
+        return cls._joined([*numbers], parts)
+
+    @classmethod
+    def _of_block(cls, pair: list[int], block: Block) -> Self:
+        """With the numbers of pairs as told, and no `pairs`."""
+        n = len(pair)
+        exact = np.frombuffer(block.exact, _EXACT_TYPE).reshape(n, EXACT).astype(np.int64)
+        real = np.frombuffer(block.real, _REAL_TYPE).reshape(n, REALS).astype(np.float64)
+        big = {}
+        for place, row in block.big:
+            exact[place], real[place], whole = _columns(row)
+            if whole:
+                big[place] = list(row)
+        # The number that stands for what is not known, should one ever be published as a value.
+        told = {place for place, _ in block.big}
+        for place in {*map(int, np.nonzero((exact == MISSING).any(axis=1))[0])} - told:
+            big[place] = [*exact[place].tolist(), *_nulls(real[place].tolist())]
+            exact[place][exact[place] == MISSING] = 0
+        if known := bool(block.metrics):
+            metrics = np.frombuffer(block.metrics, _REAL_TYPE).reshape(n, METRICS).astype(np.float64)
+            patterns = np.frombuffer(block.patterns, np.int8).reshape(n, PATTERNS).copy()
+        else:
+            metrics, patterns = np.full((n, METRICS), np.nan), np.zeros((n, PATTERNS), np.int8)
+        interval = np.array(block.intervals, np.int16)
+        return cls([], np.array(pair, np.int32), interval, exact, real, metrics, patterns, np.full(n, known), big)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Row]) -> Self:
+        """Of rows [venue, symbol, interval, *CANDLE_FIELDS]; `bull` and `bear` are those of `patterns`."""
+        told = list(rows)
+        n, width = len(told), len(FORMED)
+        numbers: dict[tuple[str, str], int] = {}
+        exact, real = np.zeros((n, EXACT), np.int64), np.full((n, REALS), np.nan)
+        metrics, patterns = np.full((n, METRICS), np.nan), np.zeros((n, PATTERNS), np.int8)
+        known, big = np.zeros(n, np.bool_), {}
+        pair = [numbers.setdefault((row[0], row[1]), len(numbers)) for row in told]
+        for place, (_, _, _, *row) in enumerate(told):
+            exact[place], real[place], whole = _columns(row[:width])
+            if whole:
+                big[place] = row[:width]
+            *values, _, _, found = row[width:]
+            if found is not None:
+                known[place] = True
+                metrics[place] = values  # None becomes NaN
+                patterns[place] = np.frombuffer(found, np.int8)
+        interval = np.array([_INTERVAL[row[2]] for row in told], np.int16)
+        return cls([*numbers], np.array(pair, np.int32), interval, exact, real, metrics, patterns, known, big)
+
+    @classmethod
+    def join(cls, batches: Iterable["Batch"]) -> Self:
+        """One behind the other."""
+        numbers: dict[tuple[str, str], int] = {}
+        parts = []
+        for batch in batches:
+            own = np.array([numbers.setdefault(pair, len(numbers)) for pair in batch.pairs], np.int32)
+            parts.append(batch._replace(pair=own[batch.pair]))
+        return cls._joined([*numbers], parts)
+
+    @classmethod
+    def _joined(cls, pairs: list[tuple[str, str]], parts: Sequence["Batch"]) -> Self:
+        if not parts:
+            return cls.empty()
+        big, before = {}, 0
+        for part in parts:
+            big |= {before + place: row for place, row in part.big.items()}
+            before += len(part.pair)
+        columns = [np.concatenate(column) for column in list(zip(*parts, strict=True))[1:-1]]
+        return cls(pairs, *columns, big)
+
+    @property
+    def n(self) -> int:
+        return len(self.pair)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the columns."""
+        return sum(column.nbytes for column in self[1:-1])
+
+    def take(self, places: Any) -> "Batch":
+        """These candles, by place (numbers, a slice or a mask), in that order; of all `pairs`."""
+        order = np.arange(self.n)[places]
+        big = {}
+        if self.big:
+            big = {at: self.big[place] for at, place in enumerate(order.tolist()) if place in self.big}
+        return Batch(self.pairs, *(column[order] for column in self[1:-1]), big)
+
+    def rank(self) -> NDArray[np.float64]:
+        """`market.rows.rank` of each candle, (n, 5); `best` of what compares equal is the later."""
+        flags, anchor = self.exact[:, _FLAGS], self.metrics[:, _ANCHOR]
+        count = (self.exact[:, _FLOWS] != MISSING).sum(axis=1) + (~np.isnan(self.real)).sum(axis=1)
+        count += (~np.isnan(self.metrics)).sum(axis=1) + 3 * self.known  # bull, bear, patterns
+        return np.column_stack(
+            (
+                flags & PARTIAL == 0,
+                flags & FOREIGN == 0,
+                self.exact[:, _REVISION],
+                count,
+                np.where(np.isnan(anchor), -_NEVER, -anchor),
+            )
+        )
+
+    def best(self) -> "Batch":
+        """One row a candle: the best by `rank`, of equals the last; in order of pair, interval and time."""
+        rank = self.rank()
+        keys = (self.exact[:, 0], self.interval, self.pair)
+        order = np.lexsort((*rank.T[::-1], *keys))  # stable: of equals the last comes last
+        if not self.n:
+            return self
+        last = np.zeros(self.n, np.bool_)
+        last[-1] = True
+        for key in keys:
+            sorted_key = key[order]
+            last[:-1] |= sorted_key[1:] != sorted_key[:-1]
+        return self.take(order[last])
+
+    def rows(self) -> list[Row]:
+        """[venue, symbol, interval, *CANDLE_FIELDS] of each."""
+        made = []
+        patterns = of_metrics(self.metrics.astype(_REAL_TYPE).tobytes(), self.patterns.tobytes())
+        columns = (self.pair, self.interval, self.exact, self.real, self.known)
+        told = zip(*(column.tolist() for column in columns), patterns, strict=True)
+        for place, (pair, interval, exact, real, known, more) in enumerate(told):
+            formed = self.big.get(place)
+            if formed is None:
+                formed = [*(None if value == MISSING else value for value in exact), *_nulls(real)]
+            made.append([*self.pairs[pair], NAMES[interval], *formed, *(more if known else UNKNOWN)])
+        return made
+
+
+def _nulls(values: list[Any]) -> list[Any]:
+    return [None if value != value else value for value in values]
+
+
+def _columns(row: Row) -> tuple[list[int], list[Any], bool]:
+    """FORMED as a row of `exact` and one of `real`, and whether a number does not fit into 64 bits."""
+    exact = row[:EXACT]
+    fits = [value is None or -_INT64 < value < _INT64 for value in exact]
+    own = [(MISSING if value is None else value) if fit else 0 for value, fit in zip(exact, fits, strict=True)]
+    return own, row[EXACT:], not all(fits)

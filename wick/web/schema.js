@@ -40,6 +40,7 @@ export const FLAG = Object.freeze({
   PARTIAL: 4,
   SUSPECT: 8,
   REVISED: 16,
+  FOREIGN: 32,
 });
 
 // The fields of a candle's row in order, each with its kind.

@@ -90,6 +90,9 @@ class View(Protocol):
     def trades_since(self, symbol: str, time_ms: int, limit: int) -> Sequence[TradeEvent]:
         """Up to `limit` trades from that time on, oldest first."""
 
+    def past_price(self, symbol: str, time_ms: int) -> int | None:
+        """What was paid at a time before all trades that are kept; None where nobody can say."""
+
     def quote(self, symbol: str) -> QuoteEvent | None:
         """The best prices; None where there are none."""
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from wick.errors import WickError
+from wick.market.foreign import length_ms
+from wick.sim import klines
 from wick.sim.book import Book, DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
@@ -20,7 +22,8 @@ from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned
 from wick.sim.wires._binance_requests import RequestError, is_stream, parse_request, result
 
 MAX_STREAMS = 1024
-MAX_DEPTH, MAX_TRADES = 5000, 1000
+MAX_DEPTH, MAX_TRADES, MAX_KLINES = 5000, 1000, 1000
+_ALL = 10**9
 CHANNELS = {"trade": "trade", "bookTicker": "quote", "depth@100ms": "depth"}
 
 
@@ -196,6 +199,27 @@ class Binance(Wire):
                 return 25
             case "exchangeInfo":
                 return 20
+            case "aggTrades":
+                return 4
+            case "klines":
+                return 2
+        return 1
+
+    def klines(self, query: Mapping[str, str], view: View, now_ms: int, most: int, intervals: Sequence[str]) -> bytes:
+        """Up to `most` of the candles between `startTime` and `endTime`; without a start the newest."""
+        symbol, limit, name = listed(query, view), limit_of(query, 500, most), query.get("interval", "")
+        if name not in intervals:
+            raise RestError(-1120, "Invalid interval.")
+        to_ms = min(number_of(query, "endTime", now_ms), now_ms)
+        if "startTime" in query:
+            found = klines.candles(view, symbol, name, number_of(query, "startTime", 0), to_ms, limit, self.matches)
+        else:
+            early = to_ms - (limit + 1) * length_ms(name)
+            found = klines.candles(view, symbol, name, early, to_ms, _ALL, self.matches)[-limit:]
+        return orjson.dumps([_kline(one) for one in found])
+
+    def matches(self, trade: TradeEvent) -> int:
+        """How many a trade of the stream stands for."""
         return 1
 
     def body(self, name: str, request: HttpRequest, view: View, now_ms: int) -> bytes:
@@ -219,6 +243,12 @@ class Binance(Wire):
                 else:
                     trades = view.trades(symbol.native, limit)
                 return orjson.dumps([_trade_body(trade) for trade in trades])
+            case "aggTrades" if "startTime" in query:
+                symbol, limit = listed(query, view), limit_of(query, 500, MAX_TRADES)
+                trades = view.trades_since(symbol.native, number_of(query, "startTime", 0), limit)
+                return orjson.dumps([_aggregate(trade) for trade in trades])
+            case "klines":
+                return self.klines(query, view, now_ms, MAX_KLINES, klines.INTERVALS)
         raise self.no_path(request)
 
     def book(self, query: Mapping[str, str], view: View, default: int, most: int) -> tuple[Symbol, Book]:
@@ -279,6 +309,20 @@ def _trade_body(trade: TradeEvent) -> dict[str, Any]:
         "quoteQty": decimal(trade.price * trade.quantity // UNITS).decode(), "time": trade.time_ms,
         "isBuyerMaker": trade.buyer_is_maker, "isBestMatch": True,
     }  # fmt: skip
+
+
+def _aggregate(trade: TradeEvent) -> dict[str, Any]:
+    """Of one trade each: this exchange's aggregates are no more."""
+    return {
+        "a": trade.trade_id // 2, "p": decimal(trade.price).decode(), "q": decimal(trade.quantity).decode(),
+        "f": trade.trade_id, "l": trade.trade_id, "T": trade.time_ms, "m": trade.buyer_is_maker, "M": True,
+    }  # fmt: skip
+
+
+def _kline(candle: klines.Candle) -> list[Any]:
+    texts = [decimal(number).decode() for number in candle[2:8]]
+    bought = [decimal(number).decode() for number in candle[9:]]
+    return [candle.open_ms, *texts[:5], candle.close_ms - 1, texts[5], candle.trades, *bought, "0"]
 
 
 def _invalid_symbol() -> RestError:

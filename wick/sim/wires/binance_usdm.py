@@ -5,11 +5,13 @@ An aggregate stands for one to three matches here, so that `f` and `l` say somet
 decimals of their step, not with eight.
 """
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from wick.market.intervals import NAMES
 from wick.sim.book import DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
@@ -17,7 +19,7 @@ from wick.sim.wires import Limits, Symbol, View
 from wick.sim.wires._text import decimals, stepped
 from wick.sim.wires.binance import Binance, limit_of, listed, number_of, wrapped
 
-MAX_DEPTH, MAX_TRADES = 1000, 1000
+MAX_DEPTH, MAX_TRADES, MAX_KLINES = 1000, 1000, 1500
 
 
 def first_match(aggregate_id: int) -> int:
@@ -93,7 +95,14 @@ class BinanceUsdm(Binance):
                 return 20
             case "trades":
                 return 5
+            case "klines":
+                asked = request.query.get("limit", "500")
+                count = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked, re.ASCII) else 500
+                return 1 if count < 100 else 2 if count < 500 else 5 if count <= 1000 else 10
         return 1
+
+    def matches(self, trade: TradeEvent) -> int:
+        return first_match(trade.trade_id + 1) - first_match(trade.trade_id)
 
     def body(self, name: str, request: HttpRequest, view: View, now_ms: int) -> bytes:
         query = request.query
@@ -117,6 +126,8 @@ class BinanceUsdm(Binance):
                 else:
                     trades = view.trades(symbol.native, limit)
                 return orjson.dumps([_aggregate(symbol, trade) for trade in trades])
+            case "klines":
+                return self.klines(query, view, now_ms, MAX_KLINES, NAMES[2:])  # from a minute on
         raise self.no_path(request)
 
 

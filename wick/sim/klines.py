@@ -1,0 +1,100 @@
+"""The exchange's own candles, out of the trades that it keeps; before those, out of what it says prices were. Pure.
+
+Numbers are integers of 1e-8, as everywhere here; turnover is cut to that, as Binance does.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from wick.market.foreign import SECONDS
+from wick.market.intervals import NAMES, SECOND, by_name
+from wick.sim.market import TradeEvent
+from wick.sim.symbols import UNITS
+from wick.sim.wires import Symbol, View
+
+INTERVALS = (SECONDS, *NAMES[2:])  # of those that Binance has: ours
+PAST_LOTS = 1_000  # what is traded in a candle of the time before
+_ALL = 10**9
+
+
+class Candle(NamedTuple):
+    open_ms: int
+    close_ms: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    quote_volume: int
+    trades: int
+    taker_buy_volume: int
+    taker_buy_quote_volume: int
+
+
+def candles(
+    view: View, symbol: Symbol, name: str, from_ms: int, to_ms: int, limit: int, matches: Callable[[TradeEvent], int]
+) -> list[Candle]:
+    """Up to `limit` candles that open in [from_ms, to_ms]; the last may be unfinished. `matches`: of a trade."""
+    kept = view.trades_since(symbol.native, 0, _ALL)
+    if not kept:
+        return []
+    opens = _opens(name, from_ms, to_ms, limit)
+    begun_ms = _open_ms(name, kept[0].time_ms)
+    start = bisect_left([trade.time_ms for trade in kept], max(from_ms, begun_ms))
+    traded = {open_ms: list(some) for open_ms, some in groupby(kept[start:], lambda one: _open_ms(name, one.time_ms))}
+    made: list[Candle] = []
+    last = kept[start - 1].price if start else kept[0].price
+    for open_ms, close_ms in opens:
+        if some := traded.get(open_ms):
+            made.append(_of_trades(open_ms, close_ms, some, matches))
+            last = some[-1].price
+        elif open_ms >= begun_ms:
+            made.append(Candle(open_ms, close_ms, last, last, last, last, 0, 0, 0, 0, 0))
+        elif (price := view.past_price(symbol.native, open_ms)) is not None:
+            made.append(
+                _of_the_past(symbol, open_ms, close_ms, price, view.past_price(symbol.native, close_ms) or price)
+            )
+    return made
+
+
+def _opens(name: str, from_ms: int, to_ms: int, limit: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    open_ms = _open_ms(name, from_ms)
+    if open_ms < from_ms:
+        open_ms = _close_ms(name, open_ms)
+    while open_ms <= to_ms and len(found) < limit:
+        found.append((open_ms, _close_ms(name, open_ms)))
+        open_ms = found[-1][1]
+    return found
+
+
+def _open_ms(name: str, time_ms: int) -> int:
+    return time_ms - time_ms % SECOND if name == SECONDS else by_name(name).open_ms(time_ms)
+
+
+def _close_ms(name: str, open_ms: int) -> int:
+    return open_ms + SECOND if name == SECONDS else by_name(name).close_ms(open_ms)
+
+
+def _of_trades(
+    open_ms: int, close_ms: int, trades: Sequence[TradeEvent], matches: Callable[[TradeEvent], int]
+) -> Candle:
+    prices = [trade.price for trade in trades]
+    bought = [trade for trade in trades if not trade.buyer_is_maker]
+    return Candle(
+        open_ms, close_ms, prices[0], max(prices), min(prices), prices[-1],
+        sum(trade.quantity for trade in trades), sum(trade.price * trade.quantity for trade in trades) // UNITS,
+        sum(map(matches, trades)), sum(trade.quantity for trade in bought),
+        sum(trade.price * trade.quantity for trade in bought) // UNITS,
+    )  # fmt: skip
+
+
+def _of_the_past(symbol: Symbol, open_ms: int, close_ms: int, opened: int, closed: int) -> Candle:
+    volume = PAST_LOTS * symbol.lot
+    turnover = volume * closed // UNITS
+    high, low = max(opened, closed) + symbol.tick, max(min(opened, closed) - symbol.tick, symbol.tick)
+    return Candle(
+        open_ms, close_ms, opened, high, low, closed, volume, turnover, 10, volume // 2, turnover // 2
+    )  # fmt: skip
