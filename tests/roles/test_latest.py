@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.net.front_process import VENUE, Worker, wait_for
-from tests.servers.redis import redis
 from wick.errors import StoreAwayError
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.ops.process import Stats
@@ -174,8 +173,9 @@ def test_a_sink_that_begins_again_keeps_what_redis_knows_and_its_worker_does_not
 
 
 @pytest.mark.slow
-def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on():
-    with redis() as server, keeping(RedisLatest(server.url)) as (keeper, worker):
+def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(redis_server):
+    server = redis_server.empty()
+    with keeping(RedisLatest(server.url)) as (keeper, worker):
         reader = RedisLatest(server.url, 5.0)
         said = lambda symbol: pair_key(VENUE, symbol) in server_keys(reader, symbol)  # noqa: E731
         keeper.state.start()

@@ -9,8 +9,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.net.front_process import VENUE, Front, Worker, wait_for
-from tests.servers.postgres import NoServerError
-from tests.servers.redis import redis
 from tests.system.session_client import SessionClient
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
@@ -26,12 +24,8 @@ TOPIC = "candles:binance:BTC-USDT:15s"
 
 
 @pytest.fixture
-def server():
-    try:
-        with redis() as one:
-            yield one
-    except NoServerError as error:
-        pytest.skip(str(error))
+def server(redis_server):
+    return redis_server.empty()
 
 
 def fill(server, symbols):

@@ -96,8 +96,8 @@ class LatestState:
             self._flushed_ns = now
             self._flush(now)
 
-    def _ask(self, shard: int, request: bytes) -> None:
-        bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
+    def _ask(self, shard: int, request: bytes) -> bool:
+        return bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
 
     # ------------------------------------------------------------------ to Redis
 
