@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.net.front_process import VENUE, Worker, wait_for
-from tests.servers.redis import redis
 from wick.errors import StoreAwayError
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.ops.process import Stats
@@ -134,7 +133,7 @@ def test_while_it_is_away_the_mirrors_go_on_and_then_all_is_written(caplog):
 
 
 def test_it_is_tried_again_ever_later():
-    with keeping() as (keeper, worker):
+    with keeping() as (keeper, _):
         keeper.latest.is_away = True
         heard(keeper)
         before = keeper.stats.counters.get("failed_redis_writes", 0)
@@ -174,8 +173,9 @@ def test_a_sink_that_begins_again_keeps_what_redis_knows_and_its_worker_does_not
 
 
 @pytest.mark.slow
-def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on():
-    with redis() as server, keeping(RedisLatest(server.url)) as (keeper, worker):
+def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(redis_server):
+    server = redis_server.empty()
+    with keeping(RedisLatest(server.url)) as (keeper, worker):
         reader = RedisLatest(server.url, 5.0)
         said = lambda symbol: pair_key(VENUE, symbol) in server_keys(reader, symbol)  # noqa: E731
         keeper.state.start()
@@ -183,12 +183,12 @@ def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(
         wait_for(lambda: said("BTC-USDT"), "the first value")
         server.kill()
         worker.publish("ETH-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it is away")
+        wait_for(keeper.state.gauges, "that it is away")
         server.start()
         wait_for(lambda: said("BTC-USDT") and said("ETH-USDT"), "all of it anew")
         server.hang()
         worker.publish("SOL-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it hangs")
+        wait_for(keeper.state.gauges, "that it hangs")
         server.go_on()
         wait_for(lambda: said("SOL-USDT"), "what changed meanwhile")
         assert not keeper.state.failed

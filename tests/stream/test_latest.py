@@ -67,7 +67,7 @@ def test_a_reader_that_begins_with_the_values_knows_what_their_writer_knew(plan)
 
 @given(steps(late=False))
 def test_a_value_says_by_itself_what_it_is(plan):
-    market, shards, values = played(plan)
+    market, _, values = played(plan)
     for (venue, symbol), pair in market.shard.pairs.items():
         value = msgpack.unpackb(values[latest.pair_key(venue, symbol)], ext_hook=lambda _, data: int.from_bytes(data))
         head, *live = pair.published

@@ -74,7 +74,7 @@ class LatestState:
 
     def gauges(self) -> dict[str, Any]:
         away_ns = self._away_ns
-        return {"redis_away_s": (steady_ns() - away_ns) // (1000 * MS)} if away_ns else {}
+        return {"redis_away_s": 1 + (steady_ns() - away_ns) // (1000 * MS)} if away_ns else {}
 
     def _run(self) -> None:
         try:
@@ -96,8 +96,8 @@ class LatestState:
             self._flushed_ns = now
             self._flush(now)
 
-    def _ask(self, shard: int, request: bytes) -> None:
-        bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
+    def _ask(self, shard: int, request: bytes) -> bool:
+        return bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
 
     # ------------------------------------------------------------------ to Redis
 
