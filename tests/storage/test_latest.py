@@ -2,12 +2,14 @@
 
 import re
 import socket
+import ssl
 import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import redis as redis_py
+import trustme
 
 from tests.servers.redis import redis as running
 from wick.errors import SettingError, StoreAwayError
@@ -195,3 +197,32 @@ def answered(listener, data):
     with listener.accept()[0] as client:
         client.recv(1000)
         client.sendall(data)
+
+
+def test_tls_goes_to_who_can_prove_its_name(tmp_path, monkeypatch):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(serving)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        right = RedisLatest(f"rediss://localhost:{port}", PATIENCE_S)
+        answers = Thread(target=lambda: [encrypted(serving, listener) for _ in range(2)])
+        answers.start()
+        right.write({b"a": b"1"})
+        assert "certificate verify failed" in failure(RedisLatest(f"rediss://127.0.0.1:{port}", PATIENCE_S))
+        answers.join()
+        right.close()
+
+
+def encrypted(serving, listener):
+    plain = listener.accept()[0]
+    try:
+        with serving.wrap_socket(plain, server_side=True) as client:
+            client.recv(1000)
+            client.sendall(b"+OK\r\n")
+    except ssl.SSLError:
+        pass  # who asked does not trust us
+    finally:
+        plain.close()
