@@ -137,10 +137,10 @@ def test_it_is_tried_again_ever_later():
         keeper.latest.is_away = True
         heard(keeper)
         before = keeper.stats.counters.get("failed_redis_writes", 0)
-        for _ in range(400):
+        for _ in range(200):
             keeper.turn(250)
         tries = keeper.stats.counters["failed_redis_writes"] - before
-        assert 100_000 / RETRY_MS[1] <= tries <= 2 * 100_000 / RETRY_MS[1] + 8
+        assert 50_000 / RETRY_MS[1] <= tries <= 2 * 50_000 / RETRY_MS[1] + 8
 
 
 def test_the_last_closed_candles_are_written():

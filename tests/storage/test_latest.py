@@ -32,13 +32,13 @@ from wick.wire.codec import pack
 PATIENCE_S = 5.0  # here, so that a busy machine does not fail what is not about time
 
 
-@pytest.fixture(params=["memory", "redis", "unix"])
+@pytest.fixture(params=["memory", "redis"])
 def latest(request):
     if request.param == "memory":
         one = MemoryLatest()
     else:
-        server = request.getfixturevalue("redis_server").empty()
-        one = RedisLatest(server.url if request.param == "redis" else server.unix_url, PATIENCE_S)
+        one = RedisLatest(request.getfixturevalue("redis_server").url, PATIENCE_S)
+        one._ask(b"FLUSHALL\r\n", 1)
     yield one
     one.close()
 
@@ -75,6 +75,9 @@ def test_other_programs_read_what_is_written(redis_server):
     assert redis_py.Redis(port=redis_server.port, db=5).get("wick:a") == b"\x00\xff"
     assert redis_py.Redis(port=redis_server.port).get("wick:a") is None
     latest.close()
+    by_file = RedisLatest(f"{redis_server.unix_url}?db=5", PATIENCE_S)
+    assert by_file.read([b"wick:a"]) == [b"\x00\xff"]
+    by_file.close()
 
 
 def test_the_document_shows_every_field_and_what_it_shows_works(redis_server):
