@@ -10,11 +10,11 @@ from wick.errors import StoreAwayError
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
-from wick.roles.latest import RETRY_MS, LatestState
+from wick.roles.latest import RENEW_NS, RETRY_MS, LatestState
 from wick.storage.latest import MemoryLatest, RedisLatest, read_shard
 from wick.stream.latest import closed_key, pair_key, shard_key
 from wick.stream.mirror import RECENT
-from wick.stream.shards import shard_of
+from wick.stream.shards import SHARDS, shard_of
 
 MS = 1_000_000
 OPEN_MS = 1_723_161_600_000
@@ -130,6 +130,17 @@ def test_while_it_is_away_the_mirrors_go_on_and_then_all_is_written(caplog):
         keeper.until(lambda: keeper.groups("ETH-USDT"))
         assert keeper.groups() == [[0, 1, 2]] and keeper.state.gauges() == {}
         assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"], "said once, however long"
+
+
+def test_what_redis_loses_by_itself_is_written_again_in_a_few_minutes():
+    with keeping() as (keeper, worker):
+        heard(keeper)
+        worker.publish("BTC-USDT", head=[1])
+        keeper.until(keeper.groups)
+        keeper.latest.values.clear()
+        for _ in range(SHARDS):
+            keeper.turn(RENEW_NS // MS)
+        assert keeper.groups() == [[0, 1, 1]]
 
 
 def test_it_is_tried_again_ever_later():

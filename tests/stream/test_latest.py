@@ -96,7 +96,7 @@ def test_metrics_that_are_stored_outlive_who_knew_them(is_late):
     again = Shards()
     for step in [again.restart, again.remember] if is_late else [again.remember, again.restart]:
         step(snapshot if step == again.restart else stored)
-    again.all_dirty()
+    again.renew(0)
     written = {**again.states(), **dict(again.closed())}
     key = latest.closed_key(VENUE, SYMBOLS[0], "15s")
     assert written[key] == values[key] and again.gone() == []
