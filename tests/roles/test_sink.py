@@ -188,6 +188,20 @@ def test_a_store_that_is_broken_at_the_start_is_tried_until_somebody_has_mended_
         own.until_written(candle(1))
 
 
+def test_a_store_that_breaks_is_opened_anew_when_somebody_has_mended_it(data_dir):
+    store, worker = FakeStore(), Worker(data_dir)
+    with running(data_dir, store, worker) as own:
+        own.until_followed()
+        store.writes_fail = StoreError("fake:store: malformed; move it away")
+        worker.close_candles(SHARD, candle(1))
+        own.until(lambda: own.sink.stats.state == "store broken" and store.is_closed)
+        worker.close_candles(SHARD, candle(2))
+        store.writes_fail = None
+        store.stands.clear()  # a new file
+        own.until_written(candle(1), candle(2))
+        assert store.writers >= 2
+
+
 def test_a_sink_that_was_fenced_off_ends_and_says_why(data_dir, caplog):
     store, worker = FakeStore(), Worker(data_dir)
     with running(data_dir, store, worker) as own:

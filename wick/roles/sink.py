@@ -32,7 +32,7 @@ from wick.wire.messages import Closes, Kept, Request, closes_topic, stats_topic
 
 MS, S = 1_000_000, 1_000_000_000
 TICK_MS = 50
-PAGES = 4  # questions to a worker at a time: an answer is a page of about 1 MB
+PAGES = 2  # questions to a worker at a time: an answer is a page of about 1 MB, which it reads from its disk
 UNANSWERED_NS = 2 * S  # then the question is asked again: who was killed answers no more
 STATS_EVERY_NS = 1 * S
 PROGRESS_NS = 5 * S  # between two lines about a long way to catch up
