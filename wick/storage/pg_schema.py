@@ -1,7 +1,7 @@
 """The tables that a PostgreSQL store has, in a schema of their own (`wick`), and how they came to be, step by step.
 
 A table an interval, all alike: `pair` (a number of `symbols`), `open_time_ms`, what `market.stored` keeps of a candle,
-`patterns`, `wide` (numbers beyond a column's bytes, by name), and `known`, how many fields have a value: see `better`.
+`patterns`, and `wide` (numbers beyond a column's bytes, by name).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from wick.market.stored import COLUMNS, PATTERNS
 SCHEMA: Final = "wick"
 TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
 KEY: Final = ("pair", "open_time_ms")
-WIDTHS: Final = {"pair": 4, "open_time_ms": 8, "known": 2, **{column.name: column.bytes for column in COLUMNS}}
+WIDTHS: Final = {"pair": 4, "open_time_ms": 8, **{column.name: column.bytes for column in COLUMNS}}
 # As COPY has them: integers, then what has any length.
 ALL: Final = (*WIDTHS, PATTERNS, "wide")
 
@@ -50,7 +50,7 @@ MAKE_STAGE: Final = f"CREATE TEMPORARY TABLE IF NOT EXISTS {STAGE} (LIKE {TABLES
 
 
 def _rank(row: str) -> str:
-    """`market.rows.rank`: `known` is counted where a row is written."""
+    """`market.rows.rank`."""
     anchor = f"coalesce({row}.obv_anchor_ms, {2**63 - 1})"
     return f"({row}.flags & {PARTIAL} = 0, {row}.flags & {FOREIGN} = 0, {row}.revision, {row}.known, -{anchor})"
 
