@@ -181,7 +181,8 @@ def forget_last_replay(data_dir: Path) -> None:
     """A replay begins with nothing: what is left of the last one would make its trades duplicates."""
     for path in data_dir.glob("candles.sqlite*"):
         path.unlink()
-    shutil.rmtree(data_dir / "ticklog", ignore_errors=True)
+    for name in ("ticklog", "shards"):  # a worker's checkpoints go with the log that they go on from
+        shutil.rmtree(data_dir / name, ignore_errors=True)
 
 
 def run(plan: Plan, settings: Settings) -> int:
