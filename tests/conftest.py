@@ -2,10 +2,14 @@
 
 import gc
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.servers.postgres import NoServerError, Postgres, database
+from tests.servers.timescale import Timescale, has_timescale
 
 for name in [name for name in os.environ if name.startswith("WICK_") and not name.startswith("WICK_TEST_")]:
     del os.environ[name]
@@ -20,7 +24,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "inner"))
 # Collection makes objects that stay: to look through them again and again took 1 s of it, and 6 s of a run.
 gc.disable()
 
-STARTS_A_PROCESS = {"start_exchange", "two_symbols"}  # fixtures: a test that asks for one is slow
+STARTS_A_PROCESS = {
+    "start_exchange",
+    "two_symbols",
+    "postgres",
+    "postgres_url",
+    "timescale_url",
+}  # fixtures: a test that asks for one is slow
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,3 +53,50 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, value in getattr(report, "user_properties", ()):
             if name == "said" and report.when == "call":
                 terminalreporter.write_line(value)
+
+
+# Real servers, started once when the first test asks. WICK_TEST_DSN has the tests use another PostgreSQL or
+# TimescaleDB instead, in databases that they make there and drop; only what kills a server starts its own.
+
+
+def _server(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that a test may stop, kill and start."""
+    server = _server(Postgres)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a new database."""
+    given = os.environ.get("WICK_TEST_DSN")
+    with database(given or request.getfixturevalue("postgres").url("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _timescale() -> Iterator[Timescale]:
+    server = _server(Timescale)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def timescale_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a database with the TimescaleDB extension and nothing else."""
+    given = os.environ.get("WICK_TEST_DSN")
+    if given and has_timescale(given):
+        with database(given) as url:
+            yield url
+        return
+    server = request.getfixturevalue("_timescale")
+    server.clear()
+    yield server.url

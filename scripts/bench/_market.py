@@ -104,7 +104,7 @@ class Wire:
     """Makes of ticks the messages that the feed would send to its only worker."""
 
     def __init__(self, market: Market, epoch: int = 1) -> None:
-        self.market, self.epoch = market, epoch
+        self.market, self.epoch, self.block = market, epoch, 0
         self._sequences = [0] * SHARDS
         self._heard_ns = [0] * SHARDS
 
@@ -132,7 +132,8 @@ class Wire:
                 parts.append([shard, self._sequences[shard], False, symbols, sizes])
         if not parts:
             return []
-        return [[TickHeader(self.epoch, VENUE, send_ns, clock_ns, parts).pack(), records]]
+        self.block += 1
+        return [[TickHeader(self.epoch, self.block, self.block - 1, VENUE, send_ns, clock_ns, parts).pack(), records]]
 
 
 def natives(pairs: int) -> list[str]:

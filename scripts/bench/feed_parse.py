@@ -88,7 +88,7 @@ def feed_way(venue: Venue, symbols: list[str], each: int = 1) -> Contender:
             if number % READS_A_FLUSH == 0 or number == len(some):
                 clock_ns = ticks.clock.at(recv_ns)
                 for portion in ticks.portions(WORKERS, recv_ns, recv_ns - 250_000_000):
-                    TickHeader(1, venue.id, recv_ns, clock_ns, portion.parts).pack()
+                    TickHeader(1, 1, 0, venue.id, recv_ns, clock_ns, portion.parts).pack()
         return ticks.trades + ticks.quotes
 
     return run

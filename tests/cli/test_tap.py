@@ -32,7 +32,7 @@ QUOTE = Quote("ETH-USDT", 8, 250001, 15, 250002, 3, 2, 1)
 
 
 def ticks(_="feed-0"):
-    header = TickHeader(1, "binance", 0, 0, [[7, 5, False, ["BTC-USDT", "ETH-USDT"], [1, 1]]])
+    header = TickHeader(1, 1, 0, "binance", 0, 0, [[7, 5, False, ["BTC-USDT", "ETH-USDT"], [1, 1]]])
     return [[ticks_topic("binance", 7), header.pack(), pack_trade(TRADE, 11) + pack_quote(QUOTE, 12)]]
 
 

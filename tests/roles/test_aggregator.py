@@ -79,7 +79,7 @@ def test_a_worker_that_starts_from_the_log_publishes_what_one_that_heard_it_all_
     written = int(len(messages) * share)
     logged(data_dir / "ticklog", messages[:written])
     with working(data_dir) as (role, heard):
-        role._replay()
+        role._replay(role._load())
         for message in messages[max(0, written - 3) :]:  # the last of the log come over the socket too
             role._receive(message)
         role._turn()

@@ -64,7 +64,7 @@ class Desk:
     def ids(self) -> list[int]:
         found = []
         for _, parts, packed in self.ticks.portions(1, NOW, 0):
-            found += records(packed, TickHeader(1, "binance", 1, 1, parts))["id"].tolist()
+            found += records(packed, TickHeader(1, 1, 0, "binance", 1, 1, parts))["id"].tolist()
         return found
 
 

@@ -28,7 +28,7 @@ def test_a_feed_that_starts_after_the_clock_was_set_back_is_newer_than_the_one_b
     later = now_ns() + HOUR_NS
     (tmp_path / "ticklog").mkdir()
     for name in (later, later - HOUR_NS):
-        (tmp_path / "ticklog" / f"{name:020d}{SUFFIX}").touch()
+        (tmp_path / "ticklog" / f"{name:020d}-{1:010d}{SUFFIX}").touch()
     feed = Feed(settings, 0)
     assert feed.epoch == later + 1
     feed.drain()

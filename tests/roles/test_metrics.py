@@ -10,6 +10,7 @@ from wick.market.schema import CANDLE_FIELDS, CLOSED, FLOW_FIELDS, METRIC_FIELDS
 from wick.net.clock import steady_ns
 from wick.roles import aggregator
 from wick.storage.sqlite import SqliteStore
+from wick.storage.ticklog import START
 from wick.wire.messages import WATCH_S, Closes, Watch
 
 __all__ = ["data_dir"]
@@ -78,7 +79,7 @@ def venue_at(start_ms):
 def test_metrics_begin_with_the_history_of_the_store(data_dir, at_noon):
     stored(data_dir, INTERVALS[NAMES.index("1m")], 300, at_noon)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
-        role._warm()
+        role._warm(START)
         warm, *_ = published(role, heard, minutes(venue_at(at_noon), 2), "1m")
     assert warm["open_time_ms"] == at_noon
     missing = [name for name in METRIC_FIELDS if warm[name] is None]
@@ -90,7 +91,7 @@ def test_metrics_begin_with_the_history_of_the_store(data_dir, at_noon):
 def test_a_worker_with_a_history_says_what_one_that_took_those_candles_would(data_dir, at_noon, tmp_path_factory):
     rows = stored(data_dir, INTERVALS[NAMES.index("1m")], 120, at_noon)
     with working(data_dir, ticklog__enabled=False, aggregator__warmup=70) as (role, heard):
-        role._warm()
+        role._warm(START)
         ours, *_ = published(role, heard, minutes(venue_at(at_noon), 1), "1m")
     closes = [row[3 + F["close"]] for row in rows[-19:]] + [1_000]
     assert ours["sma_20"] == pytest.approx(sum(closes) / 20 / 100, rel=1e-12)
@@ -100,7 +101,7 @@ def test_a_worker_with_a_history_says_what_one_that_took_those_candles_would(dat
 def test_a_history_that_does_not_reach_the_first_candle_is_not_used(data_dir, at_noon):
     stored(data_dir, INTERVALS[NAMES.index("1m")], 300, at_noon - MINUTE)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
-        role._warm()
+        role._warm(START)
         cold, *_ = published(role, heard, minutes(venue_at(at_noon), 1), "1m")
     assert cold["rsi_14"] is None and cold["body_ratio"] is not None and cold["obv_anchor_ms"] == at_noon
 
@@ -110,7 +111,7 @@ def test_a_history_that_does_not_reach_the_live_candle_is_not_shown(data_dir, at
     stored(data_dir, INTERVALS[NAMES.index("1m")], 40, at_noon)
     stored(data_dir, INTERVALS[NAMES.index("1h")], 40, hour_ms - 60 * MINUTE)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
-        role._warm()
+        role._warm(START)
         venue = venue_at(at_noon)
         venue.trade()
         published(role, heard, [venue.flush()], "1m")
@@ -125,7 +126,7 @@ def test_of_a_history_with_a_hole_what_is_after_it_counts(data_dir, at_noon):
     stored(data_dir, interval, 200, at_noon - 31 * MINUTE)
     stored(data_dir, interval, 30, at_noon)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
-        role._warm()
+        role._warm(START)
         first, *_ = published(role, heard, minutes(venue_at(at_noon), 1), "1m")
     assert first["sma_20"] is not None and first["ema_50"] is None
 
@@ -133,7 +134,7 @@ def test_of_a_history_with_a_hole_what_is_after_it_counts(data_dir, at_noon):
 def test_a_store_that_cannot_be_read_leaves_the_metrics_cold_and_the_worker_alive(data_dir, at_noon, caplog):
     (data_dir / "candles.sqlite").write_bytes(b"this is no database" * 100)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
-        role._warm()
+        role._warm(START)
         first, *_ = published(role, heard, minutes(venue_at(at_noon), 1), "1m")
     assert "begin without a history" in caplog.text and first["rsi_14"] is None
 

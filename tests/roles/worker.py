@@ -9,7 +9,7 @@ from typing import Any
 from wick.market.trades import Quote, Trade
 from wick.ops.settings import Settings
 from wick.roles.aggregator import Aggregator
-from wick.storage import ticklog
+from wick.storage.logwriter import FileLog, Limits
 from wick.stream.ticks import Ticks
 from wick.wire.messages import Closes, TickHeader
 
@@ -41,7 +41,7 @@ class Heard:
         for topic, body in self.messages:
             if topic.startswith(b"closes."):
                 found.setdefault(topic, []).extend(Closes.unpack(body).rows)
-        return dict(sorted(found.items()))
+        return {topic: rows for topic, rows in sorted(found.items()) if rows}
 
 
 @contextmanager
@@ -57,6 +57,7 @@ def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard
         yield role, heard
     finally:
         role._greenlets.kill()
+        role.keeper.close()
         role.pull.close(linger=0)
         role.router.close(linger=0)
 
@@ -66,6 +67,7 @@ class Venue:
 
     def __init__(self, epoch: int = 7) -> None:
         self.epoch, self.ticks, self.now_ms = epoch, Ticks(VENUE, SYMBOLS), START_MS
+        self.block = 0
         self.ids = dict.fromkeys(SYMBOLS, 0)
 
     def trade(self, symbol: str = "BTC-USDT", price: int = 10, size: int = 1, late_ms: int = 0, skip: int = 0) -> None:
@@ -81,9 +83,14 @@ class Venue:
         """None where there is nothing to tell."""
         now_ns = self.now_ms * MS
         return [
-            [TickHeader(self.epoch, VENUE, now_ns, self.ticks.clock.at(now_ns), portion.parts).pack(), portion.records]
+            [self._header(now_ns, portion.parts), portion.records]
             for portion in self.ticks.portions(1, now_ns, now_ns - CLOCK_NS)
         ]
+
+    def _header(self, now_ns: int, parts: list[Any]) -> bytes:
+        self.block += 1
+        clock_ns = self.ticks.clock.at(now_ns)
+        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, clock_ns, parts).pack()
 
     def flush(self) -> Message:
         (message,) = self.flushes()
@@ -114,8 +121,11 @@ def session(seed: int, flushes: int = 120) -> list[Message]:
 
 def logged(directory: Path, messages: Iterable[Message]) -> None:
     """The messages in a tick log, as the feed wrote them before it sent them."""
-    log = ticklog.TickLog(directory, 1 << 20, 1 << 24)
-    for number, (header, records) in enumerate(messages, 1):
-        log.append(header, [records], number)
+    log = FileLog(directory, Limits(1 << 20, 1 << 24))
+    for data, records in messages:
+        header = TickHeader.unpack(data)
+        if log.is_due(header.send_ns):
+            log.begin((header.epoch, header.block), b"", header.send_ns)
+        log.append(header, [records])
     log.close()
     assert not log.failed

@@ -21,7 +21,7 @@ def message(*parts):
     """What a feed sends now: of each shard its records."""
     made = [[shard, 1, False, ["S"] * bool(records), [len(records)] * bool(records)] for shard, records in parts]
     frame = b"".join(record for _, records in parts for record in records)
-    return TickHeader(1, "v", NOW, NOW, made), frame
+    return TickHeader(1, 1, 0, "v", NOW, NOW, made), frame
 
 
 def told(lags):

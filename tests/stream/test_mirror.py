@@ -44,7 +44,7 @@ def opened(rows):
 )
 def test_a_row_comes_back_as_it_was_kept(values):
     ring = Ring(0, MOST)
-    kept = [15_000, *values, inf]
+    kept = [15_000, 30_000, 0, CLOSED, *values, inf]
     ring.keep(1, kept)
     (back,) = ring.rows(0)
     assert back == kept == ring.find(15_000) and list(map(type, back)) == list(map(type, kept))

@@ -17,7 +17,7 @@ from wick.sim.wires.binance import Form
 from wick.stream.shard import CandleRules, Shard
 from wick.stream.shards import SHARDS
 from wick.stream.ticks import Ticks
-from wick.wire.messages import Closes, pack_depth
+from wick.wire.messages import Closes, closes_topic, pack_depth
 
 START_MS = 1_732_000_000_000
 LAG_NS = -1_270 * MS  # how far our clock is behind the venue's, on top of which comes a way of 5 ms
@@ -56,7 +56,7 @@ def demo():
     venue, market = exchanges.load("binance"), Market(3, 3, 60.0, START_MS)
     symbols = [venue.symbol(pair.listing.symbol) for pair in market.pairs]
     ticks, shard = Ticks("binance", symbols), Shard(0, 1, {"binance": CandleRules()})
-    given, chance = {symbol: [] for symbol in symbols}, random.Random(1)
+    given, chance, published = {symbol: [] for symbol in symbols}, random.Random(1), []
     for now_ms in range(START_MS + 20, START_MS + 40_000, 20):
         recv_ns = (now_ms + 5) * MS + LAG_NS
         assert ticks.take(venue.take(frames_of(market, now_ms)), recv_ns) == []
@@ -74,8 +74,8 @@ def demo():
             shard.advance("binance", clock_ms)
             for events in given.values():
                 events.append(("clock", clock_ms))
-        shard.flush(1)
-    rows = [row for body in shard.closes_after(1, 0) for row in Closes.unpack(body).rows]
+        published += [body for topic, body in shard.flush(1) if topic == closes_topic(0)]
+    rows = [row for body in published for row in Closes.unpack(body).rows]
     return given, [(row[1], row[2], dict(zip(CANDLE_FIELDS, row[3:], strict=True))) for row in rows]
 
 

@@ -30,7 +30,7 @@ def ticks(seq, *records, epoch=FEED, outage=False, symbols=(SYMBOL,), counts=Non
     """A message of the feed's mirror."""
     packed = [pack_trade(one, 5) if isinstance(one, Trade) else one for one in records]
     names, numbers = ([], []) if not packed else (list(symbols), list(counts or [len(packed)]))
-    header = TickHeader(epoch, VENUE, 9, 9, [[SHARD, seq, outage, names, numbers]])
+    header = TickHeader(epoch, 1, 0, VENUE, 9, 9, [[SHARD, seq, outage, names, numbers]])
     return [ticks_topic(VENUE, SHARD), header.pack(), b"".join(packed)]
 
 

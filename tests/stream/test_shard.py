@@ -174,32 +174,6 @@ def test_the_sequences_of_both_streams_grow_by_one():
         assert sequences == list(range(1, len(sequences) + 1)) and len(sequences) > 5
 
 
-def test_closes_can_be_asked_for_again_after_any_position_of_the_same_epoch():
-    market = Market(0, epoch=5)
-    published = []
-    market.take(Step("trade", "BTC-USDT", 0, 0, 7, 0, 3))
-    for _ in range(10):
-        market.take(Step("clock", "", 15_000, 0, 0, 0, 0))
-        published += [message for message in market.flush() if isinstance(message, Closes)]
-    for after in range(len(published) + 1):
-        assert [Closes.unpack(packed) for packed in market.shard.closes_after(5, after)] == published[after:]
-    assert market.shard.closes_after(4, 0) == []
-
-
-def test_of_closes_the_newest_are_kept_as_many_as_there_is_room_for():
-    market = Market(0)
-    market.shard.keep_bytes = 20_000
-    market.take(Step("trade", "BTC-USDT", 0, 0, 7, 0, 3))
-    for _ in range(30):
-        market.take(Step("clock", "", 15_000, 0, 0, 0, 0))
-        market.flush()
-    kept = market.shard.closes_after(1, 0)
-    seqs = [Closes.unpack(packed).seq for packed in kept]
-    assert seqs == list(range(seqs[0], market.shard.closes_seq + 1)) and seqs[0] > 1
-    room = 20_000 - sum(map(len, kept))
-    assert 0 <= room < max(map(len, kept)) * 2
-
-
 def test_trades_and_quotes_of_one_run_are_both_taken():
     shard = Shard(0, 1, {VENUE: CandleRules()})
     trade = Trade("BTC-USDT", START_MS * MS, 9, 100, 1, 5, 0, True)

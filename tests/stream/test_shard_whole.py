@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tests.market.reference import MS
 from tests.market.streams import BOUNDARIES, GRACE_MS, new_pair, packed, play, streams
 from wick.market.lockstep import Lockstep
-from wick.market.schema import FORMED_FIELDS
+from wick.market.schema import FORMED_FIELDS, STATE_WIDTHS
+from wick.stream.diffs import apply
 from wick.stream.shard import CandleRules, Shard
 from wick.wire.messages import Closes, Diffs
 
@@ -129,10 +130,20 @@ def test_saving_changes_nothing_and_may_be_done_after_every_step(events):
     assert shard.snapshot().pack() == undisturbed.snapshot().pack()
 
 
-def test_what_was_kept_for_a_sink_is_saved_too():
+def test_a_new_epoch_begins_with_a_snapshot_of_what_was_published_and_with_what_was_not():
     shard, at = Shard(0, 7, RULES), BOUNDARIES["1h"]
     shard.pair("v", "BTC-USDT", 0).ticks(packed([(at * MS, 1, 10, 0, 1, 0, True, 1)]))
     shard.advance("v", at + 60_000)
-    shard.flush(1)
-    kept = shard.closes_after(7, 0)
-    assert kept and Shard.load(shard.save(), RULES).closes_after(7, 0) == kept
+    undisturbed = Shard.load(shard.save(), RULES)
+    expected = unpacked([undisturbed.flush(1)])[1].rows
+    again = Shard.load(shard.save(), RULES)
+    [told] = unpacked([[again.begin(8, 5)]])
+    assert told == Closes(8, 1, 5, [])
+    snapshot = again.snapshot()
+    assert (snapshot.epoch, snapshot.diffs_seq, snapshot.closes_seq) == (8, 0, 1)
+    diffs, closes = unpacked([again.flush(1)])
+    assert (diffs.epoch, diffs.seq, closes.epoch, closes.seq) == (8, 1, 8, 2) and closes.rows == expected
+    groups = [[0] * width for width in STATE_WIDTHS]
+    for _, *changes in [*snapshot.entries, *diffs.entries]:
+        apply(groups, changes)
+    assert groups == shard.pairs["v", "BTC-USDT"].candles.groups

@@ -51,7 +51,7 @@ def sent(ticks, workers=2, now_ns=NOW, clock_due_ns=0):
     """What the portions hold: (shard, seq, outage, [(symbol, row)]) by part."""
     found = []
     for worker, parts, packed in ticks.portions(workers, now_ns, clock_due_ns):
-        header = TickHeader.unpack(TickHeader(1, "binance", 1, 1, parts).pack())
+        header = TickHeader.unpack(TickHeader(1, 1, 0, "binance", 1, 1, parts).pack())
         rows = iter(records(packed, header).tolist())
         for shard, seq, outage, symbols, counts in header.parts:
             assert worker_of(shard, workers) == worker

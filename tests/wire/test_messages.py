@@ -12,7 +12,7 @@ from wick.market.schema import CANDLE_FIELDS, FORMED_FIELDS, UNKNOWN
 from wick.market.trades import TRADE, Quote, Trade
 from wick.wire import messages
 from wick.wire.codec import pack, unpack
-from wick.wire.messages import Closes, Diffs, Request, Snapshot, TickHeader, pack_quote, pack_trade
+from wick.wire.messages import Closes, Diffs, Kept, Request, Snapshot, TickHeader, pack_quote, pack_trade
 
 INT64 = st.integers(0, 2**63 - 1)
 BIG = st.integers(-(2**200), 2**200)
@@ -31,17 +31,18 @@ PARTS = st.lists(
     max_size=3,
 )  # fmt: skip
 
-HEADERS = st.builds(TickHeader, INT64, NAMES, INT64, INT64, PARTS)
+HEADERS = st.builds(TickHeader, INT64, INT64, INT64, NAMES, INT64, INT64, PARTS)
 ALL = st.one_of(
     HEADERS,
     st.builds(Diffs, INT64, INT64, INT64, PAIRS, ENTRIES),
     st.builds(Closes.of_rows, INT64, INT64, INT64, CLOSED),
     st.builds(Snapshot, st.integers(0, 31), INT64, INT64, INT64, PAIRS, ENTRIES, ROWS),
     st.builds(Request, st.sampled_from(["snapshot", "closes"]), st.integers(0, 31), INT64, INT64),
+    st.builds(Kept, INT64, INT64, INT64, INT64, st.booleans()),
 )
-KINDS = (TickHeader, Diffs, Closes, Snapshot, Request)
+KINDS = (TickHeader, Diffs, Closes, Snapshot, Request, Kept)
 PART = [3, 9, False, ["BTC-USDT"], [2]]
-HEADER = TickHeader(1, "binance", 5, 6, [PART])
+HEADER = TickHeader(1, 1, 0, "binance", 5, 6, [PART])
 
 
 @given(ALL)

@@ -135,7 +135,7 @@ SETTINGS: tuple[Setting, ...] = (
             starts=("redis://", "rediss://", "unix://"), blank=True),
     Setting("redis.flush_ms", INTEGER, 250, "How often what has changed is written there.", 10, 60_000),
     Setting("sink.batch_rows", INTEGER, 2000, "Candles in one transaction at most.", 1, 1_000_000),
-    Setting("sink.batch_ms", INTEGER, 500, "How long candles are gathered for a transaction.", 10, 60_000),
+    Setting("sink.batch_ms", INTEGER, 1000, "How long candles are gathered for a transaction.", 10, 60_000),
     Setting("ticklog.enabled", BOOLEAN, True, "Log every batch before it is passed on."),
     Setting("ticklog.segment_mb", INTEGER, 8, "The size of one file of the tick log.", 1, 1024),
     Setting("ticklog.budget_mb", INTEGER, 512,

@@ -63,6 +63,17 @@ class Stream:
         self.actors: dict[str, Actor] = {}
         self.inboxes: dict[str, list[memoryview | None]] = {}  # the actors' own, by symbol: looked up for every run
         self.waiting: list[Actor] = []
+        for of, symbol in shard.pairs:  # that was loaded: an outage concerns all that it has
+            if of == venue:
+                self._welcome(symbol, 0)
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What is to be saved with the shard, to go on behind it."""
+        return self.epoch, self.seq, self.beat
+
+    def resume(self, epoch: int, seq: int, beat: int) -> None:
+        self.epoch, self.seq, self.beat = epoch, seq, beat
 
     def deliver(self, symbols: list[str], counts: list[int], records: memoryview, clock_ms: int) -> None:
         """Split packed records by pair into the inboxes."""

@@ -1,13 +1,14 @@
 """The aggregator worker: a greenlet actor a pair, fed by the feed's batches, heard through two streams a shard.
 
-Batches come in order, by (epoch, sequence) for each venue and shard. A hole, and the start, are read from the tick
-log, where the feed wrote every batch before it sent it. Candle time is the clock that the batches carry: the worker
-reads none of its own for it, so the same batches give the same candles.
+The feed wrote every batch to the tick log before it sent it, and each says which one came before it. So what has not
+arrived is seen at once, and read there, in order; and a worker that starts loads what it has saved of its shards, and
+reads what came since. Candle time is the clock that the batches carry: the worker reads none of its own for it, so the
+same batches give the same candles, bit for bit. Every start begins new epochs of the streams that go out.
 """
 
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,20 @@ from wick.ops.process import give_memory_back, keep_freed_memory
 from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
+from wick.roles.keeper import Keeper
 from wick.storage import store as store_table
 from wick.storage import ticklog
-from wick.storage.sqlite import SqliteStore
+from wick.storage.store import Store
+from wick.storage.ticklog import START, Position
 from wick.stream.lag import Lags
 from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
-from wick.wire.messages import WATCH_S, Request, TickHeader, Watch
+from wick.wire import codec
+from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic
 
 MS = 1_000_000
+REPLAYED_NS = 500 * MS  # of a replay, after which closes are published and progress is told
+LONG_NS = 1_000 * MS  # a replay that takes more tells its progress in the log
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
 
 log = logging.getLogger("wick")
@@ -50,12 +56,13 @@ class Aggregator(Role):
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
         self.owned = frozenset(shards_of(index, settings["aggregator.workers"]))
-        epoch = now_ns() // MS
+        closes, every_ns = settings["aggregator.closes_mb"] << 20, int(settings["aggregator.checkpoint_s"] * 1e9)
+        self.keeper = Keeper(Path(self.data_dir), self.owned, closes, every_ns, self.stats)
         self.venues = exchanges.ids()
         self.rules = rules = {venue: _rules(settings, venue) for venue in self.venues}
         self.processor = Processor(deepest(rules))
-        keep = (settings["aggregator.closes_mb"] << 20) // max(1, len(self.owned))
-        self.shards = {number: Shard(number, epoch, rules, self.processor, keep) for number in sorted(self.owned)}
+        self.shards = {number: Shard(number, 0, rules, self.processor) for number in sorted(self.owned)}
+        self.taken: Position = START  # the newest block whose ticks are all in the shards, or in inboxes
         self.streams: dict[tuple[int, str], Stream] = {}  # by (shard, venue)
         self.log_dir = Path(self.data_dir) / "ticklog" if settings["ticklog.enabled"] else None
         self.pull = bus.pull(self.data_dir, index, settings["feed.push_hwm"])
@@ -66,14 +73,21 @@ class Aggregator(Role):
         self._live_ns = 0
         self._waiting = 0  # ticks in inboxes
         self._breathed_ns = 0
-        self._ending = False
+        self._ending = self._is_live = False
 
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
         keep_freed_memory()
-        self._warm()
-        self._replay()
+        self.spawn(self._begin)
+
+    def _begin(self) -> None:
+        """Come to where the log ends; then live."""
+        since = self._load()
+        self._warm(since)
+        self._replay(since)
+        if self._ending:
+            return
         # What lives now lives long: the collector need not look at it, nor at all of the heap ever again. Actors leave
         # no cycles behind, and what little does is young.
         gc.collect()
@@ -81,13 +95,20 @@ class Aggregator(Role):
         gc.set_threshold(10_000, 20, 1_000_000)
         give_memory_back()
         self.stats.state = "waiting"
+        self._is_live = True
         self.spawn(Reader(self.router, self._answer).run)
         self.spawn(self._work_forever)
 
     def drain(self) -> None:
-        bus.drain(self.pull, self._receive, budget=1_000_000)
-        self._turn()
-        self._flush()
+        if self._is_live:
+            bus.drain(self.pull, self._receive, budget=1_000_000)
+            self._turn()
+            self._flush()
+            self.keeper.wait()
+            if self.keeper.every_ns:
+                for shard in self.shards.values():
+                    self.keeper.save_now(shard.number, self.taken, self._note(shard), shard.save())
+        self.keeper.close()
 
     def gauges(self) -> dict[str, Any]:
         pairs = [state for shard in self.shards.values() for state in shard.pairs.values()]
@@ -96,7 +117,7 @@ class Aggregator(Role):
             for name, value in state.candles.counters.items():
                 sums[name] = sums.get(name, 0) + value
         lag = {"lag_ms": self.lag_ms, "lag": self.lags.told()}
-        return {"pairs": len(pairs), **lag, "waiting": self._waiting, **sums}
+        return {"pairs": len(pairs), **lag, "waiting": self._waiting, **self.keeper.gauges(), **sums}
 
     def _breathe(self, after_ns: int = BREATH_NS) -> None:
         """Let the hub's other greenlets run, where this one has run for a while.
@@ -129,15 +150,23 @@ class Aggregator(Role):
         self.stats.newest_ns = now_ns()
         self.lag_ms = (self.stats.newest_ns - header.send_ns) // MS
         self.lags.sample(header, frames[1], self.stats.newest_ns)
-        for part, some in header.pieces(frames[1]):
-            stream = self._stream(part[0], header.venue)
-            seq = part[1]
+        if (header.epoch, header.before) > self.taken:
+            self._mend(header)
+        self._take_all(header, frames[1])
+        self.taken = max(self.taken, (header.epoch, header.block))
+
+    def _take_all(self, header: TickHeader, records: bytes | memoryview) -> None:
+        """Of a flush each part that its stream has not taken yet. What is still missing before it is lost."""
+        for part, some in header.pieces(records):
+            stream, seq = self._stream(part[0], header.venue), part[1]
             if (header.epoch, seq) <= (stream.epoch, stream.seq):
                 self.stats.add("repeated_batches")
                 continue
             expected = stream.seq + 1 if header.epoch == stream.epoch else 1
             if seq > expected:
-                self._mend(stream, header.epoch, expected, seq)
+                self.stats.add("lost_batches", seq - expected)
+                log.error("shard %d of %s lost batches %d to %d", part[0], header.venue, expected, seq - 1)
+                stream.outage()
             self._take(stream, header, part, some)
             if some:
                 self.lags.took(part[0], self.stats.newest_ns)
@@ -176,19 +205,55 @@ class Aggregator(Role):
 
     # ------------------------------------------------------------------ the store, and the tick log
 
-    def _warm(self) -> None:
-        """Begin the metrics with what the store has of the candles before those that are about to come."""
-        path = store_table.path_of(self.settings)
-        if not self.settings["aggregator.warmup"] or not path.exists():
+    def _load(self) -> Position:
+        """The shards as they were saved; from where on the log is to be read."""
+        self.stats.state = "loading"
+        started = steady_ns()
+        loaded = self.keeper.load(self.rules, self.processor)
+        epochs = [self.keeper.newest_epoch]
+        for number, one in loaded.items():
+            self.shards[number] = one.shard
+            epochs.append(one.shard.epoch)
+            for venue, *place in codec.unpack(one.note):
+                if venue in self.venues:
+                    self._stream(number, venue).resume(*place)
+        epoch = max(now_ns() // MS, max(epochs) + 1)
+        for shard in self.shards.values():
+            message = shard.begin(epoch, now_ns())
+            self.keeper.outboxes[shard.number].append(epoch, 1, message[1])
+            self._send([message])
+        pairs = sum(len(one.shard.pairs) for one in loaded.values())
+        took_ms = (steady_ns() - started) // MS
+        told = (epoch, len(loaded), len(self.owned), pairs, took_ms)
+        log.info("epoch %d: %d of %d shards were saved, with %d pairs; read in %d ms", *told)
+        if len(loaded) < len(self.owned):
+            return START
+        return min(one.position for one in loaded.values())
+
+    def _note(self, shard: Shard) -> bytes:
+        """Where the streams of a shard stand: what is saved with it."""
+        streams = [self.streams.get((shard.number, venue)) for venue in self.venues]
+        return codec.pack([[one.venue, *one.place] for one in streams if one is not None])
+
+    def _warm(self, since: Position) -> None:
+        """Begin the metrics of pairs that were not saved with what the store has of the candles before those that are
+        about to come."""
+        url = store_table.url_of(self.settings)
+        is_new = url.startswith("sqlite:") and not store_table.path_of(self.settings).exists()
+        if is_new or not self.settings["aggregator.warmup"]:
             return
         self.stats.state = "warming up"
-        started, taken, first_ms = steady_ns(), 0, self._first_ms()
+        started, taken, first_ms = steady_ns(), 0, self._first_ms(since)
+        saved = {pair for shard in self.shards.values() for pair in shard.pairs}
         try:
-            store = SqliteStore(path, read_only=True)
-            pairs = [(venue, symbol) for venue, symbol in store.symbols() if shard_of(venue, symbol) in self.owned]
+            store = store_table.open_store(url, read_only=True)
+            pairs = [
+                (venue, symbol)
+                for venue, symbol in store.symbols()
+                if venue in self.venues and shard_of(venue, symbol) in self.owned and (venue, symbol) not in saved
+            ]
             for index, interval in enumerate(INTERVALS):
-                before_ms = interval.open_ms(first_ms)
-                taken += self._learn(store, index, before_ms, [pair for pair in pairs if pair[0] in self.venues])
+                taken += self._learn(store, index, interval.open_ms(first_ms), pairs)
                 log.info("metrics of %s have their history, %d candles so far", interval.name, taken)
             store.close()
         except StoreError as error:
@@ -196,7 +261,7 @@ class Aggregator(Role):
             return
         log.info("warmed %d pairs with %d candles in %d ms", len(pairs), taken, (steady_ns() - started) // MS)
 
-    def _learn(self, store: SqliteStore, index: int, before_ms: int, pairs: list[tuple[str, str]]) -> int:
+    def _learn(self, store: Store, index: int, before_ms: int, pairs: list[tuple[str, str]]) -> int:
         """The candles of an interval; how many there were."""
         columns, histories, decimals, next_ms = [], [], [], []
         for venue, symbol in pairs:
@@ -212,41 +277,58 @@ class Aggregator(Role):
             pass
         return sum(one.shape[1] for one in histories)
 
-    def _first_ms(self) -> int:
-        """When what the worker will take begins: with the tick log, or now."""
-        if self.log_dir is not None and self.log_dir.is_dir():
-            for header, data in ticklog.read(self.log_dir, self.owned):
-                return (header.clock_ns or RECORD_STRUCT.unpack_from(data)[0] or header.send_ns) // MS
+    def _first_ms(self, since: Position) -> int:
+        """When what the worker will take begins: with what it reads of the tick log, or now."""
+        for header, data in self._logged(since):
+            return (header.clock_ns or RECORD_STRUCT.unpack_from(data)[0] or header.send_ns) // MS
         return now_ns() // MS
 
-    def _replay(self) -> None:
-        """Start where the log ends: the same batches give the same state."""
+    def _logged(self, since: Position) -> Iterator[tuple[TickHeader, memoryview]]:
         if self.log_dir is None or not self.log_dir.is_dir():
             return
-        self.stats.state = "replaying"
-        started = steady_ns()
-        for header, data in ticklog.read(self.log_dir, self.owned):
+        for header, data in ticklog.read(self.log_dir, self.owned, since):
             if header.venue in self.venues:
-                for part, some in header.pieces(data):
-                    self._take(self._stream(part[0], header.venue), header, part, some)
-        self._turn()
-        ticks, took_ms = self.stats.counters.get("ticks", 0), (steady_ns() - started) // MS
-        log.info("replayed %d ticks from the log in %d ms", ticks, took_ms)
+                yield header, data
 
-    def _mend(self, stream: Stream, epoch: int, expected: int, end: int) -> None:
-        """Read the parts from `expected` to before `end` from the log; what it does not have is lost, and is said."""
-        self.stats.add("holes")
-        shard = stream.shard.number
-        if self.log_dir is not None:
-            for header, data in ticklog.read(self.log_dir, frozenset([shard])):
-                [(part, some)] = header.pieces(data)
-                if (header.venue, header.epoch, part[1]) == (stream.venue, epoch, expected) and expected < end:
-                    self._take(stream, header, part, some)
-                    expected += 1
-        if expected < end:
-            self.stats.add("lost_batches", end - expected)
-            log.error("shard %d of %s lost batches %d to %d", shard, stream.venue, expected, end - 1)
-            stream.outage()
+    def _replay(self, since: Position) -> None:
+        """Take what the log has behind `since`, in its order: the same batches give the same state."""
+        self.stats.state = "replaying"
+        started = told = steady_ns()
+        first_ns, end_ns, self.taken = 0, now_ns(), since
+        for header, data in self._logged(since):
+            self._take_all(header, data)
+            self.taken = (header.epoch, header.block)
+            first_ns = first_ns or header.send_ns
+            if steady_ns() - told > REPLAYED_NS:
+                self._turn()
+                self._flush_closes()
+                told = steady_ns()
+                self._tell(100 * (header.send_ns - first_ns) // max(1, end_ns - first_ns), told - started)
+                self._breathe(0)
+            if self._ending:
+                return
+        self._turn()
+        self._flush_closes()
+        took_ms = (steady_ns() - started) // MS
+        log.info("replayed %d ticks from the log in %d ms", self.stats.counters.get("ticks", 0), took_ms)
+
+    def _tell(self, percent: int, took_ns: int) -> None:
+        percent = max(0, min(percent, 99))
+        self.stats.state = f"replaying {percent} %"
+        if took_ns > LONG_NS:
+            ticks = self.stats.counters.get("ticks", 0)
+            log.info("replaying the log: %d %%, %d ticks, %d a second", percent, ticks, ticks * 10**9 // took_ns)
+
+    def _mend(self, header: TickHeader) -> None:
+        """Read what has not arrived before this flush from the log: messages that the feed let go of, or that were in
+        the queue of one that was killed."""
+        if header.epoch == self.taken[0]:
+            self.stats.add("holes")
+        for missed, data in self._logged(self.taken):
+            if (missed.epoch, missed.block) >= (header.epoch, header.block):
+                break
+            self._take_all(missed, data)
+            self.taken = (missed.epoch, missed.block)
 
     # ------------------------------------------------------------------ out
 
@@ -266,7 +348,15 @@ class Aggregator(Role):
                 give_way()
             self._turn()
             self._flush()
+            self._save()
             self._show_live()
+
+    def _save(self) -> None:
+        """Right after a flush, when nothing waits to be taken or published."""
+        number = self.keeper.due()
+        if number is not None:
+            shard = self.shards[number]
+            self.keeper.save(number, self.taken, self._note(shard), shard.save())
 
     def _show_live(self) -> None:
         """Publish the metrics of unclosed candles that fronts watch, `aggregator.live_hz` times a second."""
@@ -299,9 +389,24 @@ class Aggregator(Role):
             self._publish(shard)
             self._breathe()
 
+    def _flush_closes(self) -> None:
+        """During a replay: nobody wants to see candles race, readers of the diffs get a snapshot in the end."""
+        for _ in enrich(self.processor, list(self.shards.values())):
+            self._breathe()
+        for shard in self.shards.values():
+            messages = self._kept(shard, shard.flush(now_ns()))
+            self._send([message for message in messages if message[0] == closes_topic(shard.number)])
+
     def _publish(self, shard: Shard) -> None:
-        self._send(shard.flush(now_ns()))
+        self._send(self._kept(shard, shard.flush(now_ns())))
         self.lags.published(shard.number, now_ns())
+
+    def _kept(self, shard: Shard, messages: list[list[bytes]]) -> list[list[bytes]]:
+        """The messages of a flush: closes are in the outbox before anyone sees them."""
+        for topic, body in messages:
+            if topic == closes_topic(shard.number):
+                self.keeper.outboxes[shard.number].append(shard.epoch, shard.closes_seq, body)
+        return messages
 
     def _send(self, messages: list[list[bytes]]) -> None:
         for message in messages:
@@ -326,7 +431,8 @@ class Aggregator(Role):
             self._publish(shard)
             answer = [shard.snapshot().pack()]
         else:
-            answer = shard.closes_after(request.epoch, request.after)
+            kept, messages = self.keeper.outboxes[shard.number].page((request.epoch, request.after))
+            answer = [kept.pack(), *messages]
         bus.try_send(self.router, [who, asked, *answer])
 
     def _watch(self, who: bytes, watch: Watch) -> None:

@@ -18,7 +18,7 @@ from gevent.event import Event
 from gevent.hub import signal as gevent_signal
 
 from wick import exchanges
-from wick.errors import SettingError, WickError
+from wick.errors import SettingError, WickError, WireError
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.ops import symbols
@@ -28,8 +28,9 @@ from wick.roles.base import Role, run_role
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
 from wick.storage.capture import Capture
-from wick.storage.ticklog import TickLog, newest_ns
+from wick.storage.logwriter import FileLog, Limits
 from wick.stream.shards import SHARDS, shard_of
+from wick.stream.tails import packed, rolled, unpacked
 from wick.stream.ticks import Portion
 from wick.wire.messages import TickHeader, book_frames, book_topic, ticks_topic
 
@@ -53,10 +54,12 @@ class Feed(Role):
     def __init__(self, settings: Settings, index: int) -> None:
         super().__init__(settings, index)
         wanted = symbols.wanted(settings)
-        directory = Path(self.data_dir) / "ticklog"
+        self.log_file = self._open_log(Path(self.data_dir))
         # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
-        self.epoch = max(now_ns(), newest_ns(directory) + 1)
-        self.flushed_ns = self.listened_ns = 0
+        self.epoch = max(now_ns(), self.log_file.newest[0] + 1 if self.log_file else 0)
+        self.block = 0  # the number of the newest flush
+        self.flushed_ns, self.listened_ns = now_ns(), 0
+        self._has_given_up = False
         self._ahead_ns = now_ns() - steady_ns()
         self.listeners = bus.Listeners(self.pub)
         self.ticks_tapped: dict[str, frozenset[int]] = {}  # of each venue the shards whose mirror is listened to
@@ -72,14 +75,37 @@ class Feed(Role):
             self.venues[venue_id].want(wanted[venue_id])
         workers: int = settings["aggregator.workers"]
         self.pushes = [bus.push(self.data_dir, worker, settings["feed.push_hwm"]) for worker in range(workers)]
+        self._blocks = [0] * workers  # the newest block that had something for each
         self.stalled: set[int] = set()
-        self.log_file: TickLog | None = None
-        if settings["ticklog.enabled"]:
-            self.log_file = TickLog(
-                directory,
-                settings["ticklog.segment_mb"] * 1_000_000,
-                settings["ticklog.budget_mb"] * 1_000_000,
-            )
+        if self.log_file is not None:
+            self._recall(self.log_file)
+
+    def _open_log(self, data_dir: Path) -> FileLog | None:
+        told = self.settings
+        if not told["ticklog.enabled"]:
+            return None
+        limits = Limits(
+            told["ticklog.segment_mb"] * 1_000_000, told["ticklog.budget_mb"] * 1_000_000,
+            round(told["ticklog.keep_s"] * 1e9), told["ticklog.commit_ms"] / 1000,
+        )  # fmt: skip
+        return FileLog(data_dir / "ticklog", limits)
+
+    def _recall(self, log_file: FileLog) -> None:
+        """Begin where the feed before us ended: what was traded since shows as a hole at each pair's first trade."""
+        started = steady_ns()
+        data, flushes = log_file.last()
+        try:
+            tails = rolled(unpacked(data), flushes) if data else {}
+        except WireError as error:
+            log.error("the tick log does not say what the feed before had, what came since is missed: %s", error)
+            tails = {}
+        for venue_id, venue in self.venues.items():
+            if venue_id in tails:
+                venue.ticks.recall(tails[venue_id], self.epoch)
+        count = sum(len(one.pairs) for one in tails.values())
+        if count:
+            log.info("the log tells where %d pairs ended, in %d ms", count, (steady_ns() - started) // MS)
+        self._begin_segment(log_file)
 
     def _house(self, venue_id: str) -> House:
         several = len(self.settings["feed.venues"]) > 1
@@ -138,8 +164,9 @@ class Feed(Role):
             socket.close()
 
     def gauges(self) -> dict[str, Any]:
-        failed = self.log_file.failed if self.log_file is not None else 0
-        own = {"buffered_bytes": self._unsent_bytes, "stalled_workers": len(self.stalled), "ticklog_failed": failed}
+        own: dict[str, Any] = {"buffered_bytes": self._unsent_bytes, "stalled_workers": len(self.stalled)}
+        if self.log_file is not None:
+            own |= self.log_file.gauges()
         several = len(self.venues) > 1
         if several:
             own["symbols"] = sum(len(venue.ticks) for venue in self.venues.values())
@@ -181,16 +208,23 @@ class Feed(Role):
 
     def _flush(self, at_end: bool = False) -> None:
         """For each venue one message for each worker that has ticks, or has not heard the clock for `feed.clock_ms`."""
+        if self._has_given_up:
+            return
         self._notice_jump()
         self.flushed_ns = now_ns()
         if abs(self.flushed_ns - self.listened_ns) > LISTEN_NS:
             self.listened_ns = self.flushed_ns
             if self.listeners.update():
                 self._notice_taps()
-        connected = False
+        connected, made = False, []
+        # Nothing else runs in between: all that has been taken is in the log when it says where the pairs stand.
         for venue in self.venues.values():
             connected = connected or venue.is_connected
-            self._flush_venue(venue, listening=venue.is_connected and not at_end)
+            made += self._log_venue(venue, listening=venue.is_connected and not at_end)
+        if self.log_file is not None and self.log_file.is_due(self.flushed_ns):
+            self._begin_segment(self.log_file)
+        for header, portion in made:
+            self._send(header, portion)
         if not at_end:
             self.stats.state = "running" if connected else "connecting"
             for venue_id, venue in self.venues.items():
@@ -221,21 +255,40 @@ class Feed(Role):
             for venue in self.venues.values():
                 venue.ticks.clock.set_forward(jump_ns)
 
-    def _flush_venue(self, venue: VenueFeed, listening: bool) -> None:
+    def _log_venue(self, venue: VenueFeed, listening: bool) -> list[tuple[TickHeader, Portion]]:
+        """Let go of what has come, into the log; and what each worker is to get of it."""
         now, ticks = now_ns(), venue.ticks
         # While nobody listens, the venue's time is not known to have brought nothing.
         clock_ns = ticks.clock.at(now) if listening else 0
         clock_due_ns = now - self.settings["feed.clock_ms"] * MS if clock_ns else 0
         portions = ticks.portions(len(self.pushes), now, clock_due_ns)
         if not portions:
-            return
-        header = TickHeader(self.epoch, venue.venue.id, now, clock_ns, [])
+            return []
+        self.block += 1
+        header = TickHeader(self.epoch, self.block, 0, venue.venue.id, now, clock_ns, [])
         if self.log_file is not None:
             whole = header._replace(parts=[part for portion in portions for part in portion.parts])
-            self.log_file.append(whole.pack(), [portion.records for portion in portions], now)
-        for portion in portions:
-            self._send(header._replace(parts=portion.parts), portion)
+            is_logged = self.log_file.append(whole, [portion.records for portion in portions])
+            if not is_logged and self.settings["ticklog.on_error"] == "stop":
+                return self._give_up()
         self.stats.add("batches", len(portions))
+        made = []
+        for portion in portions:
+            before, self._blocks[portion.worker] = self._blocks[portion.worker], self.block
+            made.append((header._replace(before=before, parts=portion.parts), portion))
+        return made
+
+    def _give_up(self) -> list[tuple[TickHeader, Portion]]:
+        """What is not in the log goes to nobody: the next feed sees in it where this one ended, and asks for more."""
+        if not self._has_given_up:
+            self._has_given_up = True
+            log.critical("ticklog.on_error is stop: the process ends")
+            self.stop(1)
+        return []
+
+    def _begin_segment(self, log_file: FileLog) -> None:
+        tails = {venue_id: venue.ticks.tails(self.flushed_ns) for venue_id, venue in self.venues.items()}
+        log_file.begin((self.epoch, self.block + 1), packed(tails), self.flushed_ns)
 
     def _send(self, header: TickHeader, portion: Portion) -> None:
         if tapped := self.ticks_tapped.get(header.venue):

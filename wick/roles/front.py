@@ -7,7 +7,7 @@ started anew, are mended by one snapshot from the worker, and then by one for ev
 import gc
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
@@ -15,32 +15,34 @@ from wick import exchanges
 from wick.api.access import Access
 from wick.api.history import History
 from wick.api.service import Api, Health, Sources, State
-from wick.errors import WireError
+from wick.errors import StoreAwayError, WireError
 from wick.market.intervals import INTERVALS
 from wick.market.schema import Row
 from wick.net import bus
-from wick.net.clock import now_ms, now_ns, steady_ns
+from wick.net.clock import now_ms, now_ns
 from wick.net.flusher import Flusher
 from wick.net.reader import Reader
 from wick.net.ws_server import Server, listen
 from wick.ops.process import allow_open_files, give_memory_back
 from wick.ops.settings import Settings
 from wick.roles.base import Role, run_role
+from wick.roles.following import Following
 from wick.roles.relay import Relay
 from wick.roles.session import Session, Sessions
 from wick.storage.store import path_of
 from wick.stream.fanout import Fanout
-from wick.stream.following import ShardFollower
 from wick.stream.mirror import live_row
 from wick.stream.relays import Relays
 from wick.stream.shards import SHARDS, shard_of, worker_of
 from wick.wire.http import Reply
 from wick.wire.http import Request as HttpRequest
-from wick.wire.messages import Closes, Diffs, Request, Snapshot, Watch
+from wick.wire.messages import Closes, Watch
 from wick.wire.session import Kind
 
+if TYPE_CHECKING:
+    from wick.storage.latest import Latest, StoredShard
+
 MS = 1_000_000
-ASK_AGAIN_NS = 1_000 * MS
 OWN_FILES = 5_000  # descriptors beside those of clients: visits of HTTP, the bus, the store
 
 log = logging.getLogger("wick")
@@ -59,8 +61,6 @@ class Front(Role):
         self.sub = bus.subscriber(self.data_dir, [f"aggregator-{i}" for i in range(workers)], topics)
         self.dealers = [bus.dealer(self.data_dir, worker) for worker in range(workers)]
         self.readers = [Reader(dealer, self._restart) for dealer in self.dealers]
-        self.followers = [ShardFollower() for _ in range(SHARDS)]
-        self.asked_ns = [0] * SHARDS
         self.access = Access(settings)
         venues = exchanges.ids()
         self.sessions = Sessions(
@@ -83,9 +83,11 @@ class Front(Role):
             kinds=self.relays.kinds,
             admit=self.sessions.admit,
         )
+        self.following = Following(self.fanout, self._ask, self.stats.add)
         self.relay = Relay(self.relays, self.fanout.put, self.data_dir, self.stats.add)
         self.sessions.attach(self.server, self.fanout)
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
+        self.latest = _latest(settings["redis.url"])
         store = path_of(settings)
         self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
         sources = Sources(
@@ -108,6 +110,8 @@ class Front(Role):
             self.spawn(reader.run)
         self.spawn(self._ask_forever)
         self.spawn(self._watch_forever)
+        if self.latest is not None:
+            self.spawn(self._boot, self.latest)
         self.spawn(self.relay.run)
         self.spawn(self.relay.listen)
         self.spawn(self.flusher.run)
@@ -139,14 +143,13 @@ class Front(Role):
             **self.access.counts(),
             "pairs": len(self.fanout.pairs()),
             "trade_restarts": self.relays.restarts,
-            "resyncs": sum(follower.resyncs for follower in self.followers),
+            "resyncs": self.following.resyncs,
         }
 
     # ------------------------------------------------------------------ what is known
 
     def health(self) -> Health:
-        waiting = sum(follower.wanted for follower in self.followers)
-        return Health(self.stats.state, self._age_ms(), len(self.fanout.pairs()), waiting)
+        return Health(self.stats.state, self._age_ms(), len(self.fanout.pairs()), self.following.waiting)
 
     def _age_ms(self) -> int | None:
         return max(0, now_ns() - self.stats.newest_ns) // MS if self.stats.newest_ns else None
@@ -174,51 +177,30 @@ class Front(Role):
     # ------------------------------------------------------------------ from the workers
 
     def _receive(self, frames: list[bytes]) -> None:
-        try:
-            stream, _, shard_text = frames[0].partition(b".")
-            if stream == b"live":
-                self.fanout.live(Closes.unpack(frames[1]))
-                return
-            shard = int(shard_text)
-            message: Diffs | Closes = (Diffs if stream == b"diffs" else Closes).unpack(frames[1])
-            follower = self.followers[shard]
-        except (WireError, ValueError, LookupError) as error:
-            self.stats.add("bad_messages")
-            log.error("a message is not what it should be, it is left out: %s", error)
+        if frames[0].startswith(b"live."):
+            self._live_rows(frames)
             return
-        self.stats.add("messages")
-        self.stats.state = "running"
-        if follower.offer(message):
+        applied = self.following.take(frames)
+        if applied is not None:
+            self.stats.state = "running"
+        if applied:
             self.stats.newest_ns = now_ns()  # of what clients are told: what cannot be followed is not new to them
-            self._apply(shard, message)
-        elif follower.wanted:
-            self._ask(shard)
 
-    def _apply(self, shard: int, message: Diffs | Closes) -> None:
+    def _live_rows(self, frames: list[bytes]) -> None:
         try:
-            if isinstance(message, Diffs):
-                self.fanout.diffs(shard, message)
-            else:
-                self.fanout.closes(shard, message)
-        except WireError as error:
-            log.error("shard %d cannot be followed, asking for a snapshot: %s", shard, error)
-            self._ask(shard)
+            self.fanout.live(Closes.unpack(frames[1]))
+        except (WireError, LookupError) as error:
+            self.stats.add("bad_messages")
+            log.error("live metrics are not what they should be, they are left out: %s", error)
 
-    def _ask(self, shard: int) -> None:
-        """Ask for a snapshot, once until it comes or is overdue."""
-        self.followers[shard].ask()
-        now = steady_ns()
-        if not self.asked_ns[shard] or now - self.asked_ns[shard] >= ASK_AGAIN_NS:
-            self.asked_ns[shard] = now
-            worker = worker_of(shard, len(self.dealers))
-            bus.try_send(self.dealers[worker], [Request("snapshot", shard, 0, 0).pack()])
-            self.readers[worker].kick()
+    def _ask(self, shard: int, request: bytes) -> None:
+        worker = worker_of(shard, len(self.dealers))
+        bus.try_send(self.dealers[worker], [request])
+        self.readers[worker].kick()
 
     def _ask_forever(self) -> None:
         while True:
-            for shard, follower in enumerate(self.followers):
-                if follower.wanted:
-                    self._ask(shard)
+            self.following.ask_again()
             gevent.sleep(0.25)
 
     def _watch_forever(self) -> None:
@@ -235,22 +217,47 @@ class Front(Role):
 
     def _restart(self, frames: list[bytes]) -> None:
         """A worker's snapshot."""
-        try:
-            snapshot = Snapshot.unpack(frames[1])
-            follower = self.followers[snapshot.shard]
-        except (WireError, LookupError, TypeError) as error:
-            self.stats.add("bad_messages")
-            log.error("an answer is not what it should be: %s", error)
-            return
-        if not follower.wanted:
-            return  # asked twice: this is the later answer
-        self.stats.add("snapshots")
-        if snapshot.pairs:
+        snapshot = self.following.answer(frames)
+        if snapshot is not None and snapshot.pairs:
             self.stats.state = "running"
-        self.asked_ns[snapshot.shard] = 0
-        self.fanout.restart(snapshot)
-        for message in follower.restart(snapshot):
-            self._apply(snapshot.shard, message)
+
+    # ------------------------------------------------------------------ before the workers are heard
+
+    def _boot(self, latest: "Latest") -> None:
+        """Begin with what Redis has, as old as it is: what a worker tells replaces it."""
+        threads = gevent.get_hub().threadpool
+        for shard in range(SHARDS):
+            if self.fanout.mirrors[shard].epoch:
+                continue
+            stored = threads.apply(_stored, (latest, shard))
+            if isinstance(stored, StoreAwayError):
+                log.warning("nothing to begin with, waiting for the workers: %s", stored)
+                break
+            if stored is not None and not self.fanout.mirrors[shard].epoch:  # the worker may have been quicker
+                self.fanout.restart(stored.snapshot)
+                self.stats.newest_ns = max(self.stats.newest_ns, stored.time_ms * MS)
+                self.stats.add("booted_pairs", len(stored.snapshot.pairs))
+                if self.stats.state == "waiting":
+                    self.stats.state = "stale"
+        latest.close()
+
+
+def _latest(url: str) -> "Latest | None":
+    if not url:
+        return None
+    from wick.storage.latest import RedisLatest  # of no use to a front without one
+
+    return RedisLatest(url)
+
+
+def _stored(latest: "Latest", shard: int) -> "StoredShard | StoreAwayError | None":
+    """Given back, not raised: gevent would write what is raised in its threads to stderr."""
+    from wick.storage.latest import read_shard
+
+    try:
+        return read_shard(latest, shard)
+    except StoreAwayError as error:
+        return error
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,111 +1,144 @@
-"""The sink: closed candles from all workers into the store, in batches, each with the positions it reaches.
+"""The sink: closed candles from all workers into the store, in batches, each with the positions that it reaches.
 
-Not patched by gevent: a database driver waits for real. A hole in a stream is asked for again from the worker that
-published it; a store that fails is tried again, while the rows wait (and past MOST_WAITING the oldest are let go
-of, counted, so that memory stays bounded).
+Not patched by gevent: a database driver waits for real, in a thread of its own (`roles.writing`). This is the loop: it
+reads what is published, a shard at a time (`roles.inflow`), asks the workers' outboxes for what is missing, a few pages
+at a time, and says once a second how it goes. Nobody upstream waits for it. Where a Redis is named, a thread of its own
+keeps the latest state there (`roles.latest`).
 """
 
 import logging
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
 
-from wick.errors import SettingError, StoreError, WireError
+from wick.errors import SettingError, WireError
 from wick.net import bus, endpoints
-from wick.net.clock import now_ns
+from wick.net.clock import now_ns, steady_ns
 from wick.ops import logs
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError, Stats, hold_lock
 from wick.ops.settings import Settings, exit_wrong, role_settings
-from wick.storage import store
-from wick.storage.sqlite import SqliteStore
+from wick.roles.inflow import NOTHING, Inflow
+from wick.roles.latest import latest_of
+from wick.roles.writing import Backlog, Writer, stream_of
+from wick.storage.keeping import keep_days
+from wick.storage.store import Store, open_store, url_of
 from wick.stream.shards import SHARDS, worker_of
-from wick.wire.codec import pack
-from wick.wire.messages import Closes, Request, closes_topic, stats_topic
+from wick.wire.codec import pack, unpack
+from wick.wire.messages import Closes, Kept, Request, closes_topic, stats_topic
 
-MS = 1_000_000
-MOST_WAITING = 100_000  # rows of 2.4 KB; 300 pairs close about 40 a second, so 40 minutes of a store that is away
-ASK_AGAIN_NS = 2_000 * MS
-RETRY_NS = 1_000 * MS
-STATS_EVERY_NS = 1_000 * MS
+MS, S = 1_000_000, 1_000_000_000
+TICK_MS = 50
+PAGES = 4  # questions to a worker at a time: an answer is a page of about 1 MB
+UNANSWERED_NS = 2 * S  # then the question is asked again: who was killed answers no more
+STATS_EVERY_NS = 1 * S
+PROGRESS_NS = 5 * S  # between two lines about a long way to catch up
+STOP_WAIT_S = 10.0  # supervisord waits 15
 
 log = logging.getLogger("wick")
 
 
-class Stream:
-    """What is taken of one shard's closes; `asked_ns` while messages before the newest are missing."""
+class Link:
+    """Questions to one worker: as many as it may have at a time, and what became of them."""
 
-    def __init__(self, shard: int, epoch: int, seq: int) -> None:
-        self.shard, self.epoch, self.seq = shard, epoch, seq
-        self.asked_ns = 0
-        self.waiting: dict[tuple[int, int], Closes] = {}  # beyond the hole
+    def __init__(self, data_dir: str, worker: int) -> None:
+        self._data_dir, self._worker = data_dir, worker
+        self.dealer = bus.dealer(data_dir, worker)
+        self.asked: dict[int, int] = {}  # by shard: when (steady ns)
+
+    def ask(self, stream: Inflow, now_ns: int) -> None:
+        if len(self.asked) < PAGES and bus.try_send(self.dealer, [stream.ask().pack()]):
+            self.asked[stream.shard] = now_ns
+
+    def overdue(self, now_ns: int) -> list[int]:
+        """The shards whose questions were not answered. What has not been sent yet is forgotten with the socket: a
+        worker that comes back after an hour is not to answer an hour's questions."""
+        if not any(now_ns - at > UNANSWERED_NS for at in self.asked.values()):
+            return []
+        shards = [*self.asked]
+        self.asked.clear()
+        self.dealer.close(linger=0)
+        self.dealer = bus.dealer(self._data_dir, self._worker)
+        return shards
 
 
 class Sink:
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.data_dir: str = settings["core.data_dir"]
-        self.workers: int = settings["aggregator.workers"]
+    def __init__(self, settings: Settings, open_it: Callable[[], Store]) -> None:
+        data_dir, workers = settings["core.data_dir"], settings["aggregator.workers"]
         self.stats = Stats("sink-0", now_ns())
-        self.store = SqliteStore(store.path_of(settings))
-        self.rows: deque[list[Any]] = deque()
-        self.positions: dict[str, tuple[int, int]] = {}
-        written = self.store.positions()
-        self.streams = [Stream(shard, *written.get(f"closes.{shard:02d}", (0, 0))) for shard in range(SHARDS)]
-        self.pub = bus.publisher(self.data_dir, "sink-0")
-        self.sub = bus.subscriber(self.data_dir, [f"aggregator-{i}" for i in range(self.workers)], [b"closes."])
-        self.dealers = [bus.dealer(self.data_dir, worker) for worker in range(self.workers)]
-        self.stopping = False
-        self._oldest_ns = 0  # when the oldest row that waits arrived
-        self._retry_ns = 0
-        self._stats_ns = 0
+        self.backlog = Backlog(settings["sink.batch_rows"], settings["sink.batch_ms"])
+        self.writer = Writer(open_it, self.backlog, self.stats, keep_days(settings))
+        self.streams = [Inflow(shard, self.backlog.put, self.stats) for shard in range(SHARDS)]
+        self.pub = bus.publisher(data_dir, "sink-0")
+        self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
+        self.links = [Link(data_dir, worker) for worker in range(workers)]
+        self.latest = latest_of(settings, self.stats)
+        self._next = 0  # the stream that is asked for first
+        self._stopping = False
+        self._stats_ns = self._progress_ns = 0
+        self._behind_since_ns = self._behind_rows = 0
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        poller = zmq.Poller()
-        for socket in (self.sub, *self.dealers):
-            poller.register(socket, zmq.POLLIN)
-        for stream in self.streams:
-            self._ask(stream)  # what was published while nobody listened
-        self.stats.state = "running"
-        tick_ms = min(100, self.settings["sink.batch_ms"])
-        while not self.stopping:
-            poller.poll(tick_ms)
-            self._turn()
+        """Until `stop`, or until the store's thread has failed; the exit code."""
+        self.writer.start()
+        if self.latest:
+            self.latest.start()
+        while not (self._stopping or self.has_failed):
+            self.wait()
+            self.turn()
+        return self.run_to_end()
+
+    def run_to_end(self) -> int:
+        """Take what has come, write it, and end; the exit code."""
+        self.turn()
         self.stats.state = "stopping"
-        self._turn()
-        self._write(last=True)
-        self.publish_stats()
-        self.store.close()
+        self.writer.stop(STOP_WAIT_S)
+        self._publish_stats()
         log.info("stopped counters=%s", self.stats.counters)
-        if self.rows:
-            log.error("%d rows could not be written", len(self.rows))
-            return 1
-        return 0
+        if self.backlog.rows:
+            log.warning("%d rows are not written: they wait in the workers' outboxes", self.backlog.rows)
+        return 1 if self.has_failed else 0
 
-    def _stop(self, *_: object) -> None:
-        self.stopping = True
+    @property
+    def has_failed(self) -> bool:
+        """Whether a thread has ended by a failure; it has said why."""
+        return bool(self.writer.failed or (self.latest and self.latest.failed))
 
-    def _turn(self) -> None:
+    def close(self) -> None:
+        if self.latest:
+            self.latest.close()
+        for socket in (self.pub, self.sub, *[link.dealer for link in self.links]):
+            socket.close()
+
+    def stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def wait(self) -> None:
+        poller = zmq.Poller()
+        for socket in (self.sub, *[link.dealer for link in self.links]):
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(TICK_MS)
+
+    def turn(self) -> None:
+        """Take what has come, ask for what is missing."""
+        begun = self.writer.begun()
+        if begun is not None:
+            for stream in self.streams:
+                stream.begin(begun.get(stream_of(stream.shard), NOTHING))
+            self.backlog.open()
+        for link in self.links:  # first: what is published meanwhile follows an answer
+            bus.drain(link.dealer, self._answered)
         bus.drain(self.sub, self._receive)
-        for dealer in self.dealers:
-            bus.drain(dealer, self._replayed)
-        now = now_ns()
-        for stream in self.streams:
-            if stream.asked_ns and now - stream.asked_ns > ASK_AGAIN_NS:
-                self._ask(stream)
-        full = len(self.rows) >= self.settings["sink.batch_rows"]
-        old = self.rows and now - self._oldest_ns >= self.settings["sink.batch_ms"] * MS
-        if (full or old) and now >= self._retry_ns:
-            self._write()
-        if now - self._stats_ns >= STATS_EVERY_NS:
-            self._stats_ns = now
-            self.publish_stats()
+        now = steady_ns()
+        for link in self.links:
+            for shard in link.overdue(now):
+                self.streams[shard].unanswered()
+        if self.backlog.is_open and self.backlog.has_room:
+            self._ask(now)
+        self._tell(now)
 
     # ------------------------------------------------------------------ in
 
@@ -116,91 +149,85 @@ class Sink:
             stream = self.streams[shard]
         except (WireError, ValueError, IndexError) as error:
             self.stats.add("bad_messages")
-            log.error("a message is not what it should be, it is left out: %s", error)
+            log.error("a message is not what it should be, it is asked for again: %s", error)
             return
-        self._offer(stream, message)
-
-    def _offer(self, stream: Stream, message: Closes) -> None:
-        if message.epoch < stream.epoch or (message.epoch == stream.epoch and message.seq <= stream.seq):
-            return
-        expected = stream.seq + 1 if message.epoch == stream.epoch else 1
-        if message.seq > expected:
-            stream.waiting[message.epoch, message.seq] = message
-            if not stream.asked_ns:
-                self.stats.add("holes")
-                self._ask(stream, message.epoch)
-            return
-        self._take(stream, message)
-
-    def _take(self, stream: Stream, message: Closes) -> None:
-        stream.epoch, stream.seq = message.epoch, message.seq
-        if not self.rows:
-            self._oldest_ns = now_ns()
-        self.rows.extend(message.rows)
-        self.stats.add("closes", len(message.rows))
         self.stats.newest_ns = now_ns()
-        self.positions[f"closes.{stream.shard:02d}"] = (stream.epoch, stream.seq)
-        while len(self.rows) > MOST_WAITING:
-            self.rows.popleft()
-            self.stats.add("rows_lost")
+        stream.offer(message, len(frames[1]))
 
-    def _ask(self, stream: Stream, epoch: int = 0) -> None:
-        """Ask the worker for what follows our position (or, in a newer epoch, for all of it)."""
-        newest = max((e for e, _ in stream.waiting), default=epoch) or stream.epoch
-        after = stream.seq if newest == stream.epoch else 0
-        stream.asked_ns = now_ns()
-        request = Request("closes", stream.shard, newest, after).pack()
-        bus.try_send(self.dealers[worker_of(stream.shard, self.workers)], [request])
+    def _ask(self, now: int) -> None:
+        """Ask for what streams want, as far as the workers may be asked; each has its turn."""
+        first = self._next
+        for shard in [*range(first, SHARDS), *range(first)]:
+            if self.streams[shard].wants:
+                self._next = (shard + 1) % SHARDS
+                self.links[worker_of(shard, len(self.links))].ask(self.streams[shard], now)
 
-    def _replayed(self, frames: list[bytes]) -> None:
-        """The answer to `_ask`: messages in order; what it lacks is gone, and then we go on with what we have."""
+    def _answered(self, frames: list[bytes]) -> None:
         try:
             request = Request.unpack(frames[0])
-            messages = [Closes.unpack(frame) for frame in frames[1:]]
+            kept = Kept.unpack(frames[1])
             stream = self.streams[request.shard]
         except (WireError, IndexError) as error:
             self.stats.add("bad_messages")
             log.error("an answer is not what it should be: %s", error)
             return
-        stream.asked_ns = 0
-        kept, stream.waiting = stream.waiting, {}
-        kept |= {(message.epoch, message.seq): message for message in messages}
-        for position in sorted(kept):
-            message = kept[position]
-            if position > (stream.epoch, stream.seq):
-                expected = stream.seq + 1 if message.epoch == stream.epoch else 1
-                if message.seq > expected:
-                    self.stats.add("messages_lost", message.seq - expected)
-                    log.error("shard %d: closes %d to %d are gone", stream.shard, expected, message.seq - 1)
-                self._take(stream, message)
+        self.links[worker_of(request.shard, len(self.links))].asked.pop(request.shard, None)
+        stream.answer(request, kept, [self._kept(frame) for frame in frames[2:]])
 
-    # ------------------------------------------------------------------ out
-
-    def _write(self, last: bool = False) -> None:
+    def _kept(self, frame: bytes) -> tuple[Closes, int]:
+        """A message of an answer. One that cannot be read any more stands there without its candles."""
         try:
-            while self.rows or (last and self.positions):
-                batch = [self.rows[i] for i in range(min(len(self.rows), self.settings["sink.batch_rows"]))]
-                # Positions go with the last rows, so that a crash in between asks for all of them again.
-                done = len(batch) == len(self.rows)
-                started = now_ns()
-                self.store.write(batch, self.positions if done else {})
-                self.stats.add("rows", len(batch))
-                self.stats.add("commits")
-                self.stats.add("commit_us", (now_ns() - started) // 1000)
-                for _ in batch:
-                    self.rows.popleft()
-                self.stats.state = "running"
-                if done:
-                    self.positions.clear()
-                    return
-        except StoreError as error:
-            self.stats.add("failed_commits")
-            self.stats.state = "store away"
-            log.error("the store cannot be written, %d rows wait: %s", len(self.rows), error)
-            self._retry_ns = now_ns() + RETRY_NS
+            return Closes.unpack(frame), len(frame)
+        except WireError as error:
+            self.stats.add("messages_lost")
+            log.error("closes of an outbox cannot be read, their candles are lost: %s", error)
+        try:
+            epoch, seq, *_ = unpack(frame)
+            return Closes(int(epoch), int(seq), 0, []), 0
+        except (WireError, TypeError, ValueError):
+            return Closes(0, 0, 0, []), 0  # nobody knows which it was: the next shows the hole
 
-    def publish_stats(self) -> None:
-        message = self.stats.message(now_ns(), "rows", {"waiting_rows": len(self.rows)})
+    # ------------------------------------------------------------------ what is said
+
+    def _tell(self, now: int) -> None:
+        rows = self.stats.counters.get("rows", 0)
+        behind = self.backlog.is_open and any(stream.behind for stream in self.streams)
+        if not behind:
+            if self._progress_ns:
+                took_s = (now - self._behind_since_ns) / S
+                log.info("caught up: %d rows in %.1f s", rows - self._behind_rows, took_s)
+            self._behind_since_ns = self._progress_ns = 0
+        elif not self._behind_since_ns:
+            self._behind_since_ns, self._behind_rows = now, rows
+        if self.writer.trouble:
+            self.stats.state = self.writer.trouble.state
+        elif not self.backlog.is_open:
+            self.stats.state = "starting"
+        elif behind and now - self._behind_since_ns > S:
+            self.stats.state = "catching up"
+            if now - self._progress_ns > PROGRESS_NS:
+                self._progress_ns = now
+                done, left = rows - self._behind_rows, sum(stream.lacking for stream in self.streams)
+                log.info("catching up: %d rows written, %d wait, %d messages to come", done, self.backlog.rows, left)
+        else:
+            self.stats.state = "running"
+        if now - self._stats_ns >= STATS_EVERY_NS:
+            self._stats_ns = now
+            self._publish_stats()
+
+    def gauges(self) -> dict[str, Any]:
+        trouble = self.writer.trouble
+        return {
+            "waiting_rows": self.backlog.rows,
+            "waiting_kb": self.backlog.bytes >> 10,
+            "lacking_messages": sum(stream.lacking for stream in self.streams),
+            "commit_ms": self.writer.commit_us / 1000,
+            "store_away_s": (steady_ns() - trouble.since_ns) // S if trouble else 0,
+            **(self.latest.gauges() if self.latest else {}),
+        }
+
+    def _publish_stats(self) -> None:
+        message = self.stats.message(now_ns(), "rows", self.gauges())
         self.pub.send_multipart([stats_topic("sink-0"), pack(message)])
 
 
@@ -209,15 +236,16 @@ def main(argv: Sequence[str]) -> int:
     logs.setup("sink-0", settings["core.log_level"])
     try:
         lock = hold_lock(endpoints.run_dir(settings["core.data_dir"]), "sink-0")
-        sink = Sink(settings)
+        sink = Sink(settings, lambda: open_store(url_of(settings)))
     except AlreadyRunningError as error:
         print(f"sink-0: {error}", file=sys.stderr)
         return ALREADY_RUNNING
     except SettingError as error:
         exit_wrong("sink-0", error)
-    except StoreError as error:
-        log.critical("%s", error)
-        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, sink.stop)
     with lock:
-        log.info("started pid=%d store=%s", os.getpid(), sink.store.path)
-        return sink.run()
+        log.info("started pid=%d", os.getpid())
+        code = sink.run()
+        sink.close()
+        return code

@@ -1,17 +1,17 @@
-"""The tick log in local files: what the feed received, appended before it is pushed to the workers.
+"""The tick log: what the feed received, written before it is pushed to the workers. A port, and its form in files.
 
-A block is one flush: magic, CRC32 of all that follows it, lengths, the packed TickHeader with the parts of all
-shards, the packed records. Segments are named by the time of their first block, so that names sort; the oldest are
-deleted beyond the budget. `write` survives a killed process, since the kernel has the bytes; a crash of the machine can
-lose what it has not written out yet. A reader stops a segment at the first block that is torn or fails its CRC.
+A block is one flush of a venue: MAGIC, CRC32 of all that follows it, its position (the feed's epoch, the flush's
+number), lengths, the packed TickHeader with the parts of all shards, the packed records. Positions only grow. Segments
+are named by the position of their first block, so a reader goes straight to where it has to begin, and passes over what
+it has by the heads alone. A segment begins with a block of TAILS (`stream.tails`): where every pair's trades stood. A
+reader leaves out what is torn or fails its CRC, and goes on at the next whole block. `storage.logwriter` writes.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from errno import ENOSPC
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from wick.errors import WireError
@@ -19,124 +19,188 @@ from wick.market.trades import RECORD_BYTES
 from wick.wire.messages import TickHeader
 
 SUFFIX = ".ticks"
-SEGMENTS = "[0-9]" * 20 + SUFFIX
-MAGIC = b"WTL2"
+SEGMENTS = "[0-9]" * 20 + "-" + "[0-9]" * 10 + "*" + SUFFIX
+TICKS, TAILS = b"WTL3", b"WTT3"  # what a block has; the number is the version of its form
 MAX_PART = 1 << 28  # a length beyond this is not one of ours
-_HEAD = Struct("<4sIII")  # magic, crc, header length, records length
-_LENGTHS = Struct("<II")  # the part of it that the CRC covers
+HEAD = Struct("<4sIQQII")  # magic, crc, epoch, block, length of the header, of the records
+_CHECKED = Struct("<QQII")  # the part of it that the CRC covers
+_CHECKED_AT = HEAD.size - _CHECKED.size
+
+Position = tuple[int, int]  # epoch of the feed, number of its flush; they sort
+START: Position = (0, 0)  # before every block
+Shards = frozenset[int] | None  # None: all
+Flush = tuple[TickHeader, memoryview]  # and its records
 
 log = logging.getLogger("wick")
 
 
-def newest_ns(directory: Path) -> int:
-    """The time by which the newest segment is named; -1 where there is none. No process that wrote one began later."""
-    return max((int(segment.stem) for segment in directory.glob(SEGMENTS)), default=-1)
+class TickLog(Protocol):
+    """What a feed writes to, and workers read from, wherever the log is kept. One writer at a time."""
+
+    def begin(self, position: Position, tails: bytes, now_ns: int) -> bool:
+        """Say where every pair stands before that flush. Called first, and later when `is_due`, between two flushes."""
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether to begin anew: enough is written since it was last said, or nothing could be written."""
+
+    def append(self, header: TickHeader, records: Sequence[bytes]) -> bool:
+        """Log a flush; false where that failed. What is logged outlives the process."""
+
+    def read(self, shards: Shards, after: Position = START) -> Iterator[Flush]:
+        """What the log has of these shards behind `after`, in order."""
+
+    def last(self) -> tuple[bytes, Iterator[Flush]]:
+        """What was last said of where every pair stands, and the flushes since."""
+
+    def positions(self) -> tuple[Position, Position] | None:
+        """Of the oldest and the newest flush; None of an empty log."""
+
+    def close(self) -> None: ...
 
 
-class TickLog:
-    """The writer; one a directory."""
+class Block(NamedTuple):
+    """A block that is whole: its bytes are as they were written."""
 
-    def __init__(self, directory: Path, segment_bytes: int, budget_bytes: int) -> None:
-        self._directory, self._segment_bytes, self._budget_bytes = directory, segment_bytes, budget_bytes
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file: BinaryIO | None = None
-        self._segment: Path | None = None
-        self._size = 0
-        self.failed = 0  # blocks that could not be written
-
-    def append(self, header: bytes, records: Sequence[bytes], now_ns: int) -> None:
-        """Write a flush in one call. A failing disk is counted and logged, it stops nobody."""
-        data = block(header, records)
-        try:
-            if self._file is None or self._size >= self._segment_bytes:
-                self._rotate(now_ns)
-            assert self._file is not None
-            if self._file.write(data) != len(data):
-                raise OSError(ENOSPC, "the disk took only a part of a block")
-            self._size += len(data)
-        except OSError as error:
-            if not self.failed:
-                log.error("the tick log cannot be written, going on without it: %s", error)
-            self.failed += 1
-            # What was written of the block is torn: a new segment follows when the disk takes it.
-            self.close()
-            self._drop_empty()
-
-    def _drop_empty(self) -> None:
-        """A segment without a whole block goes: while the disk is full there would be one for each try."""
-        try:
-            if self._segment is not None and not self._size:
-                self._segment.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-    def _rotate(self, now_ns: int) -> None:
-        self.close()
-        self._segment = None
-        segments = sorted(self._directory.glob(SEGMENTS))
-        sizes = [segment.stat().st_size for segment in segments]
-        newest = newest_ns(self._directory)
-        while segments and sum(sizes) + self._segment_bytes > self._budget_bytes:
-            segments.pop(0).unlink()
-            sizes.pop(0)
-        # Never before the newest, nor into it: the clock may have gone back.
-        self._segment = self._directory / f"{max(now_ns, newest + 1):020d}{SUFFIX}"
-        self._size = 0
-        self._file = self._segment.open("xb", buffering=0)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    at: int  # where in its segment it begins
+    end: int
+    position: Position
+    header: memoryview
+    records: memoryview
+    is_tails: bool
 
 
-def block(header: bytes, records: Sequence[bytes]) -> bytes:
-    lengths = _LENGTHS.pack(len(header), sum(map(len, records)))
-    crc = crc32(header, crc32(lengths))
+def segments(directory: Path) -> list[tuple[Position, Path]]:
+    """The segments, in order, each with the position of its first block."""
+    found = []
+    for path in directory.glob(SEGMENTS):
+        epoch, _, block = path.stem.partition("-")
+        if block.isdigit():
+            found.append(((int(epoch), int(block)), path))
+    return sorted(found)
+
+
+def block(position: Position, header: bytes, records: Sequence[bytes], magic: bytes = TICKS) -> bytes:
+    checked = _CHECKED.pack(*position, len(header), sum(map(len, records)))
+    crc = crc32(header, crc32(checked))
     for some in records:
         crc = crc32(some, crc)
-    return b"".join([MAGIC, crc.to_bytes(4, "little"), lengths, header, *records])
+    return b"".join([magic, crc.to_bytes(4, "little"), checked, header, *records])
 
 
-def read(directory: Path, shards: frozenset[int]) -> Iterator[tuple[TickHeader, memoryview]]:
-    """Of each flush that has something of these shards: their parts, and the records of these, in the same order.
+def blocks(data: bytes, name: str, after: Position = START) -> Iterator[Block]:
+    """The whole blocks of a segment behind `after`; what is torn or damaged is said, and passed over.
 
-    Oldest first, up to the end as it is now.
+    What is not behind it is passed over unseen: whoever asks so has had it.
     """
-    for segment in sorted(directory.glob(SEGMENTS)):
-        try:
-            data = segment.read_bytes()
-        except FileNotFoundError:
-            continue  # it was the oldest, and the feed has just let go of it
-        view, at = memoryview(data), 0
-        while at + _HEAD.size <= len(data):
-            magic, crc, header_length, records_length = _HEAD.unpack_from(data, at)
-            middle = at + _HEAD.size + header_length
-            end = middle + records_length
-            if magic != MAGIC or max(header_length, records_length) > MAX_PART or end > len(data):
-                log.info("tick log segment %s ends in a torn block at byte %d", segment.name, at)
-                break
-            whole = crc32(view[at + _HEAD.size - _LENGTHS.size : end]) == crc
-            header = _header(view[at + _HEAD.size : middle], records_length) if whole else None
+    view, at = memoryview(data), 0
+    while at < len(data):
+        one = _block(view, at)
+        if one is None or (one.position > after and not _is_whole(view, one)):
+            at, bad = _next_whole(data, at + 1), at
+            if at < 0:
+                log.info("tick log segment %s ends in a torn block at byte %d", name, bad)
+                return
+            log.error("tick log segment %s is damaged from byte %d to %d", name, bad, at)
+            continue
+        if one.position > after:
+            yield one
+        at = one.end
+
+
+def _block(view: memoryview, at: int) -> Block | None:
+    """What begins there, if it looks like a block."""
+    if at + HEAD.size > len(view):
+        return None
+    magic, _, epoch, number, header_length, records_length = HEAD.unpack_from(view, at)
+    middle = at + HEAD.size + header_length
+    end = middle + records_length
+    if magic not in (TICKS, TAILS) or max(header_length, records_length) > MAX_PART or end > len(view):
+        return None
+    return Block(at, end, (epoch, number), view[at + HEAD.size : middle], view[middle:end], magic == TAILS)
+
+
+def _is_whole(view: memoryview, one: Block) -> bool:
+    crc: int = HEAD.unpack_from(view, one.at)[1]
+    return crc32(view[one.at + _CHECKED_AT : one.end]) == crc
+
+
+def _next_whole(data: bytes, at: int) -> int:
+    """Where the next block that is whole begins; -1 where there is none."""
+    view = memoryview(data)
+    while (at := data.find(TICKS, at)) >= 0:
+        one = _block(view, at)
+        if one is not None and _is_whole(view, one):
+            return at
+        at += 1
+    return -1
+
+
+def read(directory: Path, shards: Shards, after: Position = START) -> Iterator[Flush]:
+    """Of each flush behind `after` that has something of these shards: their parts, and their records.
+
+    In the order of the log, up to the end as it is now.
+    """
+    found = segments(directory)
+    for place, (_, path) in enumerate(found):
+        if place + 1 < len(found) and found[place + 1][0] <= (after[0], after[1] + 1):
+            continue  # whatever it has comes before what the next one begins with
+        for one in blocks(_content(path), path.name, after):
+            if one.is_tails:
+                continue
+            header = ticks_of(one)
             if header is None:
-                log.error("tick log segment %s is damaged at byte %d: its rest is skipped", segment.name, at)
-                break
-            ours = _only(header, view[middle:end], shards)
+                log.error("tick log segment %s makes no sense at byte %d: that block is left out", path.name, one.at)
+                continue
+            ours = _only(header, one.records, shards)
             if ours is not None:
                 yield ours
-            at = end
 
 
-def _header(data: memoryview, records_length: int) -> TickHeader | None:
+def positions(directory: Path) -> tuple[Position, Position] | None:
+    """Of the oldest and the newest flush; None where there is none. The newest segment is looked through."""
+    found = segments(directory)
+    for _, path in reversed(found):
+        newest = [one.position for one in _flushes(path)]
+        if newest:
+            return next((one.position for _, path in found for one in _flushes(path)), newest[0]), newest[-1]
+    return None
+
+
+def last(directory: Path) -> tuple[bytes, Iterator[Flush]]:
+    """The newest TAILS, and the flushes since."""
+    for _, path in reversed(segments(directory)):
+        for one in blocks(_content(path), path.name):
+            if one.is_tails:
+                epoch, number = one.position
+                return bytes(one.records), read(directory, None, (epoch, number - 1))
+    return b"", iter(())
+
+
+def _content(path: Path) -> bytes:
     try:
-        header = TickHeader.unpack(data)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""  # it was the oldest, and the feed has just let go of it
+
+
+def _flushes(path: Path) -> Iterator[Block]:
+    return (one for one in blocks(_content(path), path.name) if not one.is_tails)
+
+
+def ticks_of(one: Block) -> TickHeader | None:
+    """The header of a block of ticks; None where it makes no sense."""
+    try:
+        header = TickHeader.unpack(one.header)
     except WireError:
         return None
-    return header if header.total * RECORD_BYTES == records_length else None
+    fits = header.total * RECORD_BYTES == len(one.records) and (header.epoch, header.block) == one.position
+    return header if fits else None
 
 
-def _only(header: TickHeader, records: memoryview, shards: frozenset[int]) -> tuple[TickHeader, memoryview] | None:
+def _only(header: TickHeader, records: memoryview, shards: Shards) -> Flush | None:
     """What a flush has of these shards, if anything."""
+    if shards is None:
+        return header, records
     found = [(part, some) for part, some in header.pieces(records) if part[0] in shards]
     if len(found) == len(header.parts):
         return header, records

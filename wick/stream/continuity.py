@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 # A burst that is reordered makes about as many holes as it has trades. On full: the oldest is given up, and counted.
 MAX_HOLES = 4_096
+MAX_TOLD = 256  # holes that a tail tells of; what a process that dies has left beyond these is asked for by nobody
 MOST_MISSING = 1_000_000  # ids; more are no hole but another numbering: an exchange that began anew
 RESTART_RUN = 10  # newer trades in a row with ids that we have had: the numbering has begun anew
 # A generation of remembered keys; Bybit sends up to 1,024 trades a message. What comes twice comes within seconds, and
@@ -31,6 +32,18 @@ class Missing(NamedTuple):
     from_ns: int
     to_ns: int
     since_ns: int
+
+
+class Tail(NamedTuple):
+    """Where a pair's trades stand: what whoever reads it next has to know to see what came between."""
+
+    next_id: int
+    first_id: int
+    newest_ns: int
+    read_ns: int  # when it was last listened to
+    price_decimals: int
+    quantity_decimals: int
+    holes: list[list[int]]  # of a Missing the ids and times
 
 
 class Contiguous:
@@ -113,6 +126,25 @@ class Contiguous:
     def skip(self) -> None:
         """Something may be missed: the next trade's id will tell what."""
 
+    def recall(self, trade_id: int, event_ns: int) -> None:
+        """The log has this trade, so it has counted. An id that was not missing is one of another numbering."""
+        if self.admit(trade_id, event_ns, 0) < 0:
+            self.holes = []
+            self._first_id, self.next_id, self.newest_ns = trade_id, trade_id + 1, event_ns
+        self.restarts = self.given_up = 0
+
+    def stand(self, tail: Tail) -> None:
+        """Go on from there."""
+        self.next_id, self._first_id, self.newest_ns = tail.next_id, tail.first_id, tail.newest_ns
+        self.holes = [Missing(first, last, from_ns, to_ns, 0) for first, last, from_ns, to_ns in tail.holes]
+
+    def tail(self, read_ns: int, price_decimals: int, quantity_decimals: int) -> Tail | None:
+        """None before the first trade."""
+        if self.next_id < 0:
+            return None
+        holes = [list(hole[:4]) for hole in self.holes[-MAX_TOLD:]]
+        return Tail(self.next_id, self._first_id, self.newest_ns, read_ns, price_decimals, quantity_decimals, holes)
+
     def _insert(self, at: int, hole: Missing) -> None:
         self.holes.insert(at, hole)
         if len(self.holes) > MAX_HOLES:
@@ -140,7 +172,9 @@ class Numbers:
     """Own numbers for trades whose ids do not count. They start with the time of the first trade, in microseconds:
     so those of the next process, or file, follow them."""
 
-    __slots__ = ("_before", "_keys", "_number", "_since_ns", "given_up", "holes", "newest_ns", "next_id", "restarts")
+    __slots__ = (
+        "_before", "_keys", "_number", "_since_ns", "_told_ns", "given_up", "holes", "newest_ns", "next_id", "restarts",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.next_id = -1  # no key is the next
@@ -150,6 +184,7 @@ class Numbers:
         self._keys: set[int] = set()
         self._before: set[int] = set()
         self._since_ns = 0  # when this generation began
+        self._told_ns = 0  # what was traded up to then has come to whoever read before us
 
     def take(self, key: int, event_ns: int, recv_ns: int) -> int:
         """The number of the trade; -1 where it has come before."""
@@ -159,15 +194,19 @@ class Numbers:
         keys.add(key)
         if len(keys) >= KEYS or not 0 <= recv_ns - self._since_ns < GENERATION_NS:
             self._before, self._keys, self._since_ns = keys, set(), recv_ns
+        if event_ns > self.newest_ns:
+            self.newest_ns = event_ns
         if self._number < 0:
             self._number = event_ns // 1_000
         number = self._number
         self._number = number + 1
         return number
 
-    admit = take
+    def admit(self, key: int, event_ns: int, recv_ns: int) -> int:
+        """As `take`, for trades that are told again: those that the process before us had must not count twice."""
+        return self.take(key, event_ns, recv_ns) if event_ns > self._told_ns else -1
 
-    def run(self, keys: list[int], first_ns: int) -> int:
+    def run(self, keys: list[int], first_ns: int, last_ns: int) -> int:
         """Take many trades none of which has come before: the first's number; -1 where that is not so."""
         new = set(keys)
         if len(new) < len(keys) or not (new.isdisjoint(self._keys) and new.isdisjoint(self._before)):
@@ -175,6 +214,8 @@ class Numbers:
         self._keys |= new
         if len(self._keys) >= KEYS:
             self._before, self._keys = self._keys, set()
+        if last_ns > self.newest_ns:
+            self.newest_ns = last_ns
         if self._number < 0:
             self._number = first_ns // 1_000
         first = self._number
@@ -185,3 +226,19 @@ class Numbers:
         """Something may be missed: one number is for whatever that is."""
         if self._number >= 0:
             self._number += 1
+
+    def recall(self, number: int, event_ns: int) -> None:
+        """The log has this trade."""
+        self._number = max(self._number, number + 1)
+        self.newest_ns = max(self.newest_ns, event_ns)
+
+    def stand(self, tail: Tail) -> None:
+        """Go on from there: one number is for what was traded since."""
+        self._number = tail.next_id + 1
+        self.newest_ns = self._told_ns = tail.newest_ns
+
+    def tail(self, read_ns: int, price_decimals: int, quantity_decimals: int) -> Tail | None:
+        """None before the first trade."""
+        if self._number < 0:
+            return None
+        return Tail(self._number, 0, self.newest_ns, read_ns, price_decimals, quantity_decimals, [])

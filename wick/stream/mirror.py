@@ -21,7 +21,7 @@ from wick.wire.messages import Diffs, Snapshot
 # were away for a minute or two may lack.
 RECENT: Final = (8, 6, 4, *[3] * (len(INTERVALS) - 3))
 
-_HEAD = Struct("<qq")  # of a kept row: its stamp and its open time; then the row as msgpack
+_HEAD = Struct("<qq?")  # of a kept row: its stamp, its open time, whether it is closed; then the row as msgpack
 _FORMED, _FLAGS = len(FORMED), CANDLE_FIELDS.index("flags")
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 
@@ -63,7 +63,7 @@ class Ring:
             if _HEAD.unpack_from(one)[1] == open_ms:
                 del kept[at]
                 break
-        kept.append(_HEAD.pack(stamp, open_ms) + pack(row))
+        kept.append(_HEAD.pack(stamp, open_ms, row[_FLAGS] & CLOSED) + pack(row))
         if len(kept) > self._most:
             # Not the oldest candle: a late revision of one must reach who stands before it.
             self.reach = _HEAD.unpack_from(kept.pop(0))[0] + 1
@@ -79,6 +79,12 @@ class Ring:
         """Those with this stamp or a later one, by open time."""
         wanted = [one for one in self._kept if _HEAD.unpack_from(one)[0] >= since]
         return sorted(map(_row, wanted), key=lambda row: row[0])
+
+    def packed(self) -> list[bytes]:
+        """Those that are closed, by open time, as msgpack."""
+        heads = [(_HEAD.unpack_from(one), one) for one in self._kept]
+        closed = sorted((open_ms, one) for (_, open_ms, is_closed), one in heads if is_closed)
+        return [one[_HEAD.size :] for _, one in closed]
 
 
 def _row(kept: bytes) -> Row:
@@ -107,6 +113,11 @@ class ShardMirror:
         """The rows that are over, oldest first: those that were taken at `since` or later."""
         rings = self._rings.get((venue, symbol))
         return rings[interval].rows(since) if rings else []
+
+    def packed(self, venue: str, symbol: str, interval: int) -> list[bytes]:
+        """The closed ones of these, as msgpack."""
+        rings = self._rings.get((venue, symbol))
+        return rings[interval].packed() if rings else []
 
     def reach(self, venue: str, symbol: str, interval: int) -> int:
         """From this position on `rows` lacks nothing."""
@@ -156,6 +167,12 @@ class ShardMirror:
             return known
         ring.keep(self.seq, row)
         return row
+
+    def improve(self, venue: str, symbol: str, interval: str, row: Row) -> None:
+        """Take what somebody else knows of a candle that is kept here, where it is more."""
+        rings = self._rings.get((venue, symbol))
+        if rings and rings[_INDEX[interval]].find(row[0]) is not None:
+            self.close(venue, symbol, interval, row)
 
     def _introduce(self, pairs: list[list[Any]], reach: int) -> None:
         for number, venue, symbol in pairs:

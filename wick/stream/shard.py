@@ -14,6 +14,7 @@ import numpy as np
 from wick.errors import StoreError, shown
 from wick.market.blocks import Block
 from wick.market.candles import DEFAULT_LARGE, PairCandles
+from wick.market.intervals import INTERVALS
 from wick.market.lockstep import Lockstep, slots
 from wick.market.schema import STATE_WIDTHS, Row
 from wick.market.state import Stateful
@@ -23,7 +24,6 @@ from wick.stream.mirror import RECENT
 from wick.wire.messages import Closes, Diffs, Snapshot, closes_topic, diffs_topic, live_topic
 
 MS = 1_000_000
-CLOSES_KEPT = 1 << 20  # bytes of messages that a sink can ask for again: ten pairs close about 0.8 KB a second
 LiveStream = tuple[str, str, int]  # venue, symbol, interval
 Numbered = tuple[int, int, Row]  # the numbers of its pair and interval, and the row
 
@@ -75,18 +75,13 @@ class PairState(Stateful):
 class Shard(Stateful):
     """The pairs of one shard, by (venue, symbol)."""
 
-    STATE = ("entries", "diffs_seq", "closes_seq", "ready", "_new", "kept", "dirty", "pairs", "locksteps")
-    GIVEN = ("number", "epoch", "rules", "processor", "columns", "keep_bytes", "_kept_bytes")
+    STATE = ("entries", "diffs_seq", "closes_seq", "ready", "_new", "dirty", "pairs", "locksteps")
+    GIVEN = ("number", "epoch", "rules", "processor", "columns")
 
     def __init__(
-        self,
-        number: int,
-        epoch: int,
-        rules: dict[str, CandleRules],
-        processor: Processor | None = None,
-        keep_bytes: int = CLOSES_KEPT,
+        self, number: int, epoch: int, rules: dict[str, CandleRules], processor: Processor | None = None
     ) -> None:
-        self.number, self.epoch, self.rules, self.keep_bytes = number, epoch, rules, keep_bytes
+        self.number, self.epoch, self.rules = number, epoch, rules
         self.processor = processor or Processor(deepest(rules))
         self.pairs: dict[tuple[str, str], PairState] = {}
         self.locksteps: dict[str, Lockstep] = {}  # by venue
@@ -95,8 +90,6 @@ class Shard(Stateful):
         self.dirty: dict[int, PairState] = {}
         self.entries: list[list[int]] = []
         self.diffs_seq = self.closes_seq = 0
-        self.kept: deque[tuple[int, bytes]] = deque()
-        self._kept_bytes = 0
         self._new: list[list[Any]] = []
 
     def pair(self, venue: str, symbol: str, now_ms: int) -> PairState:
@@ -145,7 +138,6 @@ class Shard(Stateful):
             self.closes_seq += 1
             packed = Closes(self.epoch, self.closes_seq, now_ns, self.ready).pack()
             self.ready = []
-            self._keep(self.closes_seq, packed)
             messages.append([closes_topic(self.number), packed])
         return messages
 
@@ -162,11 +154,12 @@ class Shard(Stateful):
             self._new, self.entries = [], []
         return messages
 
-    def _keep(self, seq: int, packed: bytes) -> None:
-        self.kept.append((seq, packed))
-        self._kept_bytes += len(packed)
-        while self._kept_bytes > self.keep_bytes:
-            self._kept_bytes -= len(self.kept.popleft()[1])
+    def begin(self, epoch: int, now_ns: int) -> list[bytes]:
+        """Begin both streams anew: readers of the diffs need a snapshot, which has all that was published; what has
+        closed and was not published yet comes. The first message (topic, body) of the closes says so, and no more."""
+        self.epoch, self.diffs_seq, self.closes_seq = epoch, 0, 1
+        self.entries, self._new = [], []
+        return [closes_topic(self.number), Closes(epoch, 1, now_ns, []).pack()]
 
     def unclosed(self, streams: Iterable[LiveStream]) -> Iterator[tuple[str, Block, Block]]:
         """Of these streams what is known: for each venue the candles that have ended
@@ -200,12 +193,6 @@ class Shard(Stateful):
             recent += [[venue, symbol, name, *row] for name, row in state.candles.recent(RECENT)]
         return Snapshot(self.number, self.epoch, self.diffs_seq, self.closes_seq, pairs, entries, recent)
 
-    def closes_after(self, epoch: int, after: int) -> list[bytes]:
-        """The packed Closes with a greater sequence, as far as they are kept; none of another epoch."""
-        if epoch != self.epoch:
-            return []
-        return [packed for seq, packed in self.kept if seq > after]
-
     # ------------------------------------------------------------------ as bytes
 
     def save(self) -> bytes:
@@ -213,30 +200,31 @@ class Shard(Stateful):
         rules = {venue: astuple(self.rules[venue]) for venue in self.locksteps}
         pairs = [[venue, symbol, one.candles.since_ms] for (venue, symbol), one in self.pairs.items()]
         columns = [column for own in self.columns.values() for column in own]
-        metrics = [self.processor.depth, self.processor.save(columns)]
-        return saved.pack([self.number, self.epoch, rules, pairs, metrics, self.state()])
+        banks, state = self.processor.save(columns), self.state()
+        # Apart, since hardly anything of it changes from one time to the next.
+        blobs = [*[array for bank in banks for array in bank], *[held.pop() for _, held, _ in state[-1]]]
+        return saved.pack([self.number, self.epoch, rules, pairs, self.processor.depth, state], blobs)
 
     @classmethod
-    def load(
-        cls,
-        data: bytes,
-        rules: dict[str, CandleRules],
-        processor: Processor | None = None,
-        keep_bytes: int = CLOSES_KEPT,
-    ) -> "Shard":
+    def load(cls, data: bytes, rules: dict[str, CandleRules], processor: Processor | None = None) -> "Shard":
         """The shard as it was saved, which goes on as if it had never been. StoreError, and nothing else, where the
         bytes are damaged or of another version, or where candles were made by other rules than they would go on by."""
-        content = saved.unpack(data)
+        content, blobs = saved.unpack(data)
         try:
-            number, epoch, made_by, pairs, (depth, metrics), state = content
+            number, epoch, made_by, pairs, depth, state = content
             for venue, (grace_ms, history, empty, large, contiguous) in made_by.items():
                 _same(venue, CandleRules(grace_ms, history, empty, tuple(large), contiguous), rules.get(venue))
-            shard = cls(number, epoch, rules, processor, keep_bytes)
+            shard = cls(number, epoch, rules, processor)
             if depth != shard.processor.depth:
                 raise StoreError(f"a saved shard keeps metrics {depth} candles back, not {shard.processor.depth}")
             for venue, symbol, since_ms in pairs:
                 shard._add(venue, symbol, since_ms)
+            arrays = len(blobs) - len(state[-1])
+            for (_, held, _), rows in zip(state[-1], blobs[arrays:], strict=True):
+                held.append(rows)
             shard.restore(state)
+            each = arrays // len(INTERVALS)
+            metrics = [blobs[at : at + each] for at in range(0, arrays, each)]
             shard.processor.restore([column for own in shard.columns.values() for column in own], metrics)
         except StoreError:
             raise
@@ -245,18 +233,16 @@ class Shard(Stateful):
         return shard
 
     def state(self) -> list[Any]:
-        *plain, kept, dirty, pairs, locksteps = super().state()
+        *plain, dirty, pairs, locksteps = super().state()
         own = [[one.state() for one in some.values()] for some in (pairs, locksteps)]
-        return [*plain, list(kept), list(dirty), *own]
+        return [*plain, list(dirty), *own]
 
     def restore(self, state: list[Any]) -> None:
-        *plain, kept, dirty, pairs, locksteps = state
+        *plain, dirty, pairs, locksteps = state
         numbered = list(self.pairs.values())
         for one, its in zip([*numbered, *self.locksteps.values()], [*pairs, *locksteps], strict=True):
             one.restore(its)
-        restored = deque([(seq, packed) for seq, packed in kept])
-        self._kept_bytes = sum(len(packed) for _, packed in restored)
-        super().restore([*plain, restored, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
+        super().restore([*plain, {at: numbered[at] for at in dirty}, self.pairs, self.locksteps])
 
 
 def _block(rows: list[Numbered]) -> Block:

@@ -19,13 +19,15 @@ from wick.market.clock import SANE_NS, VenueClock
 from wick.market.numbers import MAX_DECIMALS, MAX_MANTISSA, POW10
 from wick.market.records import RECORD
 from wick.market.trades import TRADE, BookDepth, Event, LastTrade, PastTrade, Quote, Trade
-from wick.stream.continuity import Contiguous, Numbers
+from wick.stream.continuity import Contiguous, Numbers, Tail
 from wick.stream.shards import SHARDS, shard_of, worker_of
+from wick.stream.tails import Tails
 from wick.wire.messages import pack_depth, pack_quote, pack_record
 
 TAIL_NS = 2 * 10**9  # a trade that the venue has told of, and that has not come for so long, is missing
 SET_BACK_NS = 60 * 10**9  # no hole waits so long before it is asked for
 ASKED = 1_000  # ids: holes within so many are asked for at once, no venue gives more in one answer
+REMEMBERED_NS = 86_400 * 10**9  # what was missed of a pair for longer is left to `wick backfill`
 MAX_EARLY = 65_536  # past trades that wait for the first live one; on full: the oldest is let go
 
 
@@ -46,6 +48,12 @@ class _Pair:
         self.data_ns = 0  # when something was last sent
         self.counted = False  # trades of it have been sent
         self.price_decimals = self.quantity_decimals = 0
+
+    def stand(self, tail: Tail) -> None:
+        """Go on where whoever read it before us ended."""
+        self.ids.stand(tail)
+        self.counted = True
+        self.price_decimals, self.quantity_decimals = tail.price_decimals, tail.quantity_decimals
 
     @property
     def is_empty(self) -> bool:
@@ -144,6 +152,7 @@ class Ticks:
         self._sent_ns = [0] * SHARDS
         self._outages = set(range(SHARDS))  # shards whose next part says that we did not listen before it
         self._holed: dict[str, _Pair] = {}  # that may miss trades; who was asked about last is last
+        self._left: dict[str, Tail] = {}  # by whoever read before us, of pairs that are not read yet
         self._told: dict[str, tuple[int, int]] = {}  # the newest trade by the venue's word, and when it said so
         self._early: deque[tuple[PastTrade, int]] = deque(maxlen=MAX_EARLY)
         self.clock = VenueClock()
@@ -164,8 +173,29 @@ class Ticks:
         return pair.data_ns if pair is not None else 0
 
     def add(self, symbol: str) -> None:
-        if symbol not in self._pairs:
-            self._pairs[symbol] = _Pair(symbol, shard_of(self.venue, symbol), self._ids())
+        if symbol in self._pairs:
+            return
+        pair = self._pairs[symbol] = _Pair(symbol, shard_of(self.venue, symbol), self._ids())
+        if symbol in self._left:
+            pair.stand(self._left.pop(symbol))
+            if pair.ids.holes:
+                self._holed[symbol] = pair
+
+    def recall(self, tails: Tails, now_ns: int) -> None:
+        """Go on where whoever read before us ended, of the pairs that will be added."""
+        if tails.contiguous is (self._ids is Contiguous):
+            self._left = {
+                symbol: tail for symbol, tail in tails.pairs.items() if now_ns - tail.read_ns < REMEMBERED_NS
+            }
+
+    def tails(self, now_ns: int) -> Tails:
+        """Where every pair stands, with all that has been taken; so let go of that first."""
+        found = dict(self._left)
+        for symbol, pair in self._pairs.items():
+            tail = pair.ids.tail(now_ns, pair.price_decimals, pair.quantity_decimals)
+            if tail is not None:
+                found[symbol] = tail
+        return Tails(self._ids is Contiguous, found)
 
     def remove(self, symbol: str) -> None:
         """What has been taken is still sent."""
@@ -299,7 +329,7 @@ class Ticks:
             if pair is not None:
                 ids = pair.ids
                 if isinstance(ids, Numbers):
-                    number = ids.run(keys[start:end], first_ns)
+                    number = ids.run(keys[start:end], first_ns, last_ns)
                 elif follow and trade_id == ids.next_id:
                     number, ids.next_id = trade_id, trade_id + end - start
                     if last_ns > ids.newest_ns:

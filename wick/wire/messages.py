@@ -25,7 +25,7 @@ from wick.market.trades import DEPTH, QUOTE, RECORD_BYTES, RECORD_STRUCT, TRADE,
 from wick.wire.codec import pack, unpack
 
 __all__ = [
-    "CANDLE_FIELDS", "Closes", "Diffs", "Request", "Snapshot", "TickHeader", "Watch",
+    "CANDLE_FIELDS", "Closes", "Diffs", "Kept", "Request", "Snapshot", "TickHeader", "Watch",
     "book_frames", "book_topic", "closes_topic", "diffs_topic", "live_topic", "pack_depth", "pack_quote", "pack_record",
     "pack_trade", "stats_topic", "ticks_topic",
 ]  # fmt: skip
@@ -53,14 +53,18 @@ def _array(data: bytes | memoryview, kind: str, declared: type) -> list[Any]:
 class TickHeader(NamedTuple):
     """What one flush of a venue's feed says of itself.
 
-    `epoch` is the feed's start (ns), `clock_ns` is the venue's estimated time behind the flush (0: unknown). A part is
-    what one shard has of it: [shard, seq, outage, symbols, counts]. `seq` grows by 1 a part of this venue and shard,
-    `outage` says that the venue was not listened to since the part before, `counts` how many of the records are of each
-    of the `symbols`: the records come in the order of the parts, and of the symbols in them. A part without symbols
-    carries the clock only.
+    `epoch` is the feed's start (ns), `block` the number of the flush since then, over all its venues: 1, 2, 3 ... Both
+    together are its position in the tick log. `before` is the newest earlier block that had something for the same
+    worker (0: none since the feed's start, and in the log, which has all workers' parts in one). `clock_ns` is the
+    venue's estimated time behind the flush (0: unknown). A part is what one shard has of it: [shard, seq, outage,
+    symbols, counts]. `seq` grows by 1 a part of this venue and shard, `outage` says that the venue was not listened to
+    since the part before, `counts` how many of the records are of each of the `symbols`: the records come in the order
+    of the parts, and of the symbols in them. A part without symbols carries the clock only.
     """
 
     epoch: int
+    block: int
+    before: int
     venue: str
     send_ns: int
     clock_ns: int
@@ -168,6 +172,11 @@ class Closes(NamedTuple):
 _BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 
 
+def _are_places(values: list[Any], count: int) -> bool:
+    """Whether all are places in a list of `count`."""
+    return not {*map(type, values)} - {int} and min(values, default=0) >= 0 and max(values, default=-1) < count
+
+
 def _fits(block: list[Any]) -> bool:
     _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
     count = len(pairs)
@@ -176,8 +185,8 @@ def _fits(block: list[Any]) -> bool:
         and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
         and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
         and not {*map(type, symbols)} - {str}
-        and all(type(pair) is int and 0 <= pair < len(symbols) for pair in pairs)
-        and all(type(interval) is int and 0 <= interval < len(NAMES) for interval in intervals)
+        and _are_places(pairs, len(symbols))
+        and _are_places(intervals, len(NAMES))
         and all(
             type(one) is list
             and [type(part) for part in one] == [int, list]
@@ -212,10 +221,11 @@ class Snapshot(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Asked of a worker's ROUTER. `snapshot`: the shard's Snapshot. `closes`: its Closes of `epoch` after `after`.
+    """Asked of a worker's ROUTER. `snapshot`: the shard's Snapshot. `closes`: the shard's Closes behind (epoch, after).
 
-    The answer's frames: this request again, then for `snapshot` one Snapshot, for `closes` as many Closes as are kept
-    (none of an epoch that is not the worker's own).
+    The answer's frames: this request again, then for `snapshot` one Snapshot; for `closes` Kept, and a page of Closes,
+    oldest first, of whatever epochs: the worker's outbox has those of the processes before it too. (0, 0): from the
+    oldest on.
     """
 
     kind: str
@@ -229,6 +239,27 @@ class Request(NamedTuple):
         if request.kind not in ("snapshot", "closes"):
             raise WireError(f"a request is not one of snapshot, closes: {shown(request.kind)}")
         return request
+
+    def pack(self) -> bytes:
+        return pack(self)
+
+
+class Kept(NamedTuple):
+    """Of a shard's Closes, which a worker's outbox still has: from the oldest to the newest (zeros: none), and whether
+    there are `more` behind this page.
+
+    Who stands before the oldest has missed what is gone. A hole within is gone too.
+    """
+
+    oldest_epoch: int
+    oldest_seq: int
+    newest_epoch: int
+    newest_seq: int
+    more: bool
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Self:
+        return cls(*_array(data, "what is kept", cls))
 
     def pack(self) -> bytes:
         return pack(self)

@@ -1,0 +1,557 @@
+"""How a candle is kept: the columns that every store has of it, all integers, and the way there and back. Pure.
+
+Exact fields stay exact. A REAL one is kept to so many decimals, or digits, or it is not kept at all because it follows
+from what is: `rounded` tells what a store gives back. What follows from another field is kept as the difference to
+that, nearly always 0: a column of zeros costs nothing where columns are compressed, and little where rows are.
+
+| as | the integer |
+|---|---|
+| whole | the field itself |
+| less | an exact field, less what it nearly always is |
+| ratio, price, size | rounded to `n` decimals; of a price, or a size, beyond those that the candle's own have |
+| digits | rounded to `n` + 1 binary digits: see `_to_digits`; not negative. `signed`: twice that, plus 1 below 0 |
+| tick | a price that was whole ticks once, found again: exact |
+
+NULL is what is not known. A number beyond its column's bytes is kept aside (`wide`), as text.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import exp, frexp, isfinite, ldexp, log1p
+from typing import Any, Final, NamedTuple
+
+from wick.market.intervals import INTERVALS
+from wick.market.rows import MAY_MISS
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FOREIGN, METRIC_FIELDS, PARTIAL, TURNOVER, VOLUME, Row
+from wick.market.schema import PRICE as PRICE_KIND
+from wick.metrics import pattern_table
+
+
+class Column(NamedTuple):
+    """A column of a store: `kind` is one of the table above, `n` its decimals or digits, `bytes` its width where it has
+    one. `least`: the power of two below which digits are 0."""
+
+    name: str
+    kind: str = "whole"
+    bytes: int = 8
+    n: int = 0
+    least: int = 0
+
+
+WHOLE, LESS, RATIO, PRICE, SIZE, DIGITS, SIGNED, TICK = (
+    "whole", "less", "ratio", "price", "size", "digits", "signed", "tick",
+)  # fmt: skip
+
+# After pair, interval and open_time_ms, which are the key. `unknown` has a bit for each of FOLLOWING whose value is not
+# known although what it follows from is, and one for all metrics where nobody has computed them. `known`: how many
+# fields the row knew of those that it may miss, for `rank`.
+COLUMNS: Final = (
+    Column("revision", bytes=4),
+    Column("flags", bytes=2),
+    Column("price_decimals", bytes=2),
+    Column("quantity_decimals", bytes=2),
+    Column("open"),
+    Column("high"),
+    Column("low"),
+    Column("close"),
+    Column("volume"),
+    Column("quote_volume", LESS),
+    Column("trade_count", bytes=4),
+    Column("taker_buy_volume", LESS),
+    Column("taker_buy_quote_volume", LESS),
+    Column("close_time_ms", LESS),
+    Column("first_trade_id", LESS),
+    Column("last_trade_id"),
+    Column("unknown", bytes=2),
+    Column("known", bytes=2),
+    Column("delta", LESS),
+    Column("delta_max", LESS),
+    Column("delta_min", LESS),
+    Column("cvd"),
+    Column("cvd_anchor_ms"),
+    Column("max_trade_size"),
+    Column("large_trade_volume"),
+    Column("large_trade_delta"),
+    Column("tick_rv", DIGITS, 4, 13, -40),
+    Column("kyle_lambda", SIGNED, 4, 11, -100),
+    Column("ofi", SIGNED, 4, 12, -40),
+    Column("book_imbalance", RATIO, 4, 4),
+    Column("quoted_spread_bps", DIGITS, 4, 13, -20),
+    Column("effective_spread_bps", SIGNED, 4, 11, -20),
+    Column("microprice_dev_bps", SIGNED, 4, 11, -20),
+    Column("depth_imbalance_10bps", RATIO, 4, 4),
+    Column("log_return", TICK),
+    Column("amihud_20", DIGITS, 4, 13, -100),
+    Column("vpin_50", RATIO, 4, 4),
+    Column("rsi_14", RATIO, 4, 2),
+    Column("macd", PRICE, 8, 2),
+    Column("macd_signal", PRICE, 8, 2),
+    Column("stoch_k", RATIO, 4, 2),
+    Column("stoch_d", RATIO, 4, 2),
+    Column("cci_20", RATIO, 4, 1),
+    Column("roc_10", TICK),
+    Column("mfi_14", RATIO, 4, 2),
+    Column("adx_14", RATIO, 4, 2),
+    Column("plus_di_14", RATIO, 4, 2),
+    Column("minus_di_14", RATIO, 4, 2),
+    Column("tsi_25_13", RATIO, 4, 2),
+    Column("ultosc", RATIO, 4, 2),
+    Column("sma_20", PRICE, 8, 2),
+    Column("ema_20", PRICE, 8, 1),
+    Column("ema_50", PRICE, 8, 1),
+    Column("hma_16", PRICE, 8, 1),
+    Column("kama_10", PRICE, 8, 1),
+    Column("bb_bandwidth", DIGITS, 4, 13, -40),
+    Column("donchian_upper_20", PRICE),
+    Column("donchian_lower_20", PRICE),
+    Column("atr_14", PRICE, 8, 2),
+    Column("supertrend_10_3", PRICE, 8, 0),
+    Column("psar", PRICE, 8, 0),
+    Column("garman_klass_20", DIGITS, 4, 13, -40),
+    Column("realized_vol_20", DIGITS, 4, 13, -40),
+    Column("obv", SIGNED, 4, 14, -40),
+    Column("cmf_20", RATIO, 4, 4),
+    Column("obv_anchor_ms"),
+)
+STORED: Final = tuple(column.name for column in COLUMNS)
+PATTERNS: Final = "patterns"  # one more, of bytes: see `fired`
+FOLLOWING: Final = (
+    "vwap", "delta_ratio", "avg_trade_size", "true_range", "body_ratio", "upper_wick_ratio", "lower_wick_ratio",
+    "close_location", "bb_percent_b",
+)  # fmt: skip
+NO_METRICS: Final = 1 << len(FOLLOWING)  # in `unknown`
+
+# Nominal lengths: months differ by days.
+LENGTH_MS: Final = [interval.close_ms(interval.open_ms(0)) - interval.open_ms(0) for interval in INTERVALS]
+
+
+Value = int | None
+Values = Sequence[Any]  # of one field, or column, of many candles
+
+_AT: Final = {name: at for at, name in enumerate(CANDLE_FIELDS)}
+_KIND: Final = {column.name: column for column in COLUMNS}
+TENS: Final = [float(10**power) for power in range(300)]
+
+# What an exact field of kind `less` nearly always is, or is near to, of the names that follow. (`close_time_ms` is its
+# interval's length behind the open.)
+EXPECTED: Final[dict[str, tuple[Callable[..., int], tuple[str, ...]]]] = {
+    "quote_volume": (lambda volume, high, low: volume * ((high + low) // 2), ("volume", "high", "low")),
+    "taker_buy_volume": (lambda volume: volume // 2, ("volume",)),
+    "taker_buy_quote_volume": (
+        lambda bought, turnover, volume: bought * (turnover // volume) if volume else 0,
+        ("taker_buy_volume", "quote_volume", "volume"),
+    ),
+    "first_trade_id": (lambda last, count: last - count + 1 if count else last, ("last_trade_id", "trade_count")),
+    "delta": (lambda bought, volume: 2 * bought - volume, ("taker_buy_volume", "volume")),
+    "delta_max": (lambda delta: max(delta or 0, 0), ("delta",)),
+    "delta_min": (lambda delta: min(delta or 0, 0), ("delta",)),
+}
+
+
+# ---------------------------------------------------------------------- in
+
+
+def put(interval: int, row: Row) -> list[Value]:
+    """The values of COLUMNS of one row (CANDLE_FIELDS), of any size. `wick.storage.columns` does many at once."""
+    told = dict(zip(CANDLE_FIELDS, row, strict=True))
+    told = {name: value if type(value) is not float or isfinite(value) else None for name, value in told.items()}
+    price, size = told["price_decimals"], told["quantity_decimals"]
+    made: list[Value] = []
+    for name, kind, _, n, least in COLUMNS:
+        value = told.get(name)
+        if name == "unknown":
+            made.append(_unknown(told))
+        elif name == "known":
+            made.append(sum(told[other] is not None for other in MAY_MISS))
+        elif value is None:
+            made.append(None)
+        elif kind == WHOLE:
+            made.append(int(value))
+        elif name == "close_time_ms":
+            made.append(value - told["open_time_ms"] - LENGTH_MS[interval])
+        elif kind == LESS:
+            expected, of = EXPECTED[name]
+            made.append(value - expected(*[told[other] for other in of]))
+        elif kind == TICK:
+            then = _then(name, told["close"], value)
+            made.append(None if then is None else told["open"] - then)
+        elif kind in (DIGITS, SIGNED):
+            made.append(_to_digits(value, n, least, kind == SIGNED))
+        else:
+            scaled = value * TENS[n + {PRICE: price, SIZE: size}.get(kind, 0)]
+            made.append(round(scaled) if isfinite(scaled) else None)
+    return made
+
+
+def _then(name: str, close: int, value: float) -> Value:
+    """The earlier close that a return was made of."""
+    try:
+        then = close * exp(-value) if name == "log_return" else close / (1.0 + value / 100.0)
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return round(then) if 0.5 < then < 2.0**62 else None
+
+
+def _to_digits(value: float, n: int, least: int, signed: bool) -> Value:
+    """A power of two e and `n` digits m behind the first one, in one number that grows without a jump."""
+    size = abs(value)
+    if size != value and not signed:
+        return None
+    f, e = frexp(size)
+    code = max((e - least << n) + round(ldexp(f, n + 1)) - (1 << n) + 1, 0) if size else 0
+    return 2 * code + (value < 0) if signed else code
+
+
+def _unknown(told: dict[str, Any]) -> int:
+    if told[PATTERNS] is None:
+        bits = NO_METRICS
+    else:
+        bits = sum(1 << bit for bit, name in enumerate(FOLLOWING) if told[name] is None and name in _OF_METRICS)
+        if told["log_return"] is None:
+            bits &= ~_bit("true_range")
+        if told["sma_20"] is None or told["bb_bandwidth"] is None:
+            bits &= ~_bit("bb_percent_b")
+    if told["vwap"] is None and told["volume"]:
+        bits |= _bit("vwap")
+    if told["delta_ratio"] is None and told["delta"] is not None:
+        bits |= _bit("delta_ratio")
+    return bits | (_bit("avg_trade_size") if told["avg_trade_size"] is None else 0)
+
+
+_OF_METRICS: Final = frozenset(METRIC_FIELDS)
+
+
+def _bit(name: str) -> int:
+    return 1 << FOLLOWING.index(name)
+
+
+# A byte a pattern that fires: 4 * number + 2 where its value is not the usual 5 + 1 where it is below 0.
+_USUAL: Final = 5
+OTHER: Final = [10 if "HIKKAKE" in name else 4 for name in pattern_table.NAMES]
+_ODD: Final = 0xFF  # then all signed bytes follow as they are
+
+
+def fired(found: bytes) -> bytes:
+    """A row's patterns as a store keeps them: most candles have two or three of 61."""
+    if found.count(0) == len(found):
+        return b""
+    made = bytearray()
+    for number, value in enumerate(memoryview(found).cast("b")):
+        if value:
+            size = abs(value)
+            if size not in (_USUAL, OTHER[number]):
+                return bytes([_ODD]) + found
+            made.append(4 * number + 2 * (size != _USUAL) + (value < 0))
+    return bytes(made)
+
+
+def found(kept: bytes) -> bytes:
+    """The other way."""
+    if kept[:1] == bytes([_ODD]):
+        return kept[1:]
+    made = bytearray(len(pattern_table.NAMES))
+    for code in kept:
+        number, other = code >> 2, code & 2
+        size = OTHER[number] if other else _USUAL
+        made[number] = 256 - size if code & 1 else size
+    return bytes(made)
+
+
+# ---------------------------------------------------------------------- out
+
+OPEN, WIDE = "open_time_ms", "wide"
+_DERIVED: Final[dict[str, tuple[str, ...]]] = {
+    "vwap": ("quote_volume", "volume", "price_decimals"),
+    "delta_ratio": ("delta", "volume"),
+    "avg_trade_size": ("volume", "trade_count", "quantity_decimals"),
+    "true_range": ("log_return", "open", "high", "low", "price_decimals"),
+    "body_ratio": ("open", "high", "low", "close"),
+    "upper_wick_ratio": ("open", "high", "low", "close"),
+    "lower_wick_ratio": ("open", "high", "low", "close"),
+    "close_location": ("open", "high", "low", "close"),
+    "bb_percent_b": ("close", "sma_20", "bb_bandwidth"),
+    "bull": (PATTERNS,),
+    "bear": (PATTERNS,),
+}
+
+
+def needs(names: Iterable[str]) -> tuple[str, ...]:
+    """What a store has to be asked for, to tell these fields: names of COLUMNS, the time, patterns, and `wide`."""
+    asked: dict[str, None] = {OPEN: None}
+    stack = [*names]
+    while stack:
+        name = stack.pop()
+        if name in asked:
+            continue
+        if name in _DERIVED:
+            stack += [*_DERIVED[name], "unknown"]
+            if name not in _KIND:
+                continue
+        asked[name] = None
+        if name in EXPECTED:
+            stack += EXPECTED[name][1]
+        elif name in _KIND:
+            stack += {TICK: ("open", "close"), PRICE: ("price_decimals",), SIZE: ("quantity_decimals",)}.get(
+                _KIND[name].kind, ()
+            )
+    order = (OPEN, *STORED, PATTERNS)
+    return (*(name for name in order if name in asked), WIDE)
+
+
+class Reader:
+    """Fields of candles of one interval, from what `needs` names, a sequence each (`wide`: None or a dict, seldom)."""
+
+    def __init__(self, interval: int, told: dict[str, Values]) -> None:
+        self._length = LENGTH_MS[interval]
+        self._told = told
+        self._n = len(told[OPEN])
+        self._made: dict[str, Values] = {}
+        if any(told[WIDE]):
+            for name in told:
+                if name not in (OPEN, WIDE, PATTERNS):
+                    own = zip(told[name], told[WIDE], strict=True)
+                    told[name] = [int(wide[name]) if wide and name in wide else value for value, wide in own]
+        self._price = self._one("price_decimals")
+        self._size = self._one("quantity_decimals")
+        unknown = told.get("unknown", ())
+        self._unknown = unknown if any(unknown) else None
+
+    def _one(self, name: str) -> int | None:
+        """The decimals that all the candles have, if they do."""
+        values = {*self._told.get(name, ())}
+        return next(iter(values)) if len(values) == 1 else None
+
+    def rows(self, names: Sequence[str] = CANDLE_FIELDS) -> list[Row]:
+        return [[*row] for row in zip(*[self.field(name) for name in names], strict=True)]
+
+    def field(self, name: str) -> Values:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = self._field(name)
+        return made
+
+    def _field(self, name: str) -> Values:
+        if name == OPEN:
+            return self._told[OPEN]
+        if name == PATTERNS:
+            return [None if kept is None else found(kept) for kept in self._told[PATTERNS]]
+        if name in ("bull", "bear"):
+            at = ("bull", "bear").index(name)
+            masks = pattern_table.masks
+            return [None if own is None else masks(own)[at] for own in self.field(PATTERNS)]
+        column = _KIND.get(name)
+        if column is None:
+            return self._following(name)
+        kept, kind = self._told[name], column.kind
+        if kind == WHOLE:
+            return kept
+        if name == "close_time_ms":
+            length = self._length
+            return [open_ms + length + more for open_ms, more in zip(self._told[OPEN], kept, strict=True)]
+        if kind == LESS:
+            expected, of = EXPECTED[name]
+            usual = map(expected, *[self.field(other) for other in of])
+            if None in kept:
+                return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
+            return [own + more for own, more in zip(usual, kept, strict=True)]
+        if kind == TICK:
+            return self._returns(name, kept)
+        if kind in (DIGITS, SIGNED):
+            n, least, signed = column.n, column.least, kind == SIGNED
+            return [None if code is None else _of_digits(code, n, least, signed) for code in kept]
+        return self._scaled(kept, kind, column.n)
+
+    def _scaled(self, kept: Values, kind: str, n: int) -> Values:
+        """Divided, so that it is the number nearest to those decimals."""
+        if kind == RATIO:
+            own: int | None = 0
+        else:
+            own = self._price if kind == PRICE else self._size
+        if own is not None:
+            ten = TENS[n + own]
+            if None in kept:
+                return [None if value is None else value / ten for value in kept]
+            return [value / ten for value in kept]
+        decimals = self._told["price_decimals" if kind == PRICE else "quantity_decimals"]
+        return [None if value is None else value / TENS[n + more] for value, more in zip(kept, decimals, strict=True)]
+
+    def _then(self, name: str) -> Values:
+        """The earlier close."""
+        pairs = zip(self._told["open"], self._told[name], strict=True)
+        return [None if gap is None else open_ - gap for open_, gap in pairs]
+
+    def _returns(self, name: str, kept: Values) -> Values:
+        pairs = zip(self._told["close"], self._then(name), strict=True)
+        if name == "log_return":
+            return [None if then is None else log1p((close - then) / then) for close, then in pairs]
+        return [None if then is None else 100.0 * (close - then) / then for close, then in pairs]
+
+    def _following(self, name: str) -> Values:
+        """A field that is not kept."""
+        made = self._formula(name)
+        if self._unknown is None:
+            return made
+        bit = _bit(name) | (NO_METRICS if name in _OF_METRICS else 0)
+        return [None if bits & bit else value for value, bits in zip(made, self._unknown, strict=True)]
+
+    def _formula(self, name: str) -> Values:
+        told = self._told
+        if name == "vwap":
+            vwaps = zip(self.field("quote_volume"), told["volume"], told["price_decimals"], strict=True)
+            return [turnover / volume / TENS[price] if volume else None for turnover, volume, price in vwaps]
+        if name == "delta_ratio":
+            ratios = zip(self.field("delta"), told["volume"], strict=True)
+            return [None if delta is None else delta / volume if volume else 0.0 for delta, volume in ratios]
+        if name == "avg_trade_size":
+            sizes = zip(told["volume"], told["trade_count"], told["quantity_decimals"], strict=True)
+            return [volume / count / TENS[size] if count else 0.0 for volume, count, size in sizes]
+        if name == "true_range":
+            ranges = zip(told["high"], told["low"], self._then("log_return"), told["price_decimals"], strict=True)
+            return [
+                None if then is None else (max(high, then) - min(low, then)) / TENS[price]
+                for high, low, then, price in ranges
+            ]
+        if name == "bb_percent_b":
+            bands = zip(told["close"], told["sma_20"], self.field("bb_bandwidth"), strict=True)
+            return [
+                None if mean is None or width is None else _percent_b(close, mean / 100.0, width)
+                for close, mean, width in bands
+            ]
+        prices = zip(told["open"], told["high"], told["low"], told["close"], strict=True)
+        part, flat = _SHAPES[name]
+        return [part(o, high, low, c) / (high - low) if high != low else flat for o, high, low, c in prices]
+
+
+# Of open, high, low, close: a part of the candle's height, and what is said of a candle without any.
+_SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
+    "body_ratio": (lambda o, high, low, c: c - o, 0.0),
+    "upper_wick_ratio": (lambda o, high, low, c: high - max(o, c), 0.0),
+    "lower_wick_ratio": (lambda o, high, low, c: min(o, c) - low, 0.0),
+    "close_location": (lambda o, high, low, c: c - low, 0.5),
+}
+
+
+def _percent_b(close: int, mean: float, bandwidth: float) -> float:
+    band = bandwidth * mean
+    return (close - mean + band / 2.0) / band if band else 0.0
+
+
+def _of_digits(code: int, n: int, least: int, signed: bool) -> float:
+    below = signed and code & 1
+    if signed:
+        code >>= 1
+    if not code:
+        return 0.0
+    e, m = divmod(code - 1, 1 << n)
+    value = ldexp(m + (1 << n), e + least - n - 1)
+    return -value if below else value
+
+
+def rounded(interval: int, row: Row) -> Row:
+    """What a store gives back for this row (CANDLE_FIELDS)."""
+    told: dict[str, Values] = {name: (value,) for name, value in zip(STORED, put(interval, row), strict=True)}
+    patterns = row[_AT[PATTERNS]]
+    told |= {OPEN: (row[0],), WIDE: (None,), PATTERNS: (None if patterns is None else fired(patterns),)}
+    return Reader(interval, told).rows()[0]
+
+
+# ---------------------------------------------------------------------- in SQL
+
+
+def rank_sql(row: str) -> str:
+    """`market.rows.rank` of a kept candle; `row` is a table's name and a dot, or nothing."""
+    anchor = f"coalesce({row}obv_anchor_ms, {2**63 - 1})"
+    return f"(~{row}flags & {PARTIAL}, ~{row}flags & {FOREIGN}, {row}revision, {row}known, -{anchor})"
+
+
+class Dialect(NamedTuple):
+    """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, and the
+    names of its types for what is shifted and for float64, and of the larger and the smaller of two."""
+
+    column: Callable[[str], str]
+    quotient: Callable[[str, str], str]
+    whole: str
+    real: str
+    most: str
+    least: str
+
+
+def floats(dialect: Dialect, interval: int) -> dict[str, str]:
+    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals."""
+    made: dict[str, str] = {OPEN: OPEN}
+    for column in COLUMNS:
+        made[column.name] = _sql(column, dialect, interval, made)
+    tens = {PRICE_KIND: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
+    real = dialect.real
+    shown = {name: f"CAST({made[name]} AS {real}) * {_ten(tens[kind], real)}" if kind in tens else made[name]
+             for name, kind in CANDLE if name in made}  # fmt: skip
+    prices = {name: f"CAST({made[name]} AS {real})" for name in ("open", "high", "low", "close")}
+    height = f"nullif({prices['high']} - {prices['low']}, 0)"
+    top, bottom = (f"{of}({prices['open']}, {prices['close']})" for of in (dialect.most, dialect.least))
+    then = f"({made['open']} - {dialect.column('log_return')})"
+    band = f"nullif(CAST({dialect.column('sma_20')} AS {real}) / 100 * {made['bb_bandwidth']}, 0)"
+    follow = {
+        "vwap": f"CAST({made['quote_volume']} AS {real}) / nullif({made['volume']}, 0) * {_ten('price_decimals', real)}",
+        "delta_ratio": f"coalesce(CAST({made['delta']} AS {real}) / nullif({made['volume']}, 0), {made['delta']} * 0)",
+        "avg_trade_size": f"coalesce(CAST({made['volume']} AS {real}) / nullif(trade_count, 0), 0) * "
+        + _ten("quantity_decimals", real),
+        "true_range": f"CAST({dialect.most}({made['high']}, {then}) - {dialect.least}({made['low']}, {then}) AS {real}) * "
+        + _ten("price_decimals", real),
+        "body_ratio": f"coalesce(({prices['close']} - {prices['open']}) / {height}, 0)",
+        "upper_wick_ratio": f"coalesce(({prices['high']} - {top}) / {height}, 0)",
+        "lower_wick_ratio": f"coalesce(({bottom} - {prices['low']}) / {height}, 0)",
+        "close_location": f"coalesce(({prices['close']} - {prices['low']}) / {height}, 0.5)",
+        "bb_percent_b": f"coalesce(({prices['close']} - CAST({dialect.column('sma_20')} AS {real}) / 100) / {band} + 0.5, "
+        f"{made['bb_bandwidth']} * 0)",
+    }
+    for name, sql in follow.items():
+        bits = _bit(name) | (NO_METRICS if name in _OF_METRICS else 0)
+        shown[name] = f"CASE WHEN unknown & {bits} = 0 THEN {sql} END"
+    return {name: shown[name] for name in CANDLE_FIELDS if name in shown}
+
+
+def _ten(decimals: str, real: str) -> str:
+    """A power of ten by its text: not every database was built with pow()."""
+    return f"CAST('1e-' || ({decimals}) AS {real})"
+
+
+def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) -> str:
+    name, kind, _, n, _ = column
+    kept, real = dialect.column(name), dialect.real
+    if kind == WHOLE:
+        return kept
+    if kind == TICK:
+        open_, close = (f"CAST({made[price]} AS {real})" for price in ("open", "close"))
+        then = f"({open_} - {kept})"
+        if name == "roc_10":
+            return f"(100 * ({close} - {then}) / {then})"
+        # ln(c / t) = 2 artanh((c - t) / (c + t)): not every database was built with ln().
+        y = f"(({close} - {then}) / ({close} + {then}))"
+        return "2 * (" + " + ".join(f"{' * '.join([y] * power)} / {power}" for power in (1, 3, 5, 7)) + ")"
+    if kind in (DIGITS, SIGNED):
+        code = f"({kept} / 2)" if kind == SIGNED else kept
+        down = f"({n + 1 - column.least} - ({code} - 1) / {1 << n})"
+        # 2^-down: what can be shifted has 62 bits.
+        powers = (f"{dialect.most}({dialect.least}({part}, 62), 0)" for part in (down, f"{down} - 62", f"-{down}"))
+        first, second, up = (f"(CAST(1 AS {dialect.whole}) << {power})" for power in powers)
+        value = (
+            f"CASE WHEN {code} = 0 THEN 0 * {kept} ELSE CAST(({code} - 1) % {1 << n} + {1 << n} AS {real}) "
+            f"/ {first} / {second} * {up} END"
+        )
+        return f"({value} * (1 - 2 * ({kept} % 2)))" if kind == SIGNED else f"({value})"
+    if kind != LESS:
+        tens = {PRICE: "price_decimals + ", SIZE: "quantity_decimals + "}.get(kind, "")
+        return f"(CAST({kept} AS {real}) * {_ten(f'{tens}{n}', real)})"
+    usual = {
+        "close_time_ms": f"{OPEN} + {LENGTH_MS[interval]}",
+        "quote_volume": f"{made['volume']} * " + dialect.quotient(f"({made['high']} + {made['low']})", "2"),
+        "taker_buy_volume": dialect.quotient(made["volume"], "2"),
+        "first_trade_id": "last_trade_id - CASE trade_count WHEN 0 THEN 0 ELSE trade_count - 1 END",
+    }
+    if name == "taker_buy_quote_volume":
+        whole = dialect.quotient(made["quote_volume"], f"nullif({made['volume']}, 0)")
+        usual[name] = f"coalesce({made['taker_buy_volume']} * {whole}, 0)"
+    elif name == "delta":
+        usual[name] = f"2 * {made['taker_buy_volume']} - {made['volume']}"
+    elif name in ("delta_max", "delta_min"):
+        usual[name] = f"{dialect.most if name == 'delta_max' else dialect.least}(coalesce({made['delta']}, 0), 0)"
+    return f"({kept} + {usual[name]})"

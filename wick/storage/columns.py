@@ -1,0 +1,173 @@
+"""Batches in the columns that a store keeps (`market.stored`), all candles at once."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wick.market.blocks import EXACT
+from wick.market.schema import FORMED_FIELDS
+from wick.market.stored import (
+    COLUMNS,
+    DIGITS,
+    FOLLOWING,
+    LENGTH_MS,
+    NO_METRICS,
+    OTHER,
+    PRICE,
+    SIGNED,
+    SIZE,
+    STORED,
+    TENS,
+    TICK,
+    WHOLE,
+    Column,
+    fired,
+    put,
+)
+from wick.metrics.fields import NAMES as METRIC_NAMES
+from wick.storage.batch import MISSING, Batch
+
+Integers: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bits: TypeAlias = NDArray[np.bool_]
+
+_EXACT = {name: at for at, name in enumerate(FORMED_FIELDS[:EXACT])}
+_REAL = {name: at for at, name in enumerate(FORMED_FIELDS[EXACT:])}
+_METRIC = {name: at for at, name in enumerate(METRIC_NAMES)}
+_TENS = np.array(TENS)
+_LENGTHS = np.array(LENGTH_MS, np.int64)
+_MOST = [2 ** (8 * column.bytes - 1) - 1 for column in COLUMNS]
+_SAFE = 2.0**61  # so that what is made of such numbers stays within 64 bits
+
+
+class Columns(NamedTuple):
+    """`values`: a row a column of COLUMNS, a column a candle; 0 and in `null` is what is not known, or in `wide`."""
+
+    values: Integers  # (COLUMNS, n)
+    null: Bits  # (COLUMNS, n)
+    patterns: list[bytes | None]
+    wide: dict[int, dict[str, int]]  # by candle and column: numbers that the column cannot hold
+
+
+def of(batch: Batch) -> Columns:
+    """What is kept of a batch's candles."""
+    n = batch.n
+    values, null = np.zeros((len(COLUMNS), n), np.int64), np.zeros((len(COLUMNS), n), np.bool_)
+    wide: dict[int, dict[str, int]] = {}
+    exact = {name: batch.exact[:, at] for name, at in _EXACT.items()}
+    turnover = np.abs(exact["high"].astype(np.float64)) + np.abs(exact["low"])
+    turnover *= np.maximum(np.abs(exact["volume"]), np.abs(exact["taker_buy_volume"]))
+    slow = (turnover >= _SAFE) | (np.abs(batch.exact.astype(np.float64) * (batch.exact != MISSING)) >= _SAFE).any(
+        axis=1
+    )
+    slow[list(batch.big)] = True
+    with np.errstate(all="ignore"):
+        for at, column in enumerate(COLUMNS):
+            values[at], null[at] = _column(column, batch, exact)
+    over = (values > np.array(_MOST)[:, None]) | (values < -np.array(_MOST)[:, None])
+    slow |= over.any(axis=0)
+    places = np.nonzero(slow)[0].tolist()
+    for place, row in zip(places, batch.take(places).rows(), strict=True):
+        for at, value in enumerate(put(int(batch.interval[place]), row[3:])):
+            fits = value is not None and abs(value) <= _MOST[at]
+            null[at, place] = not fits
+            if value is not None and fits:
+                values[at, place] = value
+            elif value is not None:
+                wide.setdefault(place, {})[STORED[at]] = value
+    values[null] = 0
+    return Columns(values, null, _patterns(batch), wide)
+
+
+def _column(column: Column, batch: Batch, exact: dict[str, Integers]) -> tuple[Any, Any]:
+    name, kind, _, n, _ = column
+    if name == "unknown":
+        return _unknown(batch, exact), False
+    if name == "known":
+        return batch.knows(), False
+    if name in exact:
+        own = exact[name]
+        return (own if kind == WHOLE else own - _expected(name, batch, exact)), own == MISSING
+    own = batch.real[:, _REAL[name]] if name in _REAL else batch.metrics[:, _METRIC[name]]
+    if kind == TICK:
+        close = exact["close"]
+        then = np.rint(close * np.exp(-own) if name == "log_return" else close / (1.0 + own / 100.0))
+        wrong = ~((then > 0.5) & (then < _SAFE))
+        return exact["open"] - np.where(wrong, 0, then).astype(np.int64), wrong
+    if kind in (DIGITS, SIGNED):
+        return _digits(own, column.n, column.least, kind == SIGNED)
+    if kind in (PRICE, SIZE):
+        own = own * _TENS[n + exact["price_decimals" if kind == PRICE else "quantity_decimals"]]
+    elif kind != WHOLE:
+        own = own * TENS[n]
+    wrong = ~np.isfinite(own)
+    # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
+    return np.clip(np.rint(np.where(wrong, 0.0, own)), -(2.0**63), 2.0**63 - 1024).astype(np.int64), wrong
+
+
+def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
+    """`stored.EXPECTED` in arrays."""
+    if name == "close_time_ms":
+        return exact["open_time_ms"] + _LENGTHS[batch.interval]
+    if name == "quote_volume":
+        return exact["volume"] * ((exact["high"] + exact["low"]) // 2)
+    if name == "taker_buy_volume":
+        return exact["volume"] // 2
+    if name == "taker_buy_quote_volume":
+        volume = exact["volume"]
+        return exact["taker_buy_volume"] * np.where(
+            volume == 0, 0, exact["quote_volume"] // np.where(volume == 0, 1, volume)
+        )
+    if name == "first_trade_id":
+        return exact["last_trade_id"] - np.maximum(exact["trade_count"] - 1, 0)
+    if name == "delta":
+        return 2 * exact["taker_buy_volume"] - exact["volume"]
+    delta = np.where(exact["delta"] == MISSING, 0, exact["delta"])
+    return np.maximum(delta, 0) if name == "delta_max" else np.minimum(delta, 0)
+
+
+def _digits(own: Floats, n: int, least: int, signed: bool) -> tuple[Integers, Bits]:
+    """`stored._to_digits` in arrays."""
+    wrong = ~np.isfinite(own) if signed else ~(np.isfinite(own) & (own >= 0.0))
+    f, e = np.frexp(np.where(wrong, 0.0, np.abs(own)))
+    m = np.rint(np.ldexp(f, n + 1)).astype(np.int64)
+    code = np.where(f == 0.0, 0, np.maximum((e.astype(np.int64) - least << n) + m - (1 << n) + 1, 0))
+    return (2 * code + (own < 0.0) if signed else code), wrong
+
+
+def _unknown(batch: Batch, exact: dict[str, Integers]) -> Integers:
+    """`stored._unknown` in arrays."""
+    lacks = np.isnan(batch.real) | np.isinf(batch.real)
+    metric = ~np.isfinite(batch.metrics)
+    told = {
+        "vwap": lacks[:, _REAL["vwap"]] & (exact["volume"] != 0),
+        "delta_ratio": lacks[:, _REAL["delta_ratio"]] & (exact["delta"] != MISSING),
+        "avg_trade_size": lacks[:, _REAL["avg_trade_size"]],
+    }
+    for name in FOLLOWING[3:]:
+        told[name] = metric[:, _METRIC[name]] & batch.known
+    told["true_range"] &= ~metric[:, _METRIC["log_return"]]
+    told["bb_percent_b"] &= ~metric[:, _METRIC["sma_20"]] & ~metric[:, _METRIC["bb_bandwidth"]]
+    bits = np.where(batch.known, 0, NO_METRICS)
+    for bit, name in enumerate(FOLLOWING):
+        bits |= told[name].astype(np.int64) << bit
+    return bits
+
+
+_OTHERS = np.array(OTHER)
+
+
+def _patterns(batch: Batch) -> list[bytes | None]:
+    """`stored.fired` of each candle; None where nobody has computed them."""
+    rows, numbers = np.nonzero(batch.patterns)
+    values = batch.patterns[rows, numbers].astype(np.int64)
+    sizes = np.abs(values)
+    codes = (4 * numbers + 2 * (sizes != 5) + (values < 0)).astype(np.uint8).tobytes()
+    ends = np.cumsum(np.bincount(rows, minlength=batch.n)).tolist()
+    made: list[bytes | None] = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    for place in {*rows[(sizes != 5) & (sizes != _OTHERS[numbers])].tolist()}:
+        made[place] = fired(batch.patterns[place].tobytes())
+    for place in np.nonzero(~batch.known)[0].tolist():
+        made[place] = None
+    return made
