@@ -95,13 +95,12 @@ def test_candles_of_the_past_are_bit_for_bit_those_that_a_worker_makes(full: Mem
 def test_a_range_begins_at_the_price_of_the_trade_before_it_and_ends_with_quiet_candles(tmp_path: Any) -> None:
     store = MemoryStore()
     wanted = Range(START_MS, START_MS + 120_000)
-    [before, first, *_] = from_the_one_before()
-    late = first._replace(event_ns=(START_MS + 70_000) * 10**6)
+    before, first, *_ = [one._replace(price=60_001, price_decimals=0) for one in from_the_one_before()]
+    late = first._replace(event_ns=(START_MS + 70_000) * 10**6, quantity=7, quantity_decimals=5, taker_buy=False)
     filling(store, tmp_path).fill(wanted, 0, lambda *_: [[before, late]])
     quiet, traded = store.candles("binance", SYMBOL, "1m", 10, fields=("open_time_ms", "close", "trade_count", "cvd"))
-    cents = 10 ** (2 - before.price_decimals)
-    assert quiet == [START_MS, before.price * cents, 0, 0]
-    assert traded == [START_MS + 60_000, late.price, 1, late.quantity if late.taker_buy else -late.quantity]
+    assert quiet == [START_MS, 60_001, 0, 0]
+    assert traded == [START_MS + 60_000, 60_001, 1, -7]
 
 
 @given(cut=st.integers(1, 8), size=st.integers(100, 2_000))

@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="from_ms", type=_time_ms, metavar="T", help="with --files: else where they begin"
     )
-    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="T", help="else now, or the end of the days that the files are named after")
+    parser.add_argument(
+        "--to", dest="to_ms", type=_time_ms, metavar="T", help="else now, or the end of the files' days",
+    )  # fmt: skip
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--candles", action="store_true",
@@ -262,7 +264,9 @@ class Command:
 
         for part in self._parts(symbol, wanted):
 
-            def source(next_id: int, _: int, before_ns: int, from_ns: int = part.from_ms * MS) -> "Iterator[list[Trade]]":
+            def source(
+                next_id: int, _: int, before_ns: int, from_ns: int = part.from_ms * MS
+            ) -> "Iterator[list[Trade]]":
                 return between(pages(), next_id, from_ns, before_ns)
 
             self._told(symbol, part, self._filling(symbol, part).fill(part, 0, source))

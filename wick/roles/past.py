@@ -122,17 +122,19 @@ class Past:
 
     def save(self, beside: object) -> bytes:
         """All that later candles depend on, and what the caller wants to find again. Drain first."""
-        metrics = self.processor.save([self._column])
-        content = [self.venue, self.symbol, self.from_ms, [*astuple(self.rules)], self.candles.state()]
-        return saved.pack([*content, self.lockstep.state(), metrics, beside])
+        engine = [self.candles.state(), self.lockstep.state(), self.processor.save([self._column])]
+        return saved.pack([self._made_of(), engine, beside], [])
+
+    def _made_of(self) -> str:
+        return repr((self.venue, self.symbol, self.from_ms, astuple(self.rules)))
 
     @classmethod
     def load(cls, data: bytes, venue: str, symbol: str, rules: CandleRules, from_ms: int) -> "tuple[Past, Any]":
         """As it was saved, and what was saved beside it. StoreError where these bytes are not of this."""
-        *of, candles, lockstep, metrics, beside = saved.unpack(data)
-        if of != saved.unpack(saved.pack([venue, symbol, from_ms, [*astuple(rules)]])):
-            raise StoreError("it was begun with another range, or by other rules")
+        [made_of, (candles, lockstep, metrics), beside], _ = saved.unpack(data)
         past = cls(venue, symbol, rules, from_ms)
+        if made_of != past._made_of():
+            raise StoreError("it was begun with another range, or by other rules")
         past.candles.restore(candles)
         past.lockstep.restore(lockstep)
         past.processor.restore([past._column], metrics)
