@@ -144,7 +144,8 @@ def main() -> None:
             "write": [timed(latest.write, {key: values[key]}) for _ in range(2_000)],
             "read": [timed(latest.read, [key]) for _ in range(2_000)],
         }
-        source.heard.all_dirty()
+        for shard in range(SHARDS):
+            source.heard.renew(shard)
         anew = timed(lambda: latest.write(source.heard.states()))
         anew_bytes = 0
 

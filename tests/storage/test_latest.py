@@ -2,12 +2,14 @@
 
 import re
 import socket
+import ssl
 import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import redis as redis_py
+import trustme
 
 from tests.servers.redis import redis as running
 from wick.errors import SettingError, StoreAwayError
@@ -30,13 +32,13 @@ from wick.wire.codec import pack
 PATIENCE_S = 5.0  # here, so that a busy machine does not fail what is not about time
 
 
-@pytest.fixture(params=["memory", "redis", "unix"])
+@pytest.fixture(params=["memory", "redis"])
 def latest(request):
     if request.param == "memory":
         one = MemoryLatest()
     else:
-        server = request.getfixturevalue("redis_server").empty()
-        one = RedisLatest(server.url if request.param == "redis" else server.unix_url, PATIENCE_S)
+        one = RedisLatest(request.getfixturevalue("redis_server").url, PATIENCE_S)
+        one._ask(b"FLUSHALL\r\n", 1)
     yield one
     one.close()
 
@@ -73,6 +75,9 @@ def test_other_programs_read_what_is_written(redis_server):
     assert redis_py.Redis(port=redis_server.port, db=5).get("wick:a") == b"\x00\xff"
     assert redis_py.Redis(port=redis_server.port).get("wick:a") is None
     latest.close()
+    by_file = RedisLatest(f"{redis_server.unix_url}?db=5", PATIENCE_S)
+    assert by_file.read([b"wick:a"]) == [b"\x00\xff"]
+    by_file.close()
 
 
 def test_the_document_shows_every_field_and_what_it_shows_works(redis_server):
@@ -195,3 +200,32 @@ def answered(listener, data):
     with listener.accept()[0] as client:
         client.recv(1000)
         client.sendall(data)
+
+
+def test_tls_goes_to_who_can_prove_its_name(tmp_path, monkeypatch):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(serving)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        right = RedisLatest(f"rediss://localhost:{port}", PATIENCE_S)
+        answers = Thread(target=lambda: [encrypted(serving, listener) for _ in range(2)])
+        answers.start()
+        right.write({b"a": b"1"})
+        assert "certificate verify failed" in failure(RedisLatest(f"rediss://127.0.0.1:{port}", PATIENCE_S))
+        answers.join()
+        right.close()
+
+
+def encrypted(serving, listener):
+    plain = listener.accept()[0]
+    try:
+        with serving.wrap_socket(plain, server_side=True) as client:
+            client.recv(1000)
+            client.sendall(b"+OK\r\n")
+    except ssl.SSLError:
+        pass  # who asked does not trust us
+    finally:
+        plain.close()
