@@ -16,7 +16,7 @@ from tests.roles.closing import Worker, candle
 from tests.servers.postgres import Postgres, database
 from wick.market.rows import rank
 from wick.net import bus, endpoints
-from wick.storage.store import open_store
+from wick.storage.store import Store, open_store
 from wick.wire.codec import unpack
 
 pytestmark = pytest.mark.slow
@@ -63,20 +63,34 @@ class World:
     def until(self, condition: Callable[[], Any], wait_s: float = 30) -> None:
         deadline = time.monotonic() + wait_s
         while not condition():
-            assert time.monotonic() < deadline, (self.said, self.wick.log("sink-0"))
+            assert self.process.poll() is None and time.monotonic() < deadline, (self.said, self.wick.log("sink-0"))
             self.step()
 
     def until_state(self, state: str) -> None:
         self.said = {}
         self.until(lambda: self.said.get("state") == state)
 
+    def until_written_some(self) -> None:
+        """By this process."""
+        self.close_some()
+        self.said = {}
+        self.until(lambda: self.said.get("counters", {}).get("rows"))
+
     def finish(self) -> None:
         """All that was closed stands in the store: the best of each candle, once, and the positions."""
+        self.until_written_some()
         for shard in SHARDS_USED:  # what went missing at the end is seen when something follows
             self.worker.close_candles(shard)
         newest = {f"closes.{shard:02d}": kept[-1][0] for shard, kept in self.worker.outbox.items() if kept}
         store = open_store(self.url, read_only=True)
-        self.until(lambda: store.positions() == newest)
+        try:
+            self.until(lambda: store.positions() == newest)
+            self._compare(store)
+        finally:
+            store.close()
+        assert self.said["counters"].get("messages_lost", 0) == 0
+
+    def _compare(self, store: Store) -> None:
         best: dict[tuple[Any, ...], list[Any]] = {}
         for row in self.rows:
             before = best.get(tuple(row[KEY]))
@@ -85,8 +99,10 @@ class World:
         for venue, symbol, interval in {key[:3] for key in best}:
             wanted = [best[key][3:] for key in sorted(best) if key[:3] == (venue, symbol, interval)]
             assert store.candles(venue, symbol, interval, len(wanted) + 1) == wanted
-        store.close()
-        assert self.said["counters"].get("messages_lost", 0) == 0
+
+    def close(self) -> None:
+        self.worker.kill()
+        self._sub.close(linger=0)
 
     @property
     def process(self) -> Any:
@@ -101,8 +117,10 @@ def world(url: str = "", **settings: object) -> Iterator[World]:
         wick.env["WICK_STORE_URL"] = url
         made = World(wick, url)
         made.start()
-        yield made
-        made.worker.kill()
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -112,8 +130,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 def test_a_sink_that_is_killed_again_and_again_leaves_every_candle_once(url: str) -> None:
     with world(url) as own:
-        for _ in range(6):
-            for _ in range(own.random.randint(3, 25)):
+        for _ in range(5):
+            own.until_written_some()
+            for _ in range(own.random.randint(1, 25)):
                 own.close_some()
             own.wick.kill("sink-0")
             own.close_some()
@@ -145,10 +164,9 @@ def test_a_database_that_is_killed_is_outlived_by_the_same_process(postgres: Pos
 
 def test_while_a_table_is_locked_the_sink_tells_of_itself_and_what_waits_is_written_after(postgres_url: str) -> None:
     with world(postgres_url) as own:
-        own.close_some()
-        own.until(lambda: own.said.get("counters", {}).get("rows"))
+        own.until_written_some()
         with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
             for (table,) in cursor.fetchall():
                 cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
             own.close_some()
@@ -161,8 +179,7 @@ def test_while_a_table_is_locked_the_sink_tells_of_itself_and_what_waits_is_writ
 def test_a_full_disk_is_an_alarm_and_nothing_is_lost_when_there_is_room_again() -> None:
     with world() as own:
         for _ in range(5):
-            own.close_some()
-        own.until(lambda: own.said.get("counters", {}).get("rows"))
+            own.until_written_some()
         # As a disk does that has no room: nothing can be written beyond that byte of any file.
         resource.prlimit(own.process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
         for _ in range(5):
@@ -176,19 +193,18 @@ def test_a_full_disk_is_an_alarm_and_nothing_is_lost_when_there_is_room_again() 
 
 
 def test_a_file_that_somebody_spoiled_is_an_alarm_until_it_is_moved_away() -> None:
-    with running(AGGREGATOR_WORKERS=1, SINK_BATCH_MS=50) as wick:
-        path = Path(wick.data_dir) / "candles.sqlite"
+    with world() as own:
+        own.wick.kill("sink-0")
+        path = Path(own.wick.data_dir) / "candles.sqlite"
         path.write_bytes(b"no database " * 10_000)
-        own = World(wick, f"sqlite:{path}")
         own.start()
         own.close_some()
         own.until_state("store broken")
-        assert str(path) in wick.log("sink-0")
+        assert str(path) in own.wick.log("sink-0")
         path.rename(path.with_suffix(".spoiled"))
         own.close_some()
         own.until_state("running")
         own.finish()
-        own.worker.kill()
 
 
 def test_a_second_sink_on_the_same_database_ends_the_first(postgres_url: str) -> None:
@@ -206,10 +222,9 @@ def test_a_second_sink_on_the_same_database_ends_the_first(postgres_url: str) ->
 
 def test_a_stop_does_not_wait_for_a_database_that_hangs(postgres_url: str) -> None:
     with world(postgres_url) as own:
-        own.close_some()
-        own.until(lambda: own.said.get("counters", {}).get("rows"))
+        own.until_written_some()
         with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
             for (table,) in cursor.fetchall():
                 cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
             own.close_some()

@@ -12,20 +12,17 @@ from wick.storage.pg_pack import Field, packed
 from wick.storage.pg_schema import TABLES, WIDTHS
 
 _STORED_WIDTHS = [WIDTHS[name] for name in STORED]
-_KNOWN = 3  # its place in Batch.rank()
 
 
 def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
     """The tables that the batch's candles go to, with their rows (`pg_schema.ALL`) for COPY; `numbers` of its pairs."""
     kept = columns.of(batch)
     pairs = np.array(numbers, np.int64)[batch.pair]
-    known = batch.rank()[:, _KNOWN].astype(np.int64)
     null = [own if own.any() else None for own in kept.null]
     made = []
     for interval in np.unique(batch.interval).tolist():
         at = np.flatnonzero(batch.interval == interval)
         fields: list[Field] = [(WIDTHS["pair"], pairs[at], None), (WIDTHS["open_time_ms"], batch.exact[at, 0], None)]
-        fields.append((WIDTHS["known"], known[at], None))
         values = kept.values[:, at]
         fields += [
             (width, own, None if none is None else none[at])

@@ -63,6 +63,7 @@ _POSITION: Final = (
     "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
 )
 _PAIRS: Final = "SELECT * FROM unnest(%s::text[], %s::text[])"
+_REVISION: Final = CANDLE_FIELDS.index("revision")
 _ROW_FIELDS: Final = needs(CANDLE_FIELDS)
 
 
@@ -201,7 +202,7 @@ class PostgresStore:
         with self._cursor() as cursor:
             parts = self._parts(cursor, best)
             # What has been corrected stands there already.
-            if not best.corrected().any():
+            if not best.exact[:, _REVISION].any():
                 try:
                     self._transaction(cursor, parts, positions, straight=True)
                     return
@@ -285,7 +286,7 @@ class PostgresStore:
         blobs = [name for name in wanted if name not in schema.WIDTHS]
         widths = [schema.WIDTHS[name] for name in integers]
         selected = [
-            name if name in schema.KEY else f"coalesce({name}, {null(width)}::{schema.TYPES[width]})"
+            name if name in schema.KEY else f"coalesce({name}, '{null(width)}'::{schema.TYPES[width]})"
             for name, width in zip(integers, widths, strict=True)
         ]
 
@@ -347,7 +348,7 @@ class PostgresStore:
                 oldest, newest = cursor.fetchone() or (None, None)
                 if oldest is None:
                     continue
-                cursor.execute(timescale.ROWS.format(table) if self.timescale else f"SELECT count(*) FROM {table}")
+                cursor.execute(f"SELECT count(*) FROM {table}")
                 told["intervals"][name] = {"rows": _one(cursor), "oldest_ms": oldest, "newest_ms": newest}
             if self.timescale:
                 told["timescale"] = timescale.status(cursor, self.timescale)
@@ -397,8 +398,8 @@ class PostgresStore:
             yield f"{name}: {chunks} chunks from before {_instant(before_ms)} dropped"
         if deleted:
             with self._cursor() as cursor:
-                cursor.execute(f"SET statement_timeout = 0; VACUUM {table}")
-                cursor.execute(_SESSION)
+                for statement in ("SET statement_timeout = 0", f"VACUUM {table}", _SESSION):
+                    cursor.execute(statement)
             yield f"{name}: their space is free for new candles"
 
 

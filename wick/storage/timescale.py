@@ -18,7 +18,6 @@ CHUNK_CANDLES: Final = 1_440  # of a pair in a chunk: 15 s candles of 6 hours, 1
 OPEN_CANDLES: Final = 60  # how long a chunk is left alone behind its end: what is corrected later is decompressed for it
 # A correction of old candles decompresses all those it might touch.
 NO_LIMIT: Final = "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
-ROWS: Final = "SELECT approximate_row_count('{}')"
 
 Cursors = Callable[[], AbstractContextManager[Cursor]]
 
