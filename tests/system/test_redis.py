@@ -82,6 +82,7 @@ def test_closed_candles_go_into_the_store_while_redis_hangs(redis_server: Redis)
     server.hang()
     try:
         with world(REDIS_URL=server.url) as own:
+            own.until_state("running")
             for _ in range(10):
                 own.close_some()
             own.finish()
