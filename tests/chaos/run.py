@@ -245,7 +245,7 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
 
 def lived_through(
     folder: Path, trouble: Callable[[Herd], None], *, seed: int = 1, symbols: int = 8, rate: float = 300.0,
-    turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
+    turn_s: float = 25.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
     servers: Mapping[str, Server] | None = None, data_dir: Path | None = None, **settings: object,
 ) -> Verdict:  # fmt: skip
     """Start everything, let the trouble come, wait until it is over, and compare."""
