@@ -173,7 +173,8 @@ class Numbers:
     so those of the next process, or file, follow them, also those that are in no log."""
 
     __slots__ = (
-        "_after", "_before", "_keys", "_number", "_since_ns", "_told_ns", "given_up", "holes", "newest_ns", "next_id", "restarts",
+        "_after", "_before", "_keys", "_number", "_since_ns", "_told_ns", "given_up", "holes", "newest_ns", "next_id",
+        "restarts",
     )  # fmt: skip
 
     def __init__(self) -> None:
