@@ -17,7 +17,7 @@ from wick.wire.messages import Closes, Kept, Request, TickHeader
 
 __all__ = ["data_dir"]
 
-SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(6)]
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(4)]
 OTHER = "kraken"
 
 
@@ -158,31 +158,33 @@ def newest(data_dir, shard):
 
 BUSY = shard_of(VENUE, "BTC-USDT")
 FOUND = {
-    "both checkpoints": (lambda _: None, 2, 0),
-    "a torn one": (lambda directory: damage(newest(directory, BUSY)), 1, 0),
-    "a file that is empty": (lambda directory: newest(directory, BUSY).write_bytes(b""), 0, 0),
-    "none": (lambda directory: shutil.rmtree(directory / "shards"), 0, 0),
-    "none of one shard": (lambda directory: shutil.rmtree(shard_directory(directory, BUSY)), 0, 0),
-}  # fmt: skip
+    "both checkpoints": lambda _: None,
+    "a torn one": lambda directory: damage(newest(directory, BUSY)),
+    "a file that is empty": lambda directory: newest(directory, BUSY).write_bytes(b""),
+    "none of one shard": lambda directory: shutil.rmtree(shard_directory(directory, BUSY)),
+    "none": lambda directory: shutil.rmtree(directory / "shards"),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FOUND)
 def test_what_is_missing_torn_or_damaged_is_replaced_by_an_older_one_and_a_longer_replay(kind, data_dir):
-    messages = session(3, 60)
+    messages = session(3, 30)
     expected, _ = undisturbed(data_dir, messages)
     first, _ = lived(data_dir, messages)
-    change, rounds, _ = FOUND[kind]
-    change(data_dir)
-    third = len(messages) // 3
+    FOUND[kind](data_dir)
     with started(data_dir) as (role, heard):
         work(role)
         check([first, rows_of(heard)], expected)
         assert role.taken == (7, len(messages))
-        streams = [stream for (number, _), stream in role.streams.items() if number == BUSY]
-        replayed = [number for number in range(1, len(messages) + 1) if number > rounds * third]
-        assert len(streams) == 1 and role.stats.counters["ticks"] <= ticks_in(messages)
-        assert (role.stats.counters["ticks"] < ticks_in(messages)) == (len(replayed) < len(messages) or kind != "none")
+        everything, least = ticks_in(messages), ticks_in(messages[2 * (len(messages) // 3) :])
+        taken = role.stats.counters["ticks"]
+        if kind == "both checkpoints":
+            assert taken == least
+        elif kind == "none":
+            assert taken == everything
+        else:
+            assert least < taken < everything, "one shard reads more of the log"
 
 
 def ticks_in(messages):
@@ -247,12 +249,12 @@ def test_nobody_else_writes_the_files_of_a_shard(data_dir):
 
 
 @pytest.mark.slow
-def test_what_all_checkpoints_have_passed_is_told_by_the_older_generations(data_dir):
+def test_what_the_log_may_let_go_of_is_what_all_checkpoints_but_the_newest_have_passed(data_dir):
     messages = session(7, 40)
     assert passed(data_dir) is None
     lived(data_dir, messages)
     third = len(messages) // 3
     position = passed(data_dir)
-    assert position is not None and position[0] == 7 and position[1] in (third, 2 * third)
+    assert position == (7, third)
     shutil.rmtree(shard_directory(data_dir, 3))
     assert passed(data_dir) is None

@@ -18,6 +18,7 @@ BASE = random.Random(1).randbytes(200 * PAGE + 17)
 def small_states(monkeypatch):
     """The states here are small: their generations are worth a rename."""
     monkeypatch.setattr(module, "LEAST", 0)
+    monkeypatch.setattr(module, "MOST", 2)
 
 
 def changed(state, chance, pages=3):
@@ -128,14 +129,15 @@ def test_what_was_not_finished_is_removed(tmp_path):
     assert list(Checkpoints(tmp_path).load()) == [] and list(tmp_path.iterdir()) == []
 
 
-def test_what_the_log_is_still_needed_for_is_what_the_older_generation_of_any_shard_has_not_passed(tmp_path):
+def test_what_the_log_is_still_needed_for_is_what_the_last_checkpoint_but_one_of_any_shard_has_not_passed(tmp_path):
     for shard in range(SHARDS):
         assert passed(tmp_path) is None
         Checkpoints(shard_directory(tmp_path, shard)).write((7, 100 + shard), b"note", BASE)
     assert passed(tmp_path) == (7, 100)
     first = Checkpoints(shard_directory(tmp_path, 0))
-    first.write((7, 500), b"", BASE)
-    assert passed(tmp_path) == (7, 100), "the older one may be needed yet"
-    first.write((7, 501), b"", BASE)
-    first.write((7, 502), b"", bytes(len(BASE)))
-    assert passed(tmp_path) == (7, 101)
+    assert first.write((7, 500), b"", BASE).is_whole
+    assert passed(tmp_path) == (7, 100), "of the generation before"
+    assert not first.write((7, 501), b"", BASE).is_whole
+    assert passed(tmp_path) == (7, 101), "the other shards'"
+    os.truncate(files(shard_directory(tmp_path, 0))[-1], 1_000)
+    assert passed(tmp_path) == (7, 100)

@@ -1,14 +1,15 @@
-"""Bring a pair's past into the store: trades over REST or from trade dumps, run through the engine, or the venue's candles.
+"""Bring a pair's past into the store: trades, over REST or from dumps, run through the engine, or the venue's candles.
 
 It may be done while wick runs, and again: what is there already, from live data for one, stays, unless what comes is
 better (a suspect or partial candle, one that is missing). Cut off, it goes on from there when the same is asked for.
 The venue's limits are kept; those of trades are strict: a busy day of BTCUSDT takes about ten minutes.
 
-T is a time in UTC (2026-01-31, 2026-01-31T12:30), or how long ago (36h, 30d). Let it begin with a day, a week or a month:
-a candle that opens before the range is not whole, and left out.
+T is a time in UTC (2026-01-31, 2026-01-31T12:30), or how long ago (36h, 30d). Let it begin with a day, a week or a
+month: a candle that opens before the range is not whole, and left out.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, StatusLine
 from wick.cli._times import time_ms
-from wick.market.intervals import INTERVALS, NAMES
+from wick.market.intervals import INTERVALS, NAMES, by_name
 
 if TYPE_CHECKING:
     from wick.exchanges import Venue
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="from_ms", type=time_ms, metavar="T", help="with --files: else where they begin"
     )
-    parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="T", help="else now, or the end of the files")
+    parser.add_argument(
+        "--to", dest="to_ms", type=time_ms, metavar="T", help="else now, or the end of the files' days",
+    )  # fmt: skip
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--candles", action="store_true",
@@ -91,6 +94,12 @@ def run(args: argparse.Namespace) -> int:
         return Command(args, settings, venue, store).run()
     finally:
         store.close()
+
+
+def _end_ms(dump: "Recording") -> int:
+    """Where the day or month ends that a dump is named after; 0 where its name has none."""
+    dated = re.search(r"-[0-9]{4}-[0-9]{2}(-[0-9]{2})?\.", dump.name)
+    return by_name("1d" if dated[1] else "1M").close_ms(dump.since_ms) if dated and dump.since_ms else 0
 
 
 class Command:
@@ -225,7 +234,12 @@ class Command:
         from wick.roles.filling import between
 
         begin_ms = min(one.since_ms or one.first_ns // MS for one in own)
-        wanted = self._range(self.args.from_ms or begin_ms, self.args.to_ms)
+        end_ms = max(_end_ms(one) for one in own)
+        if not (self.args.to_ms or end_ms):
+            self.failed = True
+            self._say(f"the names of the files do not tell which days of {symbol} they have: --to is missing")
+            return
+        wanted = self._range(self.args.from_ms or begin_ms, self.args.to_ms or end_ms)
 
         def pages() -> "Iterator[list[Trade]]":
             for one in sorted(own, key=lambda one: one.first_ns):
@@ -233,11 +247,13 @@ class Command:
                     yield block.items  # type: ignore[misc]  # a dump has trades
 
         for part in self._parts(symbol, wanted):
-            from_ns = part.from_ms * MS
-            done = self._filling(symbol, part).fill(
-                part, 0, lambda next_id, _, before_ns, from_ns=from_ns: between(pages(), next_id, from_ns, before_ns)
-            )
-            self._told(symbol, part, done)
+
+            def source(
+                next_id: int, _: int, before_ns: int, from_ns: int = part.from_ms * MS
+            ) -> "Iterator[list[Trade]]":
+                return between(pages(), next_id, from_ns, before_ns)
+
+            self._told(symbol, part, self._filling(symbol, part).fill(part, 0, source))
 
     # ------------------------------------------------------------------ the venue's candles
 

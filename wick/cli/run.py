@@ -77,8 +77,11 @@ def main(argv: Sequence[str]) -> int:
                 share_sockets(Path(settings["core.data_dir"]))
             if plan.mode == "replay":
                 forget_last_replay(Path(settings["core.data_dir"]))
-            if not plan.is_simulated and (doubt := preflight.check_symbols(settings)):
-                _say(doubt, error=True)
+            if not plan.is_simulated:
+                if doubt := preflight.check_symbols(settings):
+                    _say(doubt, error=True)
+                else:
+                    warm(settings)
             return run(plan, settings)
     except (UsageError, SettingError) as error:
         _say(str(error), error=True)
@@ -86,6 +89,9 @@ def main(argv: Sequence[str]) -> int:
     except InUseError as error:
         _say(str(error), error=True)
         return ALREADY_RUNNING
+    except KeyboardInterrupt:  # before anything was started
+        _say("stopped")
+        return 0
 
 
 def parse(argv: Sequence[str]) -> Plan:
@@ -168,6 +174,21 @@ def settle(plan: Plan, env: MutableMapping[str, str]) -> Settings:
     return table.load(env=env)
 
 
+def warm(settings: Settings) -> None:
+    """Candles for the metrics to begin with."""
+    from wick.cli._report import StatusLine
+    from wick.roles import first_start  # it needs numpy, which nothing else here does
+
+    status = StatusLine()
+
+    def say(text: str) -> None:
+        status.clear()
+        _say(text)
+
+    first_start.warm(settings, say, lambda text: status.show(f"wick: candles for the metrics: {text}"))
+    status.clear()
+
+
 def share_sockets(data_dir: Path) -> None:
     """Only the data are apart: a simulation's sockets are where `wick status` and the like look for them."""
     sockets, link = data_dir.parent / "run", data_dir / "run"
@@ -181,7 +202,8 @@ def forget_last_replay(data_dir: Path) -> None:
     """A replay begins with nothing: what is left of the last one would make its trades duplicates."""
     for path in data_dir.glob("candles.sqlite*"):
         path.unlink()
-    shutil.rmtree(data_dir / "ticklog", ignore_errors=True)
+    for name in ("ticklog", "shards"):  # a worker's checkpoints go with the log that they go on from
+        shutil.rmtree(data_dir / name, ignore_errors=True)
 
 
 def run(plan: Plan, settings: Settings) -> int:

@@ -9,28 +9,32 @@ that, nearly always 0: a column of zeros costs nothing where columns are compres
 | whole | the field itself |
 | less | an exact field, less what it nearly always is |
 | ratio, price, size | rounded to `n` decimals; of a price, or a size, beyond those that the candle's own have |
-| digits | rounded to 5 significant digits: see `_digits`; not negative. `signed`: twice that, plus 1 below 0 |
+| digits | rounded to `n` + 1 binary digits: see `_to_digits`; not negative. `signed`: twice that, plus 1 below 0 |
 | tick | a price that was whole ticks once, found again: exact |
 
 NULL is what is not known. A number beyond its column's bytes is kept aside (`wide`), as text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import exp, floor, isfinite, log1p, log10
+from math import exp, frexp, isfinite, ldexp, log1p
 from typing import Any, Final, NamedTuple
 
 from wick.market.intervals import INTERVALS
-from wick.market.schema import CANDLE_FIELDS, METRIC_FIELDS, Row
+from wick.market.rows import MAY_MISS
+from wick.market.schema import CANDLE, CANDLE_FIELDS, FOREIGN, METRIC_FIELDS, PARTIAL, TURNOVER, VOLUME, Row
+from wick.market.schema import PRICE as PRICE_KIND
 from wick.metrics import pattern_table
 
 
 class Column(NamedTuple):
-    """A column of a store: `kind` is one of the table above, `n` its decimals, `bytes` its width where it has one."""
+    """A column of a store: `kind` is one of the table above, `n` its decimals or digits, `bytes` its width where it has
+    one. `least`: the power of two below which digits are 0."""
 
     name: str
     kind: str = "whole"
     bytes: int = 8
     n: int = 0
+    least: int = 0
 
 
 WHOLE, LESS, RATIO, PRICE, SIZE, DIGITS, SIGNED, TICK = (
@@ -38,7 +42,8 @@ WHOLE, LESS, RATIO, PRICE, SIZE, DIGITS, SIGNED, TICK = (
 )  # fmt: skip
 
 # After pair, interval and open_time_ms, which are the key. `unknown` has a bit for each of FOLLOWING whose value is not
-# known although what it follows from is, and one for all metrics where nobody has computed them.
+# known although what it follows from is, and one for all metrics where nobody has computed them. `known`: how many
+# fields the row knew of those that it may miss, for `rank`.
 COLUMNS: Final = (
     Column("revision", bytes=4),
     Column("flags", bytes=2),
@@ -57,6 +62,7 @@ COLUMNS: Final = (
     Column("first_trade_id", LESS),
     Column("last_trade_id"),
     Column("unknown", bytes=2),
+    Column("known", bytes=2),
     Column("delta", LESS),
     Column("delta_max", LESS),
     Column("delta_min", LESS),
@@ -65,45 +71,45 @@ COLUMNS: Final = (
     Column("max_trade_size"),
     Column("large_trade_volume"),
     Column("large_trade_delta"),
-    Column("tick_rv", DIGITS, 4, 12),
-    Column("kyle_lambda", SIGNED, 4, 30),
-    Column("ofi", SIZE),
+    Column("tick_rv", DIGITS, 4, 13, -40),
+    Column("kyle_lambda", SIGNED, 4, 11, -100),
+    Column("ofi", SIGNED, 4, 12, -40),
     Column("book_imbalance", RATIO, 4, 4),
-    Column("quoted_spread_bps", DIGITS, 4, 6),
-    Column("effective_spread_bps", SIGNED, 4, 6),
-    Column("microprice_dev_bps", SIGNED, 4, 6),
+    Column("quoted_spread_bps", DIGITS, 4, 13, -20),
+    Column("effective_spread_bps", SIGNED, 4, 11, -20),
+    Column("microprice_dev_bps", SIGNED, 4, 11, -20),
     Column("depth_imbalance_10bps", RATIO, 4, 4),
     Column("log_return", TICK),
-    Column("amihud_20", DIGITS, 4, 30),
-    Column("vpin_50", RATIO, 4, 5),
-    Column("rsi_14", RATIO, 4, 3),
-    Column("macd", PRICE, 8, 3),
-    Column("macd_signal", PRICE, 8, 3),
-    Column("stoch_k", RATIO, 4, 3),
-    Column("stoch_d", RATIO, 4, 3),
-    Column("cci_20", RATIO, 4, 2),
+    Column("amihud_20", DIGITS, 4, 13, -100),
+    Column("vpin_50", RATIO, 4, 4),
+    Column("rsi_14", RATIO, 4, 2),
+    Column("macd", PRICE, 8, 2),
+    Column("macd_signal", PRICE, 8, 2),
+    Column("stoch_k", RATIO, 4, 2),
+    Column("stoch_d", RATIO, 4, 2),
+    Column("cci_20", RATIO, 4, 1),
     Column("roc_10", TICK),
-    Column("mfi_14", RATIO, 4, 3),
-    Column("adx_14", RATIO, 4, 3),
-    Column("plus_di_14", RATIO, 4, 3),
-    Column("minus_di_14", RATIO, 4, 3),
-    Column("tsi_25_13", RATIO, 4, 3),
-    Column("ultosc", RATIO, 4, 3),
+    Column("mfi_14", RATIO, 4, 2),
+    Column("adx_14", RATIO, 4, 2),
+    Column("plus_di_14", RATIO, 4, 2),
+    Column("minus_di_14", RATIO, 4, 2),
+    Column("tsi_25_13", RATIO, 4, 2),
+    Column("ultosc", RATIO, 4, 2),
     Column("sma_20", PRICE, 8, 2),
     Column("ema_20", PRICE, 8, 1),
     Column("ema_50", PRICE, 8, 1),
     Column("hma_16", PRICE, 8, 1),
     Column("kama_10", PRICE, 8, 1),
-    Column("bb_bandwidth", DIGITS, 4, 12),
+    Column("bb_bandwidth", DIGITS, 4, 13, -40),
     Column("donchian_upper_20", PRICE),
     Column("donchian_lower_20", PRICE),
-    Column("atr_14", PRICE, 8, 3),
-    Column("supertrend_10_3", PRICE, 8, 1),
-    Column("psar", PRICE, 8, 1),
-    Column("garman_klass_20", DIGITS, 4, 12),
-    Column("realized_vol_20", DIGITS, 4, 12),
-    Column("obv", SIZE),
-    Column("cmf_20", RATIO, 4, 5),
+    Column("atr_14", PRICE, 8, 2),
+    Column("supertrend_10_3", PRICE, 8, 0),
+    Column("psar", PRICE, 8, 0),
+    Column("garman_klass_20", DIGITS, 4, 13, -40),
+    Column("realized_vol_20", DIGITS, 4, 13, -40),
+    Column("obv", SIGNED, 4, 14, -40),
+    Column("cmf_20", RATIO, 4, 4),
     Column("obv_anchor_ms"),
 )
 STORED: Final = tuple(column.name for column in COLUMNS)
@@ -145,15 +151,17 @@ EXPECTED: Final[dict[str, tuple[Callable[..., int], tuple[str, ...]]]] = {
 
 
 def put(interval: int, row: Row) -> list[Value]:
-    """The values of COLUMNS of one row (CANDLE_FIELDS), whatever their size. `wick.storage.columns` does many at once."""
+    """The values of COLUMNS of one row (CANDLE_FIELDS), of any size. `wick.storage.columns` does many at once."""
     told = dict(zip(CANDLE_FIELDS, row, strict=True))
     told = {name: value if type(value) is not float or isfinite(value) else None for name, value in told.items()}
     price, size = told["price_decimals"], told["quantity_decimals"]
     made: list[Value] = []
-    for name, kind, _, n in COLUMNS:
+    for name, kind, _, n, least in COLUMNS:
         value = told.get(name)
         if name == "unknown":
             made.append(_unknown(told))
+        elif name == "known":
+            made.append(sum(told[other] is not None for other in MAY_MISS))
         elif value is None:
             made.append(None)
         elif kind == WHOLE:
@@ -167,7 +175,7 @@ def put(interval: int, row: Row) -> list[Value]:
             then = _then(name, told["close"], value)
             made.append(None if then is None else told["open"] - then)
         elif kind in (DIGITS, SIGNED):
-            made.append(_to_digits(value, n, kind == SIGNED))
+            made.append(_to_digits(value, n, least, kind == SIGNED))
         else:
             scaled = value * TENS[n + {PRICE: price, SIZE: size}.get(kind, 0)]
             made.append(round(scaled) if isfinite(scaled) else None)
@@ -183,30 +191,14 @@ def _then(name: str, close: int, value: float) -> Value:
     return round(then) if 0.5 < then < 2.0**62 else None
 
 
-def _to_digits(value: float, floor_at: int, signed: bool) -> Value:
-    """5 significant digits m and a power of ten e as one number that grows with the value; 0 below 1e-`floor_at`.
-
-    90,000 numbers a decade. The step of the power is settled by what comes out, not by the logarithm's last bit.
-    """
+def _to_digits(value: float, n: int, least: int, signed: bool) -> Value:
+    """A power of two e and `n` digits m behind the first one, in one number that grows without a jump."""
     size = abs(value)
     if size != value and not signed:
         return None
-    code = 0
-    if size * TENS[floor_at] >= 1.0:
-        power = floor(log10(size))
-        m = _mantissa(size, power)
-        if m < 10_000:
-            power -= 1
-            m = _mantissa(size, power)
-        if m >= 100_000:
-            power += 1
-            m = max(_mantissa(size, power), 10_000)
-        code = (power + floor_at) * 90_000 + m - 9_999
+    f, e = frexp(size)
+    code = max((e - least << n) + round(ldexp(f, n + 1)) - (1 << n) + 1, 0) if size else 0
     return 2 * code + (value < 0) if signed else code
-
-
-def _mantissa(size: float, power: int) -> int:
-    return round(size * TENS[4 - power] if power <= 4 else size / TENS[power - 4])
 
 
 def _unknown(told: dict[str, Any]) -> int:
@@ -234,7 +226,7 @@ def _bit(name: str) -> int:
 
 # A byte a pattern that fires: 4 * number + 2 where its value is not the usual 5 + 1 where it is below 0.
 _USUAL: Final = 5
-_OTHER: Final = [10 if "HIKKAKE" in name else 4 for name in pattern_table.NAMES]
+OTHER: Final = [10 if "HIKKAKE" in name else 4 for name in pattern_table.NAMES]
 _ODD: Final = 0xFF  # then all signed bytes follow as they are
 
 
@@ -246,7 +238,7 @@ def fired(found: bytes) -> bytes:
     for number, value in enumerate(memoryview(found).cast("b")):
         if value:
             size = abs(value)
-            if size not in (_USUAL, _OTHER[number]):
+            if size not in (_USUAL, OTHER[number]):
                 return bytes([_ODD]) + found
             made.append(4 * number + 2 * (size != _USUAL) + (value < 0))
     return bytes(made)
@@ -259,7 +251,7 @@ def found(kept: bytes) -> bytes:
     made = bytearray(len(pattern_table.NAMES))
     for code in kept:
         number, other = code >> 2, code & 2
-        size = _OTHER[number] if other else _USUAL
+        size = OTHER[number] if other else _USUAL
         made[number] = 256 - size if code & 1 else size
     return bytes(made)
 
@@ -275,7 +267,7 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     "body_ratio": ("open", "high", "low", "close"),
     "upper_wick_ratio": ("open", "high", "low", "close"),
     "lower_wick_ratio": ("open", "high", "low", "close"),
-    "close_location": ("high", "low", "close"),
+    "close_location": ("open", "high", "low", "close"),
     "bb_percent_b": ("close", "sma_20", "bb_bandwidth"),
     "bull": (PATTERNS,),
     "bear": (PATTERNS,),
@@ -364,7 +356,8 @@ class Reader:
         if kind == TICK:
             return self._returns(name, kept)
         if kind in (DIGITS, SIGNED):
-            return [None if code is None else _of_digits(code, column.n, kind == SIGNED) for code in kept]
+            n, least, signed = column.n, column.least, kind == SIGNED
+            return [None if code is None else _of_digits(code, n, least, signed) for code in kept]
         return self._scaled(kept, kind, column.n)
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
@@ -418,21 +411,23 @@ class Reader:
                 for high, low, then, price in ranges
             ]
         if name == "bb_percent_b":
-            bands = zip(told["close"], told["sma_20"], told["bb_bandwidth"], strict=True)
-            n = _KIND["bb_bandwidth"].n
+            bands = zip(told["close"], told["sma_20"], self.field("bb_bandwidth"), strict=True)
             return [
-                None if mean is None or code is None else _percent_b(close, mean / 100.0, _of_digits(code, n, False))
-                for close, mean, code in bands
+                None if mean is None or width is None else _percent_b(close, mean / 100.0, width)
+                for close, mean, width in bands
             ]
-        high, low, close = told["high"], told["low"], told["close"]
-        if name == "close_location":
-            return [(c - l) / (h - l) if h != l else 0.5 for h, l, c in zip(high, low, close, strict=True)]
-        prices = zip(told["open"], high, low, close, strict=True)
-        if name == "body_ratio":
-            return [(c - o) / (h - l) if h != l else 0.0 for o, h, l, c in prices]
-        if name == "upper_wick_ratio":
-            return [(h - max(o, c)) / (h - l) if h != l else 0.0 for o, h, l, c in prices]
-        return [(min(o, c) - l) / (h - l) if h != l else 0.0 for o, h, l, c in prices]
+        prices = zip(told["open"], told["high"], told["low"], told["close"], strict=True)
+        part, flat = _SHAPES[name]
+        return [part(o, high, low, c) / (high - low) if high != low else flat for o, high, low, c in prices]
+
+
+# Of open, high, low, close: a part of the candle's height, and what is said of a candle without any.
+_SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
+    "body_ratio": (lambda o, high, low, c: c - o, 0.0),
+    "upper_wick_ratio": (lambda o, high, low, c: high - max(o, c), 0.0),
+    "lower_wick_ratio": (lambda o, high, low, c: min(o, c) - low, 0.0),
+    "close_location": (lambda o, high, low, c: c - low, 0.5),
+}
 
 
 def _percent_b(close: int, mean: float, bandwidth: float) -> float:
@@ -440,15 +435,14 @@ def _percent_b(close: int, mean: float, bandwidth: float) -> float:
     return (close - mean + band / 2.0) / band if band else 0.0
 
 
-def _of_digits(code: int, floor_at: int, signed: bool) -> float:
+def _of_digits(code: int, n: int, least: int, signed: bool) -> float:
     below = signed and code & 1
     if signed:
         code >>= 1
     if not code:
         return 0.0
-    power, m = divmod(code - 1, 90_000)
-    down = floor_at + 4 - power
-    value = (m + 10_000) / TENS[down] if down >= 0 else (m + 10_000) * TENS[-down]
+    e, m = divmod(code - 1, 1 << n)
+    value = ldexp(m + (1 << n), e + least - n - 1)
     return -value if below else value
 
 
@@ -458,3 +452,106 @@ def rounded(interval: int, row: Row) -> Row:
     patterns = row[_AT[PATTERNS]]
     told |= {OPEN: (row[0],), WIDE: (None,), PATTERNS: (None if patterns is None else fired(patterns),)}
     return Reader(interval, told).rows()[0]
+
+
+# ---------------------------------------------------------------------- in SQL
+
+
+def rank_sql(row: str) -> str:
+    """`market.rows.rank` of a kept candle; `row` is a table's name and a dot, or nothing."""
+    anchor = f"coalesce({row}obv_anchor_ms, {2**63 - 1})"
+    return f"(~{row}flags & {PARTIAL}, ~{row}flags & {FOREIGN}, {row}revision, {row}known, -{anchor})"
+
+
+class Dialect(NamedTuple):
+    """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, and the
+    names of its types for what is shifted and for float64, and of the larger and the smaller of two."""
+
+    column: Callable[[str], str]
+    quotient: Callable[[str, str], str]
+    whole: str
+    real: str
+    most: str
+    least: str
+
+
+def floats(dialect: Dialect, interval: int) -> dict[str, str]:
+    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals."""
+    made: dict[str, str] = {OPEN: OPEN}
+    for column in COLUMNS:
+        made[column.name] = _sql(column, dialect, interval, made)
+    tens = {PRICE_KIND: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
+    real = dialect.real
+    shown = {name: f"CAST({made[name]} AS {real}) * {_ten(tens[kind], real)}" if kind in tens else made[name]
+             for name, kind in CANDLE if name in made}  # fmt: skip
+    prices = {name: f"CAST({made[name]} AS {real})" for name in ("open", "high", "low", "close")}
+    height = f"nullif({prices['high']} - {prices['low']}, 0)"
+    top, bottom = (f"{of}({prices['open']}, {prices['close']})" for of in (dialect.most, dialect.least))
+    then = f"({made['open']} - {dialect.column('log_return')})"
+    band = f"nullif(CAST({dialect.column('sma_20')} AS {real}) / 100 * {made['bb_bandwidth']}, 0)"
+    follow = {
+        "vwap": f"CAST({made['quote_volume']} AS {real}) / nullif({made['volume']}, 0) * {_ten('price_decimals', real)}",
+        "delta_ratio": f"coalesce(CAST({made['delta']} AS {real}) / nullif({made['volume']}, 0), {made['delta']} * 0)",
+        "avg_trade_size": f"coalesce(CAST({made['volume']} AS {real}) / nullif(trade_count, 0), 0) * "
+        + _ten("quantity_decimals", real),
+        "true_range": f"CAST({dialect.most}({made['high']}, {then}) - {dialect.least}({made['low']}, {then}) AS {real}) * "
+        + _ten("price_decimals", real),
+        "body_ratio": f"coalesce(({prices['close']} - {prices['open']}) / {height}, 0)",
+        "upper_wick_ratio": f"coalesce(({prices['high']} - {top}) / {height}, 0)",
+        "lower_wick_ratio": f"coalesce(({bottom} - {prices['low']}) / {height}, 0)",
+        "close_location": f"coalesce(({prices['close']} - {prices['low']}) / {height}, 0.5)",
+        "bb_percent_b": f"coalesce(({prices['close']} - CAST({dialect.column('sma_20')} AS {real}) / 100) / {band} + 0.5, "
+        f"{made['bb_bandwidth']} * 0)",
+    }
+    for name, sql in follow.items():
+        bits = _bit(name) | (NO_METRICS if name in _OF_METRICS else 0)
+        shown[name] = f"CASE WHEN unknown & {bits} = 0 THEN {sql} END"
+    return {name: shown[name] for name in CANDLE_FIELDS if name in shown}
+
+
+def _ten(decimals: str, real: str) -> str:
+    """A power of ten by its text: not every database was built with pow()."""
+    return f"CAST('1e-' || ({decimals}) AS {real})"
+
+
+def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) -> str:
+    name, kind, _, n, _ = column
+    kept, real = dialect.column(name), dialect.real
+    if kind == WHOLE:
+        return kept
+    if kind == TICK:
+        open_, close = (f"CAST({made[price]} AS {real})" for price in ("open", "close"))
+        then = f"({open_} - {kept})"
+        if name == "roc_10":
+            return f"(100 * ({close} - {then}) / {then})"
+        # ln(c / t) = 2 artanh((c - t) / (c + t)): not every database was built with ln().
+        y = f"(({close} - {then}) / ({close} + {then}))"
+        return "2 * (" + " + ".join(f"{' * '.join([y] * power)} / {power}" for power in (1, 3, 5, 7)) + ")"
+    if kind in (DIGITS, SIGNED):
+        code = f"({kept} / 2)" if kind == SIGNED else kept
+        down = f"({n + 1 - column.least} - ({code} - 1) / {1 << n})"
+        # 2^-down: what can be shifted has 62 bits.
+        powers = (f"{dialect.most}({dialect.least}({part}, 62), 0)" for part in (down, f"{down} - 62", f"-{down}"))
+        first, second, up = (f"(CAST(1 AS {dialect.whole}) << {power})" for power in powers)
+        value = (
+            f"CASE WHEN {code} = 0 THEN 0 * {kept} ELSE CAST(({code} - 1) % {1 << n} + {1 << n} AS {real}) "
+            f"/ {first} / {second} * {up} END"
+        )
+        return f"({value} * (1 - 2 * ({kept} % 2)))" if kind == SIGNED else f"({value})"
+    if kind != LESS:
+        tens = {PRICE: "price_decimals + ", SIZE: "quantity_decimals + "}.get(kind, "")
+        return f"(CAST({kept} AS {real}) * {_ten(f'{tens}{n}', real)})"
+    usual = {
+        "close_time_ms": f"{OPEN} + {LENGTH_MS[interval]}",
+        "quote_volume": f"{made['volume']} * " + dialect.quotient(f"({made['high']} + {made['low']})", "2"),
+        "taker_buy_volume": dialect.quotient(made["volume"], "2"),
+        "first_trade_id": "last_trade_id - CASE trade_count WHEN 0 THEN 0 ELSE trade_count - 1 END",
+    }
+    if name == "taker_buy_quote_volume":
+        whole = dialect.quotient(made["quote_volume"], f"nullif({made['volume']}, 0)")
+        usual[name] = f"coalesce({made['taker_buy_volume']} * {whole}, 0)"
+    elif name == "delta":
+        usual[name] = f"2 * {made['taker_buy_volume']} - {made['volume']}"
+    elif name in ("delta_max", "delta_min"):
+        usual[name] = f"{dialect.most if name == 'delta_max' else dialect.least}(coalesce({made['delta']}, 0), 0)"
+    return f"({kept} + {usual[name]})"

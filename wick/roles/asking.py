@@ -16,6 +16,7 @@ from wick.ops.settings import Settings
 from wick.roles.rest import Rest
 
 TRIES = 6
+BESIDE = 0.5  # of what the venue allows: a feed may be asking too
 WAIT_S, WAIT_MOST_S = 1.0, 30.0
 REFUSALS = range(400, 500)  # statuses that say that the request is wrong; but for those that say "not now"
 LATER = (403, 408, 418, 425, 429)
@@ -36,13 +37,15 @@ class Asking:
     """One venue's REST, for threads too. `tries` for each question, with waits between that grow."""
 
     def __init__(
-        self, venue: Venue, settings: Settings, tries: int = TRIES, sleep: Callable[[float], object] = time.sleep
-    ) -> None:
+        self, venue: Venue, settings: Settings, tries: int = TRIES, share: float = BESIDE,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:  # fmt: skip
         # The settings' address is of the one exchange in `feed.venues`, a simulated one perhaps.
-        url = settings["feed.rest_url"] or venue.rest_url
+        is_its = settings["feed.venues"] == (venue.id,)
+        url = (settings["feed.rest_url"] if is_its else "") or venue.rest_url
         self.counts: dict[str, int] = {}
         turn: AbstractContextManager[object] = threading.Lock()
-        self._rest = Rest(venue, url, client_context(settings["feed.ca_file"]), self._count, turn)
+        self._rest = Rest(venue, url, client_context(settings["feed.ca_file"]), self._count, turn, share)
         self._venue, self._tries, self._sleep = venue, tries, sleep
 
     def _count(self, name: str, amount: int = 1) -> None:

@@ -192,7 +192,7 @@ class Filling:
 
 
 def between(trades: Iterable[Sequence[Trade]], next_id: int, from_ns: int, before_ns: int) -> Iterator[list[Trade]]:
-    """Of a file's trades those with ids from `next_id` on, up to the first that is not before `before_ns`, and with them
+    """Of a file's trades those with ids from `next_id` on, up to the first not before `before_ns`; with them
     the last one before `from_ns`."""
     last: list[Trade] = []
     for some in trades:

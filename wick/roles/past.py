@@ -14,7 +14,7 @@ import numpy as np
 from wick.errors import StoreError
 from wick.market.blocks import EXACT, METRIC_BYTES, ROW_BYTES, Block
 from wick.market.candles import PairCandles
-from wick.market.intervals import INTERVALS, NAMES
+from wick.market.intervals import DAY, INTERVALS, NAMES
 from wick.market.lockstep import Lockstep
 from wick.market.schema import BOOK, FOREIGN, FORMED_FIELDS, PARTIAL, REVISED, SUSPECT
 from wick.market.trades import RECORD_BYTES, RECORD_STRUCT, TRADE, Trade
@@ -34,7 +34,10 @@ assert min(_BOOK) >= EXACT
 
 
 class Past:
-    """One pair's candles from `from_ms` on. Feed it with `take`, then `finish`; take rows with `drain`."""
+    """One pair's candles from `from_ms` on. Feed it with `take`, then `finish`; take rows with `drain`.
+
+    The first of all trades may be the one before `from_ms`: it tells the price at which quiet candles begin.
+    """
 
     def __init__(self, venue: str, symbol: str, rules: CandleRules, from_ms: int) -> None:
         self.venue, self.symbol, self.rules, self.from_ms = venue, symbol, rules, from_ms
@@ -69,21 +72,29 @@ class Past:
         return taken
 
     def take(self, trades: Sequence[Trade]) -> None:
-        """The next trades, by rising id. Their clock is the latest time so far, and stops wherever a candle may close."""
+        """The next trades, by rising id. The clock is the latest time so far, and stops wherever a candle may close."""
+        if not self.lockstep.clock_ms:
+            early = [trade for trade in trades if trade.event_ns < self.from_ms * MS]
+            if early:
+                self._begin(early[-1])
+            trades = trades[len(early) :]
         if not trades:
             return
-        packed = b"".join(
-            [
-                RECORD_STRUCT.pack(ns, number, p, q, n, 0, 0, pd, qd, TRADE, buy, 0)
-                for _, ns, number, p, pd, q, qd, buy, n in trades
-            ]
-        )
+        packed = _packed(trades)
         times_ms = np.maximum.accumulate(np.array([trade.event_ns for trade in trades]) // MS)
         beats = times_ms // SHORTEST_MS + (times_ms - self.rules.grace_ms) // SHORTEST_MS
         cuts = [0, *(np.flatnonzero(np.diff(beats)) + 1).tolist(), len(trades)]
         for begin, end in pairwise(cuts):
             self._advance(int(times_ms[begin]))
             self.candles.take(packed[begin * RECORD_BYTES : end * RECORD_BYTES])
+
+    def _begin(self, before: Trade) -> None:
+        """At the price of the trade before the range. As if it had come the day before: it is not in the CVD either."""
+        day_ns = self.from_ms // DAY * DAY * MS
+        early = before._replace(event_ns=min(before.event_ns, day_ns - 1))
+        self.lockstep.advance(early.event_ns // MS)
+        self.candles.take(_packed([early]))
+        self.lockstep.advance(self.from_ms)
 
     def _advance(self, clock_ms: int) -> None:
         """In steps of the shortest candle: no more of them end at once than are held."""
@@ -111,21 +122,30 @@ class Past:
 
     def save(self, beside: object) -> bytes:
         """All that later candles depend on, and what the caller wants to find again. Drain first."""
-        metrics = self.processor.save([self._column])
-        content = [self.venue, self.symbol, self.from_ms, [*astuple(self.rules)], self.candles.state()]
-        return saved.pack([*content, self.lockstep.state(), metrics, beside])
+        engine = [self.candles.state(), self.lockstep.state(), self.processor.save([self._column])]
+        return saved.pack([self._made_of(), engine, beside], [])
+
+    def _made_of(self) -> str:
+        return repr((self.venue, self.symbol, self.from_ms, astuple(self.rules)))
 
     @classmethod
     def load(cls, data: bytes, venue: str, symbol: str, rules: CandleRules, from_ms: int) -> "tuple[Past, Any]":
         """As it was saved, and what was saved beside it. StoreError where these bytes are not of this."""
-        *of, candles, lockstep, metrics, beside = saved.unpack(data)
-        if of != saved.unpack(saved.pack([venue, symbol, from_ms, [*astuple(rules)]])):
-            raise StoreError("it was begun with another range, or by other rules")
+        [made_of, (candles, lockstep, metrics), beside], _ = saved.unpack(data)
         past = cls(venue, symbol, rules, from_ms)
+        if made_of != past._made_of():
+            raise StoreError("it was begun with another range, or by other rules")
         past.candles.restore(candles)
         past.lockstep.restore(lockstep)
         past.processor.restore([past._column], metrics)
         return past, beside
+
+
+def _packed(trades: Iterable[Trade]) -> bytes:
+    pack = RECORD_STRUCT.pack
+    return b"".join(
+        [pack(ns, number, p, q, n, 0, 0, pd, qd, TRADE, buy, 0) for _, ns, number, p, pd, q, qd, buy, n in trades]
+    )
 
 
 def _whole(block: Block) -> Block:
@@ -151,8 +171,8 @@ def _whole(block: Block) -> Block:
 def beside_stored(batch: Batch, store: Store) -> Batch:
     """Candles of one pair as they are to be written, beside those that the store has of live data.
 
-    What a live candle tells of the book stays known. A suspect one is replaced, by its next revision; one that is suspect
-    itself replaces none that is not.
+    What a live candle tells of the book stays known. A suspect one is replaced, by its next revision; one that is
+    suspect itself replaces none that is not.
     """
     if not batch.n:
         return batch
@@ -187,7 +207,3 @@ def _beside(batch: Batch, place: int, flags: int, revision: int, *book: float | 
         row[_FLAGS], row[_REVISION] = batch.exact[place, [_FLAGS, _REVISION]].tolist()
         row[EXACT:] = [None if value != value else value for value in batch.real[place].tolist()]
     return True
-
-
-def joined(batches: Iterable[Batch]) -> Batch:
-    return Batch.join([batch for batch in batches if batch.n])

@@ -21,11 +21,15 @@ class Rest:
     def __init__(
         self, venue: Venue, url: str, context: ssl.SSLContext | None, count: Callable[..., Any],
         turn: AbstractContextManager[object] = nullcontext(),  # noqa: B008  (it has no state)
+        share: float = OURS,
     ) -> None:  # fmt: skip
-        """`turn`: a lock, where threads ask: the one that waits for the limit keeps the others waiting behind it."""
+        """`turn`: a lock, where threads ask: the one that waits for the limit keeps the others waiting behind it.
+
+        `share`: of what the venue allows.
+        """
         self.url = url.rstrip("/")
         most, window_s = venue.limits.rest
-        self._bucket = Bucket(max(1, int(most * OURS)), window_s)
+        self._bucket = Bucket(max(1, int(most * share)), window_s)
         self._context, self._count, self._turn = context, count, turn
         self._limited = 0  # times in a row that we were turned away
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wick.market.blocks import EXACT, REALS, Block, of_metrics
 from wick.market.intervals import NAMES
-from wick.market.schema import FLOW_FIELDS, FORMED, FORMED_FIELDS, FOREIGN, PARTIAL, UNKNOWN, Row
+from wick.market.schema import FLOW_FIELDS, FOREIGN, FORMED, FORMED_FIELDS, METRIC_FIELDS, PARTIAL, UNKNOWN, Row
 from wick.metrics import pattern_table
 from wick.metrics.fields import FIELDS
 
@@ -141,17 +141,21 @@ class Batch(NamedTuple):
             big = {at: self.big[place] for at, place in enumerate(order.tolist()) if place in self.big}
         return Batch(self.pairs, *(column[order] for column in self[1:-1]), big)
 
+    def knows(self) -> NDArray[np.int64]:
+        """How many fields each knows of those that a row may miss."""
+        made = (self.exact[:, _FLOWS] != MISSING).sum(axis=1)
+        made += np.isfinite(self.real).sum(axis=1) + np.isfinite(self.metrics).sum(axis=1)
+        return made + (len(METRIC_FIELDS) - METRICS) * self.known  # the patterns and their masks
+
     def rank(self) -> NDArray[np.float64]:
         """`market.rows.rank` of each candle, (n, 5); `best` of what compares equal is the later."""
         flags, anchor = self.exact[:, _FLAGS], self.metrics[:, _ANCHOR]
-        count = (self.exact[:, _FLOWS] != MISSING).sum(axis=1) + (~np.isnan(self.real)).sum(axis=1)
-        count += (~np.isnan(self.metrics)).sum(axis=1) + 3 * self.known  # bull, bear, patterns
         return np.column_stack(
             (
                 flags & PARTIAL == 0,
                 flags & FOREIGN == 0,
                 self.exact[:, _REVISION],
-                count,
+                self.knows(),
                 np.where(np.isnan(anchor), -_NEVER, -anchor),
             )
         )

@@ -1,6 +1,6 @@
 """Batches in the columns that a store keeps (`market.stored`), all candles at once."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from wick.market.blocks import EXACT
 from wick.market.schema import FORMED_FIELDS
 from wick.market.stored import (
-    _OTHER,
     COLUMNS,
     DIGITS,
     FOLLOWING,
     LENGTH_MS,
     NO_METRICS,
+    OTHER,
     PRICE,
     SIGNED,
     SIZE,
@@ -21,13 +21,16 @@ from wick.market.stored import (
     TENS,
     TICK,
     WHOLE,
+    Column,
     fired,
     put,
 )
 from wick.metrics.fields import NAMES as METRIC_NAMES
 from wick.storage.batch import MISSING, Batch
 
-Integers, Floats, Bits = NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]
+Integers: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bits: TypeAlias = NDArray[np.bool_]
 
 _EXACT = {name: at for at, name in enumerate(FORMED_FIELDS[:EXACT])}
 _REAL = {name: at for at, name in enumerate(FORMED_FIELDS[EXACT:])}
@@ -39,7 +42,7 @@ _SAFE = 2.0**61  # so that what is made of such numbers stays within 64 bits
 
 
 class Columns(NamedTuple):
-    """`values`: a row a column of COLUMNS, a column a candle; what is not known, or is in `wide`, is in `null`, and 0."""
+    """`values`: a row a column of COLUMNS, a column a candle; 0 and in `null` is what is not known, or in `wide`."""
 
     values: Integers  # (COLUMNS, n)
     null: Bits  # (COLUMNS, n)
@@ -61,24 +64,28 @@ def of(batch: Batch) -> Columns:
     slow[list(batch.big)] = True
     with np.errstate(all="ignore"):
         for at, column in enumerate(COLUMNS):
-            values[at], null[at] = _column(column.name, column.kind, column.n, batch, exact)
+            values[at], null[at] = _column(column, batch, exact)
     over = (values > np.array(_MOST)[:, None]) | (values < -np.array(_MOST)[:, None])
     slow |= over.any(axis=0)
     places = np.nonzero(slow)[0].tolist()
     for place, row in zip(places, batch.take(places).rows(), strict=True):
         for at, value in enumerate(put(int(batch.interval[place]), row[3:])):
-            null[at, place] = value is None
-            if value is not None and abs(value) > _MOST[at]:
+            fits = value is not None and abs(value) <= _MOST[at]
+            null[at, place] = not fits
+            if value is not None and fits:
+                values[at, place] = value
+            elif value is not None:
                 wide.setdefault(place, {})[STORED[at]] = value
-                null[at, place] = True
-            values[at, place] = 0 if null[at, place] else value
     values[null] = 0
     return Columns(values, null, _patterns(batch), wide)
 
 
-def _column(name: str, kind: str, n: int, batch: Batch, exact: dict[str, Integers]) -> tuple[Any, Any]:
+def _column(column: Column, batch: Batch, exact: dict[str, Integers]) -> tuple[Any, Any]:
+    name, kind, _, n, _ = column
     if name == "unknown":
         return _unknown(batch, exact), False
+    if name == "known":
+        return batch.knows(), False
     if name in exact:
         own = exact[name]
         return (own if kind == WHOLE else own - _expected(name, batch, exact)), own == MISSING
@@ -89,7 +96,7 @@ def _column(name: str, kind: str, n: int, batch: Batch, exact: dict[str, Integer
         wrong = ~((then > 0.5) & (then < _SAFE))
         return exact["open"] - np.where(wrong, 0, then).astype(np.int64), wrong
     if kind in (DIGITS, SIGNED):
-        return _digits(own, n, kind == SIGNED)
+        return _digits(own, column.n, column.least, kind == SIGNED)
     if kind in (PRICE, SIZE):
         own = own * _TENS[n + exact["price_decimals" if kind == PRICE else "quantity_decimals"]]
     elif kind != WHOLE:
@@ -120,27 +127,13 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
     return np.maximum(delta, 0) if name == "delta_max" else np.minimum(delta, 0)
 
 
-def _digits(own: Floats, floor_at: int, signed: bool) -> tuple[Integers, Bits]:
+def _digits(own: Floats, n: int, least: int, signed: bool) -> tuple[Integers, Bits]:
     """`stored._to_digits` in arrays."""
-    size = np.abs(own)
-    wrong = ~np.isfinite(own) if signed else ~(np.isfinite(own) & (size == own))
-    some = ~wrong & (size * TENS[floor_at] >= 1.0)
-    size = np.where(some, size, 1.0)
-    power = np.floor(np.log10(size)).astype(np.int64)
-    m = _mantissa(size, power)
-    power -= m < 10_000
-    m = _mantissa(size, power)
-    power += m >= 100_000
-    m = np.maximum(_mantissa(size, power), 10_000.0)
-    code = np.where(some, (power + floor_at) * 90_000 + m.astype(np.int64) - 9_999, 0)
-    return (2 * code + (own < 0) if signed else code), wrong
-
-
-def _mantissa(size: Floats, power: Integers) -> Floats:
-    down = power <= 4
-    return np.rint(
-        np.where(down, size * _TENS[np.where(down, 4 - power, 0)], size / _TENS[np.where(down, 0, power - 4)])
-    )
+    wrong = ~np.isfinite(own) if signed else ~(np.isfinite(own) & (own >= 0.0))
+    f, e = np.frexp(np.where(wrong, 0.0, np.abs(own)))
+    m = np.rint(np.ldexp(f, n + 1)).astype(np.int64)
+    code = np.where(f == 0.0, 0, np.maximum((e.astype(np.int64) - least << n) + m - (1 << n) + 1, 0))
+    return (2 * code + (own < 0.0) if signed else code), wrong
 
 
 def _unknown(batch: Batch, exact: dict[str, Integers]) -> Integers:
@@ -162,7 +155,7 @@ def _unknown(batch: Batch, exact: dict[str, Integers]) -> Integers:
     return bits
 
 
-_OTHERS = np.array(_OTHER)
+_OTHERS = np.array(OTHER)
 
 
 def _patterns(batch: Batch) -> list[bytes | None]:

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from wick.errors import StoreError
+from wick.errors import StoreAwayError, StoreError
 from wick.market.rows import MAY_MISS
 from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PARTIAL, PRICE, TURNOVER, VOLUME
 
@@ -110,7 +110,16 @@ class SqliteStore:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
 
-    def write(self, rows: Iterable[Sequence[Any]], positions: dict[str, tuple[int, int]]) -> None:
+    address = "sqlite:x"
+
+    def take_over(self):
+        return 1
+
+    def write(self, batch, positions) -> None:
+        from wick.market.stored import rounded; from wick.market.intervals import NAMES; rows = [[*r[:3], *rounded(NAMES.index(r[2]), r[3:])] for r in batch.rows()]
+        self.w(rows, positions)
+
+    def w(self, rows: Iterable[Sequence[Any]], positions: dict[str, tuple[int, int]]) -> None:
         """Rows of [venue, symbol, interval, *CANDLE_FIELDS] and stream positions, in one transaction."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -122,7 +131,7 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise StoreAwayError(f"{self.path}: {error}") from error
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """What has been written of each stream: (epoch, sequence)."""

@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # numpy comes into a process only with what writes
 
 END_MS = 2**63 - 1
 Position = tuple[int, int]  # epoch, sequence
+# What metrics are made of.
+INPUTS = (
+    "open_time_ms", "close_time_ms", "price_decimals", "quantity_decimals", "open", "high", "low", "close",
+    "quote_volume", "volume", "taker_buy_volume",
+)  # fmt: skip
 
 
 class Finding(NamedTuple):
