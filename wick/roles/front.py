@@ -225,22 +225,29 @@ class Front(Role):
     # ------------------------------------------------------------------ before the workers are heard
 
     def _boot(self, latest: "Latest") -> None:
-        """Begin with what Redis has, as old as it is: what a worker tells replaces it."""
+        """Begin with what Redis has, as old as it is: what a worker tells replaces it. Redis may start when we do."""
+        trouble = self._take_stored(latest)
+        if trouble is not None:
+            log.warning("nothing to begin with until Redis or a worker answers: %s", trouble)
+        while trouble is not None:
+            gevent.sleep(1)
+            trouble = self._take_stored(latest)
+        latest.close()
+
+    def _take_stored(self, latest: "Latest") -> StoreAwayError | None:
+        """Of the shards whose workers have not been heard."""
         threads = gevent.get_hub().threadpool
-        for shard in range(SHARDS):
-            if self.fanout.mirrors[shard].epoch:
-                continue
-            stored = threads.apply(_stored, (latest, shard))
+        for shard, mirror in enumerate(self.fanout.mirrors):
+            stored = None if mirror.epoch else threads.apply(_stored, (latest, shard))
             if isinstance(stored, StoreAwayError):
-                log.warning("nothing to begin with, waiting for the workers: %s", stored)
-                break
-            if stored is not None and not self.fanout.mirrors[shard].epoch:  # the worker may have been quicker
+                return stored
+            if stored is not None and not mirror.epoch:  # the worker may have been quicker
                 self.fanout.restart(stored.snapshot)
                 self.stats.newest_ns = max(self.stats.newest_ns, stored.time_ms * MS)
                 self.stats.add("booted_pairs", len(stored.snapshot.pairs))
                 if self.stats.state == "waiting":
                     self.stats.state = "stale"
-        latest.close()
+        return None
 
 
 def _latest(url: str) -> "Latest | None":
