@@ -18,7 +18,7 @@ from wick.ops.symbols import Wanted
 from wick.roles import first_start
 from wick.roles.asking import AskError
 from wick.roles.first_start import FirstStart
-from wick.roles.venue_candles import Found, enriched, fetch, offered
+from wick.roles.venue_candles import Enriching, Found, fetch, offered
 from wick.storage.batch import Batch
 
 TOLD = ("open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
@@ -34,14 +34,18 @@ def told(row: Row) -> dict[str, Any]:
 
 
 def found_of(one: PastVenue, name: str, from_ms: int = WHOLE.from_ms, to_ms: int = WHOLE.to_ms) -> Found:
-    return fetch(one.venue, one, SYMBOL, by_name(name), from_ms, to_ms)  # type: ignore[arg-type]
+    return fetch(one.venue, one, SYMBOL, by_name(name), from_ms, to_ms, to_ms)  # type: ignore[arg-type]
+
+
+def enriched(*found: Found) -> Batch:
+    return Enriching("binance", True).batch(found)
 
 
 def test_what_the_venue_says_of_its_candles_is_what_the_engine_makes_of_its_trades() -> None:
     venue = PastVenue(minutes=11)
     for name in ("15s", "30s", "1m", "3m", "5m"):
         ours = filled().candles("binance", SYMBOL, name, 1_000)
-        theirs = enriched("binance", [found_of(venue, name)], True).rows()
+        theirs = enriched(found_of(venue, name)).rows()
         assert [told(row[3:]) for row in theirs] == [told(row) for row in ours]
         assert {row[3 + FLAGS] & ~EMPTY for row in theirs} == {CLOSED | FOREIGN}
 
@@ -50,7 +54,7 @@ def test_a_foreign_candle_stands_below_one_of_our_own_and_fills_where_there_is_n
     store, venue = MemoryStore(), PastVenue(minutes=11)
     ours = filled().candles("binance", SYMBOL, "1m", 4)
     store.write(Batch.of_rows([["binance", SYMBOL, "1m", *row] for row in ours]), {})
-    store.write(enriched("binance", [found_of(venue, "1m")], True), {})
+    store.write(enriched(found_of(venue, "1m")), {})
     rows = store.candles("binance", SYMBOL, "1m", 100)
     assert rows[-4:] == ours
     assert len(rows) == 11 and all(row[FLAGS] & FOREIGN for row in rows[:-4])
@@ -89,11 +93,12 @@ def test_what_a_venue_does_not_have_is_made_of_the_longest_that_fits() -> None:
 def test_behind_a_gap_metrics_begin_anew() -> None:
     found = found_of(PastVenue(minutes=11), "15s")
     rsi = 3 + CANDLE_FIELDS.index("rsi_14")
-    whole = [row[rsi] for row in enriched("binance", [found], True).rows()]
-    holed = [
-        row[rsi] for row in enriched("binance", [found._replace(rows=found.rows[:20] + found.rows[21:])], True).rows()
-    ]
+    whole = [row[rsi] for row in enriched(found).rows()]
+    holed = [row[rsi] for row in enriched(found._replace(rows=found.rows[:20] + found.rows[21:])).rows()]
     assert whole[30] is not None and holed[29] is None and holed[:20] == whole[:20]
+    bit_by_bit = Enriching("binance", True)
+    parts = [found._replace(rows=found.rows[at : at + 7]) for at in range(0, 44, 7)]
+    assert [row[rsi] for part in parts for row in bit_by_bit.batch([part]).rows()] == whole
 
 
 # ---------------------------------------------------------------------- the first start

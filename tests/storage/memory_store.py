@@ -49,6 +49,9 @@ class MemoryStore:
         rows = [row for row in self.candles(venue, symbol, interval, 10**9, before_ms) if row[_FLAGS] & CLOSED]
         return [tuple(row[CANDLE_FIELDS.index(name)] for name in INPUTS) for row in rows[-limit:]]
 
+    def close(self) -> None:
+        pass
+
     def all(self) -> list[Row]:
         """Every row, in order."""
         return [[*key, *own[at]] for key, own in sorted(self.rows.items()) for at in sorted(own)]
