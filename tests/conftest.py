@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.servers.postgres import NoServerError, Postgres, database
+from tests.servers.redis import Redis
 from tests.servers.timescale import Timescale, has_timescale
 
 for name in [name for name in os.environ if name.startswith("WICK_") and not name.startswith("WICK_TEST_")]:
@@ -80,6 +81,14 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     given = os.environ.get("WICK_TEST_DSN")
     with database(given or request.getfixturevalue("postgres").url("postgres")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis or Valkey that a test may hang, kill and start."""
+    server = _server(Redis)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """The worker of resident.py: the real one, which also says what is resident at each stage of filling up.
 
 It imports nothing that `services/aggregator.py` does not. `python _full_worker.py PAIRS [options]`: when so many pairs
-have traded, it touches what months would fill (the rows of candles that can be corrected: 19 of each interval) and
-puts messages of Closes aside until `aggregator.closes_mb` is reached. Each line that it prints is a stage, in JSON.
+have traded, it touches what months would fill (the rows of candles that can be corrected: 19 of each interval). Each
+line that it prints is a stage, in JSON.
 """
 
 # ruff: noqa: E402 (gevent has to patch before anything else is imported)
@@ -20,8 +20,6 @@ from wick.ops.settings import Settings
 from wick.roles.aggregator import Aggregator
 from wick.roles.base import run_role
 
-MESSAGE = 6_000  # bytes of a kept message: ten pairs that close at once
-
 
 def say(stage: str, **more: Any) -> None:
     words = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
@@ -37,8 +35,8 @@ class Full(Aggregator):
         say("python, imports")
         super().__init__(settings, index)
 
-    def start(self) -> None:
-        super().start()
+    def _begin(self) -> None:
+        super()._begin()
         say("warm-up", bytes=sum(array.nbytes for bank in self.processor.banks for array in bank._arrays))
 
     def _flush(self) -> None:
@@ -53,10 +51,6 @@ class Full(Aggregator):
         for one in held:
             one.rows[: one.pairs * one.block] += 0
         say("candles held", bytes=sum(one.pairs * one.block * one.rows[0].nbytes for one in held))
-        for shard in self.shards.values():
-            while shard._kept_bytes < shard.keep_bytes - MESSAGE:
-                shard._keep(0, b"\0" * MESSAGE)
-        say("closes kept", bytes=sum(shard._kept_bytes for shard in self.shards.values()))
 
     def drain(self) -> None:
         say("after the burst")

@@ -54,6 +54,7 @@ class Worker(Aggregator):
         )
 
     def close(self) -> None:
+        self.keeper.close()
         for socket in (self.pub, self.pull, self.router):
             socket.close(linger=0)
 
@@ -67,6 +68,7 @@ def worker(**settings: Any) -> Iterator[Worker]:
         own = {"core.data_dir": folder, "aggregator.workers": 1, "ticklog.enabled": False}
         made = Worker(Settings(own | settings), 0)
         made.start()
+        made._begin()
         try:
             yield made
         finally:

@@ -31,8 +31,6 @@ START_S, STOP_S = 60.0, 20.0
 class Server(Protocol):
     """A database or a Redis that can be killed."""
 
-    @property
-    def runs(self) -> bool: ...
     def kill(self) -> None: ...
     def start(self) -> None: ...
 
@@ -42,8 +40,9 @@ class Herd:
 
     def __init__(
         self, folder: Path, *, seed: int, symbols: int, rate: float, turn_s: float, workers: int = 2, fronts: int = 2,
-        servers: Mapping[str, Server] | None = None, **settings: object,
+        servers: Mapping[str, Server] | None = None, data_dir: Path | None = None, **settings: object,
     ) -> None:  # fmt: skip
+        self.data_dir = data_dir or folder
         self.folder, self.seed, self.symbols, self.rate = folder, seed, symbols, rate
         self.port, self.exchange_port = free_port(), free_port()
         self.ahead_s = int(TURN.timestamp() - time.time() - turn_s)
@@ -55,7 +54,7 @@ class Herd:
         (folder / "wick.toml").touch()
         exchange = f"127.0.0.1:{self.exchange_port}"
         own = {
-            "CONFIG": folder / "wick.toml", "CORE_DATA_DIR": folder, "FRONT_PORT": self.port,
+            "CONFIG": folder / "wick.toml", "CORE_DATA_DIR": self.data_dir, "FRONT_PORT": self.port,
             "AGGREGATOR_WORKERS": workers, "FEED_SYMBOLS": "*", "FEED_WS_URL": f"ws://{exchange}",
             "FEED_REST_URL": f"http://{exchange}", "TEST_AHEAD_S": self.ahead_s, "TEST_SYNCS": self.syncs,
         }  # fmt: skip
@@ -92,8 +91,8 @@ class Herd:
 
     def start(self, *names: str) -> None:
         if self._heard is None:
-            endpoints.run_dir(str(self.folder))
-            self._heard = bus.subscriber(str(self.folder), list(self.commands), [b"stats."])
+            endpoints.run_dir(str(self.data_dir))
+            self._heard = bus.subscriber(str(self.data_dir), list(self.commands), [b"stats."])
         for name in names or self.commands:
             self._spawn(name, self.commands[name])
 
@@ -111,7 +110,7 @@ class Herd:
             return
         self.kills[name] += 1
         if server := self.servers.get(name):
-            if server.runs:
+            if name not in self._due:
                 server.kill()
         elif process := self.processes.pop(name, None):
             process.kill()
@@ -127,7 +126,7 @@ class Herd:
         for name in gone:
             self.processes.pop(name).wait()
             self._due[name] = time.monotonic()
-        lost = cut(self.folder, self.syncs)
+        lost = cut(self.data_dir, self.syncs)
         self.power_cuts.append((lost, (died_ns - lost.oldest_ns) // 1_000_000 if lost.flushes else 0))
         self.kills["machine"] += 1
 

@@ -18,6 +18,7 @@ from wick.market.intervals import INTERVALS, NAMES
 from wick.market.numbers import parse_decimal
 from wick.market.records import RECORD
 from wick.market.schema import PARTIAL, SUSPECT
+from wick.market.stored import rounded
 from wick.market.trades import TRADE
 from wick.ops.settings import Settings, load
 from wick.storage import ticklog
@@ -165,8 +166,8 @@ def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float, say
     return rows, wrong
 
 
-def compared(rows: Rows, right: Rows, rounded: Any = None) -> list[str]:
-    """What differs from the truth."""
+def compared(rows: Rows, right: Rows) -> list[str]:
+    """What differs from the truth, as a store keeps it."""
     faults = []
     if missing := right.keys() - rows.keys():
         faults.append(f"{len(missing)} of {len(right)} candles are missing, as {sorted(missing)[:3]}")
@@ -175,7 +176,7 @@ def compared(rows: Rows, right: Rows, rounded: Any = None) -> list[str]:
     fields: Counter[str] = Counter()
     bad: dict[Key, list[str]] = {}
     for key in rows.keys() & right.keys():
-        true = rounded(right[key]) if rounded else right[key]
+        true = rounded(NAMES.index(key[1]), right[key])
         if names := differing(rows[key], true):
             bad[key] = names
             fields.update(names)
@@ -228,7 +229,12 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
     wanted = 3 * herd.symbols
     if len(there) < wanted or len(here) < wanted:
         return [f"clients hold {len(here)} and {len(there)} topics of {wanted}"]
-    wrong = [topic for topic in there if here[topic][:2] != there[topic][:2]]
+    # The same epoch and the same state; a sequence moves on without a word where nothing of the topic has changed.
+    wrong = [
+        topic
+        for topic, (position, state, _) in there.items()
+        if not position or not here[topic][0] or (here[topic][0][0], here[topic][1]) != (position[0], state)
+    ]
     if not wrong:
         return []
     topic = wrong[0]
@@ -238,11 +244,11 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
 def lived_through(
     folder: Path, trouble: Callable[[Herd], None], *, seed: int = 1, symbols: int = 8, rate: float = 300.0,
     turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
-    servers: Mapping[str, Server] | None = None, **settings: object,
+    servers: Mapping[str, Server] | None = None, data_dir: Path | None = None, **settings: object,
 ) -> Verdict:  # fmt: skip
     """Start everything, let the trouble come, wait until it is over, and compare."""
     herd = Herd(
-        folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers,
+        folder, seed=seed, symbols=symbols, rate=rate, turn_s=turn_s, servers=servers, data_dir=data_dir,
         **{"TICKLOG_BUDGET_MB": 4096, **settings},
     )  # fmt: skip
     began = time.monotonic()
@@ -254,7 +260,7 @@ def lived_through(
         say(f"up after {time.monotonic() - began:.1f} s")
         old = Client(f"http://127.0.0.1:{herd.port}")
         old.start()
-        first_ids = first_trades(folder)
+        first_ids = first_trades(herd.data_dir)
         trouble(herd)
         say(f"trouble is over after {time.monotonic() - began:.1f} s: {dict(herd.kills)}")
         herd.wait_until(lambda: herd.is_whole and herd.runs(), 60, "all is up again")
@@ -279,7 +285,7 @@ def lived_through(
         verdict.log_lost_ms = [milliseconds for _, milliseconds in herd.power_cuts]
         verdict.figures["power cuts"] = [f"{ms} ms of the log, {lost}" for lost, ms in herd.power_cuts]
         verdict.figures["backfilled"] = herd.most["feed-0.backfilled_trades"]
-        verdict.faults += compared(rows, right, _rounded())
+        verdict.faults += compared(rows, right)
         verdict.faults += herd.deaths
     finally:
         if old:
@@ -299,10 +305,10 @@ def chaos(
     return lived_through(folder, trouble, seed=seed, **more)
 
 
-def first_trades(folder: Path) -> dict[str, int]:
+def first_trades(data_dir: Path) -> dict[str, int]:
     """Of each pair the first trade in the log."""
     found: dict[str, int] = {}
-    for header, data in ticklog.read(folder / "ticklog", frozenset(range(SHARDS))):
+    for header, data in ticklog.read(data_dir / "ticklog", frozenset(range(SHARDS))):
         for (_, _, _, symbols, counts), some in header.pieces(data):
             at = 0
             for symbol, count in zip(symbols, counts, strict=True):
@@ -312,11 +318,3 @@ def first_trades(folder: Path) -> dict[str, int]:
                 if len(ids):
                     found.setdefault(symbol, int(ids[0]))
     return found
-
-
-def _rounded() -> Any:
-    try:
-        from wick.market.stored import rounded
-    except ImportError:
-        return None
-    return rounded

@@ -92,14 +92,25 @@ class Feed:
             "FEED_VENUES": ",".join(exchanges),
         }  # fmt: skip
         wick = {f"WICK_{name}": str(value) for name, value in (own | settings).items()}
-        env = {name: value for name, value in os.environ.items() if not name.startswith("WICK_")} | wick
-        addresses = json.dumps({venue: exchange.port for venue, exchange in exchanges.items()})
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("WICK_")} | wick
+        self._addresses = json.dumps({venue: exchange.port for venue, exchange in exchanges.items()})
         self.stats = bus.subscriber(self.data_dir, ["feed-0"], [b"stats."])
+        self.start()
+
+    def start(self) -> None:
+        """Also again, when it has ended."""
         self._newest: dict[str, Any] = {}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUNNER), addresses], env=env, cwd=ROOT, stdout=log, stderr=log
+                [sys.executable, str(RUNNER), self._addresses], env=self._env, cwd=ROOT, stdout=log, stderr=log
             )
+
+    def kill(self) -> None:
+        """As if it had never been: what it has not sent it does not send, and what it has said is forgotten."""
+        self.process.kill()
+        self.process.wait()
+        while self.stats.poll(50):
+            self.stats.recv_multipart()
 
     def told(self) -> dict[str, Any]:
         """What it last said of itself: counters and gauges."""

@@ -6,16 +6,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.net.front_process import VENUE, Worker, wait_for
-from tests.servers.redis import redis
 from wick.errors import StoreAwayError
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
-from wick.roles.latest import RETRY_MS, LatestState
+from wick.roles.latest import RENEW_NS, RETRY_MS, LatestState
 from wick.storage.latest import MemoryLatest, RedisLatest, read_shard
 from wick.stream.latest import closed_key, pair_key, shard_key
 from wick.stream.mirror import RECENT
-from wick.stream.shards import shard_of
+from wick.stream.shards import SHARDS, shard_of
 
 MS = 1_000_000
 OPEN_MS = 1_723_161_600_000
@@ -133,15 +132,26 @@ def test_while_it_is_away_the_mirrors_go_on_and_then_all_is_written(caplog):
         assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"], "said once, however long"
 
 
-def test_it_is_tried_again_ever_later():
+def test_what_redis_loses_by_itself_is_written_again_in_a_few_minutes():
     with keeping() as (keeper, worker):
+        heard(keeper)
+        worker.publish("BTC-USDT", head=[1])
+        keeper.until(keeper.groups)
+        keeper.latest.values.clear()
+        for _ in range(SHARDS):
+            keeper.turn(RENEW_NS // MS)
+        assert keeper.groups() == [[0, 1, 1]]
+
+
+def test_it_is_tried_again_ever_later():
+    with keeping() as (keeper, _):
         keeper.latest.is_away = True
         heard(keeper)
         before = keeper.stats.counters.get("failed_redis_writes", 0)
-        for _ in range(400):
+        for _ in range(200):
             keeper.turn(250)
         tries = keeper.stats.counters["failed_redis_writes"] - before
-        assert 100_000 / RETRY_MS[1] <= tries <= 2 * 100_000 / RETRY_MS[1] + 8
+        assert 50_000 / RETRY_MS[1] <= tries <= 2 * 50_000 / RETRY_MS[1] + 8
 
 
 def test_the_last_closed_candles_are_written():
@@ -174,8 +184,9 @@ def test_a_sink_that_begins_again_keeps_what_redis_knows_and_its_worker_does_not
 
 
 @pytest.mark.slow
-def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on():
-    with redis() as server, keeping(RedisLatest(server.url)) as (keeper, worker):
+def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(redis_server):
+    server = redis_server.empty()
+    with keeping(RedisLatest(server.url)) as (keeper, worker):
         reader = RedisLatest(server.url, 5.0)
         said = lambda symbol: pair_key(VENUE, symbol) in server_keys(reader, symbol)  # noqa: E731
         keeper.state.start()
@@ -183,12 +194,12 @@ def test_a_redis_that_is_killed_and_hangs_gets_all_again_and_the_thread_goes_on(
         wait_for(lambda: said("BTC-USDT"), "the first value")
         server.kill()
         worker.publish("ETH-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it is away")
+        wait_for(keeper.state.gauges, "that it is away")
         server.start()
         wait_for(lambda: said("BTC-USDT") and said("ETH-USDT"), "all of it anew")
         server.hang()
         worker.publish("SOL-USDT", head=[1])
-        wait_for(lambda: keeper.state.gauges(), "that it hangs")
+        wait_for(keeper.state.gauges, "that it hangs")
         server.go_on()
         wait_for(lambda: said("SOL-USDT"), "what changed meanwhile")
         assert not keeper.state.failed

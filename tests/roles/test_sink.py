@@ -112,19 +112,29 @@ def test_what_never_arrived_is_taken_from_the_outbox(data_dir):
         assert own.counters["holes"] >= 1
 
 
-def test_a_killed_worker_is_asked_again_when_it_is_back_and_its_last_words_are_not_lost(data_dir, monkeypatch):
-    monkeypatch.setattr(sink_role, "UNANSWERED_NS", 20_000_000)
+def test_the_last_word_of_a_shard_is_asked_for_where_nothing_follows_that_would_show_the_hole(data_dir, monkeypatch):
     store, worker = FakeStore(), Worker(data_dir)
     with running(data_dir, store, worker) as own:
         own.until_followed()
         worker.close_candles(SHARD, candle(1), publish=False)
-        worker.kill()
+        monkeypatch.setattr(sink_role, "QUIET_NS", 1_000_000)
+        own.until_written(candle(1))
+
+
+def test_a_worker_that_is_killed_with_a_question_is_asked_again_when_it_is_back(data_dir, monkeypatch):
+    monkeypatch.setattr(sink_role, "UNANSWERED_NS", (20_000_000, 40_000_000))
+    store, worker = FakeStore(), Worker(data_dir)
+    with running(data_dir, store, worker) as own:
+        own.until_followed()
+        worker.close_candles(SHARD, candle(1), publish=False)
         own.sink.streams[SHARD].behind = True
+        own.workers = ()  # it answers no more
         own.until(lambda: own.sink.links[0].asked)
-        first = own.sink.links[0].dealer
-        own.until(lambda: own.sink.links[0].dealer is not first)
+        worker.kill()
+        own.until(lambda: not own.sink.links[0].asked)
         worker.start(epoch=2)
         worker.close_candles(SHARD, candle(2))
+        own.workers = (worker,)
         own.until_written(candle(1), candle(2))
         own.until(lambda: store.stands["closes.05"] == (2, 2))
 
@@ -186,6 +196,20 @@ def test_a_store_that_is_broken_at_the_start_is_tried_until_somebody_has_mended_
         worker.close_candles(SHARD, candle(1))
         store.trouble = None
         own.until_written(candle(1))
+
+
+def test_a_store_that_breaks_is_opened_anew_when_somebody_has_mended_it(data_dir):
+    store, worker = FakeStore(), Worker(data_dir)
+    with running(data_dir, store, worker) as own:
+        own.until_followed()
+        store.writes_fail = StoreError("fake:store: malformed; move it away")
+        worker.close_candles(SHARD, candle(1))
+        own.until(lambda: own.sink.stats.state == "store broken" and store.is_closed)
+        worker.close_candles(SHARD, candle(2))
+        store.writes_fail = None
+        store.stands.clear()  # a new file
+        own.until_written(candle(1), candle(2))
+        assert store.writers >= 2
 
 
 def test_a_sink_that_was_fenced_off_ends_and_says_why(data_dir, caplog):

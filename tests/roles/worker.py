@@ -1,7 +1,7 @@
 """A worker in the test's own process: what a feed sends it, and what it publishes."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,15 @@ def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard
 class Venue:
     """A feed's flushes, as it sends them: `flush` is one message of what was traded since the last."""
 
-    def __init__(self, epoch: int = 7) -> None:
-        self.epoch, self.ticks, self.now_ms = epoch, Ticks(VENUE, SYMBOLS), START_MS
+    def __init__(self, epoch: int = 7, name: str = VENUE, symbols: Sequence[str] = SYMBOLS) -> None:
+        self.epoch, self.name, self.symbols = epoch, name, symbols
+        self.ticks, self.now_ms = Ticks(name, symbols), START_MS
         self.block = 0
-        self.ids = dict.fromkeys(SYMBOLS, 0)
+        self.ids = dict.fromkeys(symbols, 0)
+
+    def begin_anew(self) -> None:
+        """The feed is another process: it has heard nothing so far."""
+        self.epoch, self.block, self.ticks = self.epoch + 1, 0, Ticks(self.name, self.symbols)
 
     def trade(self, symbol: str = "BTC-USDT", price: int = 10, size: int = 1, late_ms: int = 0, skip: int = 0) -> None:
         self.ids[symbol] += 1 + skip
@@ -90,21 +95,21 @@ class Venue:
     def _header(self, now_ns: int, parts: list[Any]) -> bytes:
         self.block += 1
         clock_ns = self.ticks.clock.at(now_ns)
-        return TickHeader(self.epoch, self.block, self.block - 1, VENUE, now_ns, clock_ns, parts).pack()
+        return TickHeader(self.epoch, self.block, self.block - 1, self.name, now_ns, clock_ns, parts).pack()
 
     def flush(self) -> Message:
         (message,) = self.flushes()
         return message
 
 
-def session(seed: int, flushes: int = 120) -> list[Message]:
+def session(seed: int, flushes: int = 120, venue: Venue | None = None) -> list[Message]:
     """What a feed sends in some minutes: late trades, holes, quotes, outages, clocks without a tick."""
-    chance, venue = random.Random(seed), Venue()
+    chance, venue = random.Random(seed), venue or Venue()
     messages = []
     for _ in range(flushes):
         venue.now_ms += chance.choice((10, 40, 250, 900, 4_000))
         for _ in range(chance.choice((0, 1, 3, 30))):
-            symbol = chance.choice(SYMBOLS)
+            symbol = chance.choice(venue.symbols)
             if chance.random() < 0.2:
                 venue.quote(symbol, chance.randint(1, 999))
             else:
@@ -115,7 +120,7 @@ def session(seed: int, flushes: int = 120) -> list[Message]:
             venue.ticks.outage()
         messages += venue.flushes()
     venue.now_ms += 90_000
-    venue.trade()
+    venue.trade(venue.symbols[0])
     return [*messages, venue.flush()]
 
 

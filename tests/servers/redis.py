@@ -53,6 +53,12 @@ class Redis:
                     return
         raise NoServerError(f"{self._program} does not start: {(self.directory / 'log').read_text()}")
 
+    def empty(self) -> "Redis":
+        """As new: started, and without a value."""
+        self.kill()
+        self.start()
+        return self
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

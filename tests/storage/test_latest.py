@@ -1,38 +1,44 @@
 """What every keeper of the latest state does, and what a Redis does beside it: addresses, passwords, going away."""
 
+import re
 import socket
+import ssl
 import time
+from pathlib import Path
 from threading import Thread
 
 import pytest
 import redis as redis_py
+import trustme
 
-from tests.servers.postgres import NoServerError
-from tests.servers.redis import Redis
 from tests.servers.redis import redis as running
 from wick.errors import SettingError, StoreAwayError
+from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE_FIELDS, HEAD_FIELDS, LIVE_FIELDS
 from wick.storage.latest import Address, MemoryLatest, RedisLatest, read_shard
-from wick.stream.latest import shard_key
+from wick.stream.latest import (
+    CLOSED_ROWS,
+    PAIR,
+    SHARD,
+    PairParts,
+    closed_key,
+    closed_value,
+    pair_key,
+    position,
+    shard_key,
+)
+from wick.wire.codec import pack
 
 PATIENCE_S = 5.0  # here, so that a busy machine does not fail what is not about time
 
 
-@pytest.fixture(scope="module")
-def server():
-    try:
-        with running() as one:
-            yield one
-    except NoServerError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(params=["memory", "redis", "unix"])
-def latest(request, server):
+@pytest.fixture(params=["memory", "redis"])
+def latest(request):
     if request.param == "memory":
         one = MemoryLatest()
     else:
-        one = RedisLatest(server.url if request.param == "redis" else server.unix_url, PATIENCE_S)
-        redis_py.Redis(port=server.port).flushall()
+        one = RedisLatest(request.getfixturevalue("redis_server").url, PATIENCE_S)
+        one._ask(b"FLUSHALL\r\n", 1)
     yield one
     one.close()
 
@@ -63,11 +69,46 @@ def test_a_shard_that_cannot_be_read_is_left_out_and_said(latest, caplog):
     assert "shard 3 is left out" in caplog.text and latest.address in caplog.text
 
 
-def test_other_programs_read_what_is_written(server):
-    latest = RedisLatest(server.url + "/5", PATIENCE_S)
+def test_other_programs_read_what_is_written(redis_server):
+    latest = RedisLatest(redis_server.url + "/5", PATIENCE_S)
     latest.write({b"wick:a": b"\x00\xff"})
-    assert redis_py.Redis(port=server.port, db=5).get("wick:a") == b"\x00\xff"
-    assert redis_py.Redis(port=server.port).get("wick:a") is None
+    assert redis_py.Redis(port=redis_server.port, db=5).get("wick:a") == b"\x00\xff"
+    assert redis_py.Redis(port=redis_server.port).get("wick:a") is None
+    latest.close()
+    by_file = RedisLatest(f"{redis_server.unix_url}?db=5", PATIENCE_S)
+    assert by_file.read([b"wick:a"]) == [b"\x00\xff"]
+    by_file.close()
+
+
+def test_the_document_shows_every_field_and_what_it_shows_works(redis_server):
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text()
+    for name in (*PAIR, *CLOSED_ROWS, *SHARD):
+        assert f"`{name}`" in text
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    head, live = [7] * len(HEAD_FIELDS), [[3] * len(LIVE_FIELDS)] * len(NAMES)
+    row = pack(list(range(len(CANDLE_FIELDS))))
+    latest, pair = RedisLatest(redis_server.url, PATIENCE_S), ("binance", "BTC-USDT")
+    latest.write({closed_key(*pair, "1m"): closed_value(pair, "1m", [row, row])})
+    latest.write({pair_key(*pair): PairParts(pair, [head, *live]).value(position(1, 2, 3), [2**70, *head[1:]])})
+    found = {}
+    exec(program.replace("redis.Redis()", f"redis.Redis(port={redis_server.port})"), found)
+    assert (found["price"], found["volume"]) == (2**70 / 10**7, 4 / 10**7)
+    assert found["last"] == dict(zip(CANDLE_FIELDS, range(len(CANDLE_FIELDS)), strict=True))
+    found["server"].close()
+    latest.close()
+
+
+def test_a_user_with_the_rights_that_the_document_names_can_do_all(redis_server):
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text()
+    [rights] = re.findall(r"`ACL SETUSER wick on >PASSWORD (.*?)`", text, re.DOTALL)
+    admin = redis_py.Redis(port=redis_server.port)
+    admin.execute_command("ACL SETUSER wick on >hush " + " ".join(rights.split()))
+    admin.close()
+    latest = RedisLatest(redis_server.url.replace("//", "//wick:hush@") + "/1", PATIENCE_S)
+    latest.write({b"wick:a": b"1"})
+    latest.expire([b"wick:a"], 10)
+    assert latest.read([b"wick:a"]) == [b"1"]
+    assert "NOPERM" in failure(latest)
     latest.close()
 
 
@@ -112,29 +153,22 @@ def failure(latest):
 
 
 @pytest.mark.slow
-def test_a_server_that_is_gone_or_hangs_is_away_at_once_and_there_again_when_it_is_back():
-    try:
-        server = Redis()
-    except NoServerError as error:
-        pytest.skip(str(error))
-    try:
-        latest = RedisLatest(server.url)
-        latest.write({b"a": b"1"})
-        server.kill()
-        began = time.perf_counter()
-        failure(latest)
-        assert "refused" in failure(latest)
-        server.start()
-        assert latest.read([b"a"]) == [None], "it has forgotten all"
-        server.hang()
-        assert "does not answer within 0.2 s" in failure(latest)
-        server.go_on()
-        latest.write({b"b": b"1"})
-        assert latest.read([b"b"]) == [b"1"], "and no late answer to the question before"
-        assert time.perf_counter() - began < PATIENCE_S
-    finally:
-        latest.close()
-        server.close()
+def test_a_server_that_is_gone_or_hangs_is_away_at_once_and_there_again_when_it_is_back(redis_server):
+    latest = RedisLatest(redis_server.url)
+    latest.write({b"a": b"1"})
+    redis_server.kill()
+    began = time.perf_counter()
+    failure(latest)
+    assert "refused" in failure(latest)
+    redis_server.start()
+    assert latest.read([b"a"]) == [None], "it has forgotten all"
+    redis_server.hang()
+    assert "does not answer within 0.2 s" in failure(latest)
+    redis_server.go_on()
+    latest.write({b"b": b"1"})
+    assert latest.read([b"b"]) == [b"1"], "and no late answer to the question before"
+    assert time.perf_counter() - began < PATIENCE_S
+    latest.close()
 
 
 def test_a_server_that_refuses_is_away_and_says_why():
@@ -166,3 +200,32 @@ def answered(listener, data):
     with listener.accept()[0] as client:
         client.recv(1000)
         client.sendall(data)
+
+
+def test_tls_goes_to_who_can_prove_its_name(tmp_path, monkeypatch):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(serving)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        right = RedisLatest(f"rediss://localhost:{port}", PATIENCE_S)
+        answers = Thread(target=lambda: [encrypted(serving, listener) for _ in range(2)])
+        answers.start()
+        right.write({b"a": b"1"})
+        assert "certificate verify failed" in failure(RedisLatest(f"rediss://127.0.0.1:{port}", PATIENCE_S))
+        answers.join()
+        right.close()
+
+
+def encrypted(serving, listener):
+    plain = listener.accept()[0]
+    try:
+        with serving.wrap_socket(plain, server_side=True) as client:
+            client.recv(1000)
+            client.sendall(b"+OK\r\n")
+    except ssl.SSLError:
+        pass  # who asked does not trust us
+    finally:
+        plain.close()

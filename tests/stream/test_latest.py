@@ -1,5 +1,7 @@
 """The latest state as values: what a reader makes of them is the state that they were made of."""
 
+from functools import cache
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -67,7 +69,7 @@ def test_a_reader_that_begins_with_the_values_knows_what_their_writer_knew(plan)
 
 @given(steps(late=False))
 def test_a_value_says_by_itself_what_it_is(plan):
-    market, shards, values = played(plan)
+    market, _, values = played(plan)
     for (venue, symbol), pair in market.shard.pairs.items():
         value = msgpack.unpackb(values[latest.pair_key(venue, symbol)], ext_hook=lambda _, data: int.from_bytes(data))
         head, *live = pair.published
@@ -94,7 +96,7 @@ def test_metrics_that_are_stored_outlive_who_knew_them(is_late):
     again = Shards()
     for step in [again.restart, again.remember] if is_late else [again.remember, again.restart]:
         step(snapshot if step == again.restart else stored)
-    again.all_dirty()
+    again.renew(0)
     written = {**again.states(), **dict(again.closed())}
     key = latest.closed_key(VENUE, SYMBOLS[0], "15s")
     assert written[key] == values[key] and again.gone() == []
@@ -156,6 +158,7 @@ def test_a_closed_candle_that_is_none_is_a_wire_error(rows):
         latest.snapshot(0, latest.stored(values[latest.shard_key(0)]), values | {key: wrong})
 
 
+@cache
 def whole():
     """The values of a pair of which a candle has closed."""
     return closing()[2]

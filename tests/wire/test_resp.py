@@ -39,8 +39,8 @@ def test_several_replies_are_read_together():
 
 @pytest.mark.parametrize(
     "data",
-    [b"HTTP/1.1 400 Bad Request\r\n", b"$x\r\n", b"$-2\r\n", b"$%d\r\n" % (BULK_BYTES + 1), b":\r\n", b":1.5\r\n", b"\r\n",
-     b"$1\r\nabc\r\n", b"*1\r\n*1\r\n:1\r\n", b"*-1\r\n", b":99999999999999999999\r\n", b"+" * LINE_BYTES],
+    [b"HTTP/1.1 400 Bad Request\r\n", b"$x\r\n", b"$-2\r\n", b"$%d\r\n" % (BULK_BYTES + 1), b":\r\n", b":1.5\r\n",
+     b"\r\n", b"$1\r\nabc\r\n", b"*1\r\n*1\r\n:1\r\n", b"*-1\r\n", b":99999999999999999999\r\n", b"+" * LINE_BYTES],
 )  # fmt: skip
 def test_what_is_no_reply_is_a_wire_error(data):
     with pytest.raises(WireError):

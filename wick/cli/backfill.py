@@ -9,13 +9,13 @@ month: a candle that opens before the range is not whole, and left out.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, StatusLine
+from wick.cli._times import time_ms
 from wick.market.intervals import DAY, HOUR, INTERVALS, MINUTE, NAMES, by_name
 
 if TYPE_CHECKING:
@@ -30,26 +30,9 @@ if TYPE_CHECKING:
 NAME = "backfill"
 HELP = "bring a pair's past into the store, from the venue's REST or from trade dumps"
 
-UNITS_MS = {"m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 SHORT = NAMES[: NAMES.index("1h") + 1]  # of longer ones, one that is not whole would want days or weeks of trades
 MS = 1_000_000
 WINDOW_MS = 2 * DAY  # of the venue's candles at a time: what memory holds
-
-
-def _time_ms(text: str) -> int:
-    from wick.net.clock import now_ms
-
-    if ago := re.fullmatch(r"([0-9]{1,6})([mhdw])", text):
-        return now_ms() - int(ago[1]) * UNITS_MS[ago[2]]
-    try:
-        at = datetime.fromisoformat(text)
-        at_ms = round((at.replace(tzinfo=at.tzinfo or UTC)).timestamp() * 1000)
-        if not 0 < at_ms < 4_102_444_800_000:
-            raise ValueError
-    except (ValueError, OverflowError):
-        valid = "a time such as 2026-01-31 or 2026-01-31T12:30, UTC, or how long ago: 36h, 30d"
-        raise argparse.ArgumentTypeError(f"{text!r} is wrong: valid is {valid}") from None
-    return at_ms
 
 
 def _intervals(text: str) -> list[str]:
@@ -64,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("venue", metavar="VENUE", help="as `scripts/run live` names it")
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="BTCUSDT or BTC-USDT")
     parser.add_argument(
-        "--from", dest="from_ms", type=_time_ms, metavar="T", help="with --files: else where they begin"
+        "--from", dest="from_ms", type=time_ms, metavar="T", help="with --files: else where they begin"
     )
     parser.add_argument(
-        "--to", dest="to_ms", type=_time_ms, metavar="T", help="else now, or the end of the files' days",
+        "--to", dest="to_ms", type=time_ms, metavar="T", help="else now, or the end of the files' days",
     )  # fmt: skip
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -25,14 +25,12 @@ from typing import Any
 
 import zmq
 
+from wick.cli._ticks import Item, ticks
 from wick.cli.status import expected, settings_of
 from wick.errors import SettingError, WireError
 from wick.market.intervals import NAMES
-from wick.market.numbers import format_decimal
-from wick.market.records import records
 from wick.market.rows import decimals_of, flag_names, readable, readable_value
 from wick.market.schema import CANDLE_FIELDS, HEAD, HEAD_FIELDS, LIVE
-from wick.market.trades import QUOTE, TRADE
 from wick.net import bus
 from wick.ops.logs import escape
 from wick.ops.settings import Settings
@@ -49,8 +47,6 @@ STREAMS = ("trades", "quotes", "book", "diffs", "closes", "live", "stats")
 _WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
 HINT = "is wick running (wick status)? Symbols are written BTC-USDT; books flow where feed.channels has depth"
 QUIET_S = 3.0  # after this long without a message, say so once
-
-Item = tuple[str, dict[str, Any]]  # topic, what it says
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +140,7 @@ class Tap:
     def _decode(self, frames: list[bytes]) -> Iterator[Item]:
         kind = frames[0].partition(b".")[0]
         if kind == b"ticks":
-            yield from _ticks(frames)
+            yield from ticks(TickHeader.unpack(frames[1]), frames[2])
         elif kind == b"book":
             symbol, event_ns, update_id, bids, asks = unpack(frames[1])
             venue = frames[0].split(b".")[1].decode()
@@ -201,24 +197,3 @@ PRICE_AT, QUANTITY_AT = HEAD_FIELDS.index("price_decimals"), HEAD_FIELDS.index("
 
 def _candle(row: list[Any]) -> dict[str, Any]:
     return readable(row) | {"flags": ",".join(flag_names(row[FLAGS_AT]))}
-
-
-def _ticks(frames: list[bytes]) -> Iterator[Item]:
-    header = TickHeader.unpack(frames[1])
-    rows = records(frames[2], header).tolist()
-    at = 0
-    for seq, symbol, count in [(part[1], *pair) for part in header.parts for pair in zip(*part[3:], strict=True)]:
-        for event_ns, number, a, b, c, d, recv_ns, prices, quantities, kind, taker_buy, _ in rows[at : at + count]:
-            where = {"seq": seq, "recv_ns": recv_ns}
-            if kind == TRADE:
-                yield f"trades.{header.venue}.{symbol}", {
-                    "event_ns": event_ns, "trade_id": number, "price": format_decimal(a, prices),
-                    "quantity": format_decimal(b, quantities), "taker": "buy" if taker_buy else "sell", **where,
-                }  # fmt: skip
-            elif kind == QUOTE:
-                yield f"quotes.{header.venue}.{symbol}", {
-                    "update_id": number,
-                    "bid": format_decimal(a, prices), "bid_quantity": format_decimal(c, quantities),
-                    "ask": format_decimal(b, prices), "ask_quantity": format_decimal(d, quantities), **where,
-                }  # fmt: skip
-        at += count

@@ -105,7 +105,9 @@ def router(data_dir: str | Path, worker: int) -> zmq.Socket[bytes]:
 
 
 def dealer(data_dir: str | Path, worker: int) -> zmq.Socket[bytes]:
+    """Questions are for who is there: a worker that comes back after an hour is not to answer an hour's questions."""
     socket = _open(zmq.DEALER, RPC_HWM)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     socket.connect(endpoints.rpc(data_dir, worker))
@@ -124,7 +126,7 @@ def drain(socket: zmq.Socket[bytes], handle: Callable[[list[bytes]], Any], budge
 
 
 def try_send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
-    """Send without waiting; false where the queue is full."""
+    """Send without waiting; false where the queue is full, or (from a dealer) nobody is there."""
     try:
         socket.send_multipart(frames, zmq.NOBLOCK)
     except zmq.Again:

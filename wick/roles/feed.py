@@ -27,6 +27,7 @@ from wick.ops.settings import BY_NAME, Settings, load, split_options
 from wick.roles.base import Role, run_role
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
+from wick.storage import checkpoints
 from wick.storage.capture import Capture
 from wick.storage.logwriter import FileLog, Limits
 from wick.stream.shards import SHARDS, shard_of
@@ -88,7 +89,7 @@ class Feed(Role):
             told["ticklog.segment_mb"] * 1_000_000, told["ticklog.budget_mb"] * 1_000_000,
             round(told["ticklog.keep_s"] * 1e9), told["ticklog.commit_ms"] / 1000,
         )  # fmt: skip
-        return FileLog(data_dir / "ticklog", limits)
+        return FileLog(data_dir / "ticklog", limits, partial(checkpoints.passed, data_dir))
 
     def _recall(self, log_file: FileLog) -> None:
         """Begin where the feed before us ended: what was traded since shows as a hole at each pair's first trade."""

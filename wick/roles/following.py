@@ -27,10 +27,11 @@ class Reader(Protocol):
 
 
 class Following:
-    """`ask(shard, request)` sends to the shard's worker, or not, without waiting; `count` counts in the stats."""
+    """`ask(shard, request)` sends to the shard's worker without waiting, and says whether it could; `count` counts in
+    the stats."""
 
     def __init__(
-        self, reader: Reader, ask: Callable[[int, bytes], Any], count: Callable[[str], Any],
+        self, reader: Reader, ask: Callable[[int, bytes], bool], count: Callable[[str], Any],
         clock: Callable[[], int] = steady_ns,
     ) -> None:  # fmt: skip
         self._reader, self._send, self._count, self._clock = reader, ask, count, clock
@@ -107,5 +108,4 @@ class Following:
         self._followers[shard].ask()
         now = self._clock()
         if not self._asked_ns[shard] or now - self._asked_ns[shard] >= ASK_AGAIN_NS:
-            self._asked_ns[shard] = now
-            self._send(shard, Request("snapshot", shard, 0, 0).pack())
+            self._asked_ns[shard] = now if self._send(shard, Request("snapshot", shard, 0, 0).pack()) else 0

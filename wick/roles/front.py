@@ -193,10 +193,11 @@ class Front(Role):
             self.stats.add("bad_messages")
             log.error("live metrics are not what they should be, they are left out: %s", error)
 
-    def _ask(self, shard: int, request: bytes) -> None:
+    def _ask(self, shard: int, request: bytes) -> bool:
         worker = worker_of(shard, len(self.dealers))
-        bus.try_send(self.dealers[worker], [request])
+        is_sent = bus.try_send(self.dealers[worker], [request])
         self.readers[worker].kick()
+        return is_sent
 
     def _ask_forever(self) -> None:
         while True:

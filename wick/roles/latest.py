@@ -26,7 +26,8 @@ from wick.wire.messages import Closes, Diffs, Snapshot
 MS = 1_000_000
 TURN_S = 0.25  # between two looks at what the workers say
 RETRY_MS = (250, 5_000)  # until the next attempt: doubles from the one to the other, each a little different
-WRITE_BYTES = 1 << 20  # of closed candles at once, of which a new month has 13 MB: so long Redis answers nobody else
+RENEW_NS = 10_000 * MS  # between two shards that are written whole, in case that Redis has lost some of it by itself
+WRITE_BYTES = 1 << 18  # of closed candles at once, of which a new month has 13 MB: 0.2 s at 10 Mbit/s
 # How long the keys of a pair stay that no worker has any more: if it comes back, each of them is written before.
 GONE_S = 40 * 86_400
 
@@ -53,8 +54,10 @@ class LatestState:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="latest")
         self.failed = False  # by a fault of ours, not of Redis: the process is to end
-        self._is_filled = False  # whether Redis has all that is not dirty
-        self._flushed_ns = self._retry_ns = self._away_ns = 0
+        self._is_known = False  # whether what Redis has has been read
+        self._is_filled = False  # whether it has all that is not dirty
+        self._flushed_ns = self._renewed_ns = self._retry_ns = self._away_ns = 0
+        self._renewed = 0  # shards, one after the other
         self._failures = 0
 
     # ------------------------------------------------------------------ life
@@ -74,7 +77,7 @@ class LatestState:
 
     def gauges(self) -> dict[str, Any]:
         away_ns = self._away_ns
-        return {"redis_away_s": (steady_ns() - away_ns) // (1000 * MS)} if away_ns else {}
+        return {"redis_away_s": 1 + (steady_ns() - away_ns) // (1000 * MS)} if away_ns else {}
 
     def _run(self) -> None:
         try:
@@ -94,10 +97,13 @@ class LatestState:
         self._following.ask_again()
         if now - self._flushed_ns >= self._flush_ns and now >= self._retry_ns:
             self._flushed_ns = now
+            if now - self._renewed_ns >= RENEW_NS:
+                self._renewed_ns, self._renewed = now, (self._renewed + 1) % SHARDS
+                self.shards.renew(self._renewed)
             self._flush(now)
 
-    def _ask(self, shard: int, request: bytes) -> None:
-        bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
+    def _ask(self, shard: int, request: bytes) -> bool:
+        return bus.try_send(self._dealers[worker_of(shard, len(self._dealers))], [request])
 
     # ------------------------------------------------------------------ to Redis
 
@@ -123,12 +129,15 @@ class LatestState:
         self._away_ns = self._failures = 0
 
     def _begin(self) -> None:
-        """What is there may be of another life: what it knows of candles is kept, and the rest is written anew."""
+        """What is there may be of another sink: what it knows of candles is kept, and the rest is written anew."""
+        if not self._is_known:
+            for shard in range(SHARDS):
+                stored = read_shard(self._latest, shard)
+                if stored is not None:
+                    self.shards.remember(stored.snapshot)
+            self._is_known = True
         for shard in range(SHARDS):
-            known = read_shard(self._latest, shard)
-            if known is not None:
-                self.shards.remember(known.snapshot)
-        self.shards.all_dirty()
+            self.shards.renew(shard)
 
     def _write(self) -> None:
         if self.shards.is_clean:
@@ -172,7 +181,7 @@ class Shards:
         self.mirrors[snapshot.shard].restart(snapshot)
         self._times_ms[snapshot.shard] = now_ns() // MS
         self._gone |= dict.fromkeys(before)
-        self._renew(snapshot.shard)
+        self.renew(snapshot.shard)
 
     def diffs(self, shard: int, message: Diffs) -> None:
         changed = self._changed[shard]
@@ -205,12 +214,10 @@ class Shards:
             mirror.improve(venue, symbol, interval, row)
         self._gone |= {(venue, symbol): None for _, venue, symbol in snapshot.pairs}
 
-    def all_dirty(self) -> None:
-        for shard, time_ms in enumerate(self._times_ms):
-            if time_ms:  # the worker has been heard
-                self._renew(shard)
-
-    def _renew(self, shard: int) -> None:
+    def renew(self, shard: int) -> None:
+        """Write all of it, if its worker has been heard."""
+        if not self._times_ms[shard]:
+            return
         mirror = self.mirrors[shard]
         self._pairs[shard] = b""
         self._dirty.add(shard)

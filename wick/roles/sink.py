@@ -32,8 +32,9 @@ from wick.wire.messages import Closes, Kept, Request, closes_topic, stats_topic
 
 MS, S = 1_000_000, 1_000_000_000
 TICK_MS = 50
-PAGES = 4  # questions to a worker at a time: an answer is a page of about 1 MB
-UNANSWERED_NS = 2 * S  # then the question is asked again: who was killed answers no more
+PAGES = 2  # questions to a worker at a time: an answer is a page of about 1 MB, which it reads from its disk
+UNANSWERED_NS = 2 * S, 60 * S  # then a question is asked again: at first, and at last of a worker that hangs
+QUIET_NS = 20 * S  # of a shard of which nothing was heard for so long the outbox is asked: its last word may be lost
 STATS_EVERY_NS = 1 * S
 PROGRESS_NS = 5 * S  # between two lines about a long way to catch up
 STOP_WAIT_S = 10.0  # supervisord waits 15
@@ -45,23 +46,27 @@ class Link:
     """Questions to one worker: as many as it may have at a time, and what became of them."""
 
     def __init__(self, data_dir: str, worker: int) -> None:
-        self._data_dir, self._worker = data_dir, worker
         self.dealer = bus.dealer(data_dir, worker)
         self.asked: dict[int, int] = {}  # by shard: when (steady ns)
+        self._wait_ns = UNANSWERED_NS[0]
 
     def ask(self, stream: Inflow, now_ns: int) -> None:
-        if len(self.asked) < PAGES and bus.try_send(self.dealer, [stream.ask().pack()]):
-            self.asked[stream.shard] = now_ns
+        if len(self.asked) < PAGES:
+            if bus.try_send(self.dealer, [stream.ask().pack()]):
+                self.asked[stream.shard] = now_ns
+            else:
+                stream.unanswered()
+
+    def answered(self, shard: int) -> None:
+        self.asked.pop(shard, None)
+        self._wait_ns = UNANSWERED_NS[0]
 
     def overdue(self, now_ns: int) -> list[int]:
-        """The shards whose questions were not answered. What has not been sent yet is forgotten with the socket: a
-        worker that comes back after an hour is not to answer an hour's questions."""
-        if not any(now_ns - at > UNANSWERED_NS for at in self.asked.values()):
-            return []
-        shards = [*self.asked]
-        self.asked.clear()
-        self.dealer.close(linger=0)
-        self.dealer = bus.dealer(self._data_dir, self._worker)
+        """The shards whose questions were not answered in time; a worker that hangs gets ever fewer."""
+        shards = [shard for shard, at in self.asked.items() if now_ns - at > self._wait_ns]
+        for shard in shards:
+            del self.asked[shard]
+            self._wait_ns = min(2 * self._wait_ns, UNANSWERED_NS[1])
         return shards
 
 
@@ -76,6 +81,7 @@ class Sink:
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]
         self.latest = latest_of(settings, self.stats)
+        self._heard_ns = [0] * SHARDS  # when something last came of each (steady)
         self._next = 0  # the stream that is asked for first
         self._stopping = False
         self._stats_ns = self._progress_ns = 0
@@ -152,10 +158,15 @@ class Sink:
             log.error("a message is not what it should be, it is asked for again: %s", error)
             return
         self.stats.newest_ns = now_ns()
+        self._heard_ns[shard] = steady_ns()
         stream.offer(message, len(frames[1]))
 
     def _ask(self, now: int) -> None:
         """Ask for what streams want, as far as the workers may be asked; each has its turn."""
+        for shard, heard_ns in enumerate(self._heard_ns):
+            if now - heard_ns > QUIET_NS:
+                self._heard_ns[shard] = now
+                self.streams[shard].behind = True
         first = self._next
         for shard in [*range(first, SHARDS), *range(first)]:
             if self.streams[shard].wants:
@@ -171,7 +182,7 @@ class Sink:
             self.stats.add("bad_messages")
             log.error("an answer is not what it should be: %s", error)
             return
-        self.links[worker_of(request.shard, len(self.links))].asked.pop(request.shard, None)
+        self.links[worker_of(request.shard, len(self.links))].answered(request.shard)
         stream.answer(request, kept, [self._kept(frame) for frame in frames[2:]])
 
     def _kept(self, frame: bytes) -> tuple[Closes, int]:

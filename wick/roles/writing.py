@@ -142,13 +142,12 @@ class Writer(threading.Thread):
         self._open, self.backlog, self._stats, self._keep_days = open_it, backlog, stats, keep_days
         self.trouble: Trouble | None = None
         self.failed: BaseException | None = None  # the process is to end
-        self.address = ""
         self.commit_us = 0  # the last one's
         self._stopping = threading.Event()
         self._written: dict[str, Position] = {}
         self._begun: dict[str, Position] | None = None
         self._said_ns = 0
-        self._wait_s = FIRST_WAIT_S
+        self._wait_s = FIRST_WAIT_S / 2  # doubled before the next attempt; what is written brings it back to this
 
     # ------------------------------------------------------------------ the loop's side
 
@@ -167,21 +166,34 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            store = self._attempt(self._open)
-            if store is not None:
-                self._work(store)
+            while not self._has_served():
+                pass
         except FencedError as error:
             log.critical("another sink writes to this store, this one ends: %s", error)
-            self.failed = error
-        except StoreError as error:
-            log.critical("the store cannot be written, the process ends: %s", error)
             self.failed = error
         except BaseException as error:
             log.critical("the store's thread failed: the process ends", exc_info=True)
             self.failed = error
 
-    def _work(self, store: Store) -> None:
-        self.address = store.address
+    def _has_served(self) -> bool:
+        """Write to the store until the end; false where it breaks: then it is opened anew, in case it was mended."""
+        store = None
+        try:
+            store = self._attempt(self._open)
+            if store is not None:
+                self._serve(store)
+        except FencedError:
+            raise
+        except StoreError as error:
+            self._say("store broken", error)
+            self.backlog.begin_anew()
+            return False
+        finally:
+            if store is not None:
+                store.close()
+        return True
+
+    def _serve(self, store: Store) -> None:
         if self._attempt(store.take_over) is None or (positions := self._attempt(store.positions)) is None:
             return
         self._well()
@@ -196,7 +208,6 @@ class Writer(threading.Thread):
             if self._keep_days and steady_ns() >= expire_ns:
                 self._expire(store)
                 expire_ns = steady_ns() + int(EXPIRE_S * S)
-        store.close()
 
     def _write(self, store: Store, batch: list[Held]) -> None:
         """One transaction. After a failure the store is asked where it stands: it may have been put back to what it was
@@ -216,6 +227,7 @@ class Writer(threading.Thread):
                 self._written = self._begun = positions
             return
         self._well()
+        self._wait_s = FIRST_WAIT_S / 2
         self.commit_us = (steady_ns() - started) // 1000
         self._written = self._written | reached
         self.backlog.done(batch)
@@ -236,22 +248,18 @@ class Writer(threading.Thread):
             log.error("old candles stay for now: %s", error)
 
     def _attempt(self, what: Callable[[], T]) -> T | None:
-        """Try until it works, with pauses while there is trouble; None where the process is to end."""
+        """Try until it does not fail as away, with pauses while there is trouble; None where the process is to end."""
         while not (self.trouble and self._stopping.wait(self._wait_s * random.uniform(0.5, 1.0))):
             try:
                 return what()
-            except FencedError:
-                raise
             except StoreAwayError as error:
                 self._say("store away", error)
-            except StoreError as error:
-                self._say("store broken", error)
         return None
 
     def _say(self, state: str, error: StoreError) -> None:
         """An alarm: at once, and again every minute; and the next attempt is later."""
         now, before = steady_ns(), self.trouble
-        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S) if before else FIRST_WAIT_S
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self.trouble = Trouble(state, before.since_ns if before else now)
         if before is None or before.state != state or now - self._said_ns > SAY_AGAIN_S * S:
             self._said_ns = now

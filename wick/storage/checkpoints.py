@@ -2,8 +2,8 @@
 
 A file is a generation. It begins with a whole state; what follows are checkpoints too, each the pages that changed
 since the one before: most of a state is history that stays as it is. A new generation is begun, in a temporary file
-that is synced and renamed, when the changes have become as large as the state; the one before is kept. So whatever is
-torn or damaged, there is an older checkpoint, and a longer replay.
+that is synced and renamed, when the changes have become much larger than the state; the one before is kept. So whatever
+is torn or damaged, there is an older checkpoint, and a longer replay.
 
 A frame: MAGIC with the version, CRC32 of all that follows it, position (epoch, block), bytes of the note, of the whole
 state, number of pages; the note, the pages' numbers, the pages. The note is the caller's, whole each time.
@@ -30,6 +30,7 @@ SUFFIX = ".checkpoint"
 GENERATIONS = "[0-9]" * 12 + SUFFIX
 MAGIC = b"WCP1"
 PAGE = 256  # bytes: a pair's candle of one interval and a ring's row of ten pairs are about as large
+MOST = 4  # times as large as a whole state may a generation become: what is written is a third more than the changes
 LEAST = 1 << 16  # bytes of changes for which no new generation is worth its rename
 _HEAD = Struct("<4sIQQIII")  # magic, crc, epoch, block, bytes of the note, of the state, pages
 _COVERED_AT = 8
@@ -107,7 +108,7 @@ class Checkpoints:
             before, size = _read(newest)
             if before is not None:
                 frame = _frame(position, note, state, _changed(before.state, state))
-                if size + len(frame) < 2 * len(state) + LEAST:
+                if size + len(frame) < MOST * len(state) + LEAST:
                     self._append(newest, size, frame)
                     return Written(len(frame), False)
         frame = _frame(position, note, state, np.arange(-(-len(state) // PAGE), dtype=_NUMBER))
@@ -140,18 +141,18 @@ class Checkpoints:
 
 
 def passed(data_dir: Path) -> Position | None:
-    """The position that all checkpoints have passed, those of the older generations too: what comes behind it in the
-    log may still be needed. None where a shard has none."""
+    """The position that all shards have passed with the checkpoint before their newest: what comes behind it in the log
+    is needed even where the newest is torn. None where a shard has none. (Where a whole generation is damaged the log
+    goes further back only as far as `ticklog.keep_s`.)"""
     reached = {_reached(shard_directory(data_dir, shard)) for shard in range(SHARDS)}
     known = [one for one in reached if one is not None]
     return min(known) if len(known) == len(reached) else None
 
 
 def _reached(directory: Path) -> Position | None:
-    """What both generations have passed, by the heads of their frames."""
+    """The position of the last checkpoint but one, by the heads of the frames; of the only one."""
     found: list[Position] = []
     for path in _generations(directory):
-        last = None
         try:
             with path.open("rb") as file:
                 size, at = os.fstat(file.fileno()).st_size, 0
@@ -160,12 +161,10 @@ def _reached(directory: Path) -> Position | None:
                     at += _HEAD.size + note + pages * (_NUMBER.itemsize + PAGE)
                     if magic != MAGIC or at > size:
                         break
-                    last = (epoch, block)
+                    found.append((epoch, block))
         except FileNotFoundError:
             continue  # it has just made way
-        if last is not None:
-            found.append(last)
-    return min(found, default=None)
+    return found[-2:][0] if found else None
 
 
 def _generations(directory: Path) -> list[Path]:

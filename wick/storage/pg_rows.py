@@ -1,7 +1,8 @@
 """Rows of PostgreSQL's binary COPY format, read without numpy: the front reads with this."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
+from typing import Any
 
 _BEGIN, _LENGTH = 19, Struct(">i")
 _CODES = {2: "h", 4: "i", 8: "q"}
@@ -12,21 +13,26 @@ def null(width: int) -> int:
     return -(1 << (8 * width - 1))
 
 
-def unpacked(data: bytes, widths: Sequence[int], blobs: int) -> Iterator[tuple[list[int | None], list[bytes | None]]]:
-    """Integers of those widths, then so many of any length; the first as `null` tells where they are NULL."""
+def columns(data: bytes, widths: Sequence[int], blobs: int) -> list[Sequence[Any]]:
+    """Of rows that have integers of those widths, NULL as `null` tells, and then `blobs` fields of any length."""
     layout = Struct(">2x" + "".join(f"4x{_CODES[width]}" for width in widths))
-    nulls = [null(width) for width in widths]
-    none = {*nulls}
+    unpack, size, length_of = layout.unpack_from, layout.size, _LENGTH.unpack_from
+    rows, rest = [], []
     at, end = _BEGIN, len(data) - 2
     while at < end:
-        values: list[int | None] = [*layout.unpack_from(data, at)]
-        if not none.isdisjoint(values):
-            values = [None if value == low else value for value, low in zip(values, nulls, strict=True)]
-        at += layout.size
-        rest: list[bytes | None] = []
+        rows.append(unpack(data, at))
+        at += size
         for _ in range(blobs):
-            (length,) = _LENGTH.unpack_from(data, at)
+            (length,) = length_of(data, at)
             at += 4
-            rest.append(None if length < 0 else data[at : at + length])
-            at += max(length, 0)
-        yield values, rest
+            if length < 0:
+                rest.append(None)
+            else:
+                rest.append(data[at : at + length])
+                at += length
+    made: list[Sequence[Any]] = [*zip(*rows, strict=True)] or [() for _ in widths]
+    for number, width in enumerate(widths):
+        low = null(width)
+        if low in made[number]:
+            made[number] = [None if value == low else value for value in made[number]]
+    return made + [rest[blob::blobs] for blob in range(blobs)]

@@ -233,8 +233,8 @@ class Numbers:
         self.newest_ns = max(self.newest_ns, event_ns)
 
     def stand(self, tail: Tail) -> None:
-        """Go on from there: one number is for what was traded since."""
-        self._number = tail.next_id + 1
+        """Go on from there."""
+        self._number = tail.next_id
         self.newest_ns = self._told_ns = tail.newest_ns
 
     def tail(self, read_ns: int, price_decimals: int, quantity_decimals: int) -> Tail | None:

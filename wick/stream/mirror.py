@@ -171,7 +171,8 @@ class ShardMirror:
     def improve(self, venue: str, symbol: str, interval: str, row: Row) -> None:
         """Take what somebody else knows of a candle that is kept here, where it is more."""
         rings = self._rings.get((venue, symbol))
-        if rings and rings[_INDEX[interval]].find(row[0]) is not None:
+        known = rings[_INDEX[interval]].find(row[0]) if rings else None
+        if known is not None and known != row:
             self.close(venue, symbol, interval, row)
 
     def _introduce(self, pairs: list[list[Any]], reach: int) -> None:

@@ -1,0 +1,260 @@
+"""A worker that is killed at any moment, and whatever it then finds on its disk: the same rows, bit for bit."""
+
+import random
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.live import data_dir
+from tests.roles.worker import VENUE, Venue, logged, session, working
+from wick.ops.process import AlreadyRunningError
+from wick.storage import checkpoints
+from wick.storage.checkpoints import passed, shard_directory
+from wick.stream import saved
+from wick.stream.shards import SHARDS, shard_of
+from wick.wire.messages import Closes, Kept, Request, TickHeader
+
+__all__ = ["data_dir"]
+
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(4)]
+OTHER = "kraken"
+
+
+def work(role):
+    role._turn()
+    role._flush()
+
+
+def save(role, numbers=None):
+    for number in role.owned if numbers is None else numbers:
+        shard = role.shards[number]
+        role.keeper.save_now(number, role.taken, role._note(shard), shard.save())
+
+
+@contextmanager
+def started(data_dir, **settings):
+    """A worker that has come to where the log ends."""
+    with working(data_dir, **settings) as (role, heard):
+        role._replay(role._load())
+        yield role, heard
+
+
+def rows_of(heard):
+    """Of each shard and venue what was published."""
+    found = {}
+    for topic, rows in heard.rows.items():
+        for row in rows:
+            found.setdefault((topic, row[0]), []).append(repr(row))
+    return found
+
+
+def undisturbed(data_dir, messages):
+    with working(data_dir, ticklog__enabled=False) as (role, heard):
+        for message in messages:
+            role._receive(message)
+        work(role)
+        told = rows_of(heard), {number: list(shard.pairs) for number, shard in role.shards.items()}
+    shutil.rmtree(data_dir / "shards")
+    return told
+
+
+def is_slice(rows, of):
+    return any(of[at : at + len(rows)] == rows for at in range(len(of) - len(rows) + 1))
+
+
+def check(lives, expected):
+    """Whatever each life of a worker has published is a run of what an undisturbed one did; none is missing."""
+    for key, rows in expected.items():
+        published, reached = [life.get(key, []) for life in lives], 0
+        for own in published:
+            assert is_slice(own, rows), "rows that nobody else published, or in another order"
+            begin = next(at for at in range(len(rows) + 1) if rows[at : at + len(own)] == own)
+            assert begin <= reached or not own, "a life begins behind where the one before it ended"
+            reached = max(reached, begin + len(own))
+        assert reached == len(rows), "what closed at the end is missing"
+    assert not {key for life in lives for key in life} - expected.keys()
+
+
+# ---------------------------------------------------------------------- the law
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_worker_that_is_killed_anywhere_publishes_the_same_rows(seed, data_dir):
+    chance, venue = random.Random(seed), Venue()
+    messages = session(seed, 50, venue)
+    venue.begin_anew()  # the feed was killed too: the last of the first one's messages may be in the log only
+    messages += session(seed + 100, 50, venue)
+    expected, _ = undisturbed(data_dir, messages)
+    lives, at = [], 0
+    while at < len(messages):
+        with started(data_dir) as (role, heard):
+            until = min(len(messages), at + chance.randint(1, 35))
+            for number in range(at, until):
+                logged(data_dir / "ticklog", messages[number : number + 1])
+                if chance.random() < 0.9 or number + 1 == len(messages):  # the others are lost on their way
+                    role._receive(messages[number])
+                if chance.random() < 0.3:
+                    work(role)
+                    if chance.random() < 0.4:
+                        save(role, chance.sample(range(SHARDS), chance.randint(1, SHARDS)))
+            at = until
+            if at == len(messages):
+                work(role)
+            lives.append(rows_of(heard))
+            assert "lost_batches" not in role.stats.counters
+    assert len(lives) > 2
+    check(lives, expected)
+
+
+@pytest.mark.slow
+def test_two_venues_of_one_shard_are_mended_in_the_order_of_the_log(data_dir):
+    shard = shard_of(VENUE, "BTC-USDT")
+    names = (f"C{number}-USDT" for number in range(10_000))
+    same = [name for name in names if shard_of(OTHER, name) == shard][:3]
+    both = [session(1, 40), session(2, 40, Venue(name=OTHER, symbols=same))]
+    flushes = sorted((TickHeader.unpack(header).send_ns, header, records) for some in both for header, records in some)
+    messages = []
+    for block, (_, header, records) in enumerate(flushes, 1):
+        told = TickHeader.unpack(header)._replace(block=block, before=block - 1)
+        messages.append([told.pack(), records])
+    expected, pairs = undisturbed(data_dir, messages)
+    logged(data_dir / "ticklog", messages)
+    with working(data_dir) as (role, heard):
+        for message in [*messages[7:20], *messages[60:]]:
+            role._receive(message)
+        work(role)
+        assert {number: list(one.pairs) for number, one in role.shards.items()} == pairs
+        assert rows_of(heard) == expected
+        assert role.stats.counters["holes"] >= 1 and "lost_batches" not in role.stats.counters
+
+
+# ---------------------------------------------------------------------- what it finds on the disk
+
+
+def lived(data_dir, messages):
+    """A worker's life with two rounds of checkpoints, 1/3 and 2/3 through, killed at the end; its last epoch."""
+    third = len(messages) // 3
+    with started(data_dir) as (role, heard):
+        for at, message in enumerate(messages):
+            logged(data_dir / "ticklog", [message])
+            role._receive(message)
+            if at + 1 in (third, 2 * third):
+                work(role)
+                save(role)
+        work(role)
+        return rows_of(heard), max(shard.epoch for shard in role.shards.values())
+
+
+def damage(path, at=-100):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 255
+    path.write_bytes(data)
+
+
+def newest(data_dir, shard):
+    return max(shard_directory(data_dir, shard).glob("*.checkpoint"))
+
+
+BUSY = shard_of(VENUE, "BTC-USDT")
+FOUND = {
+    "both checkpoints": lambda _: None,
+    "a torn one": lambda directory: damage(newest(directory, BUSY)),
+    "a file that is empty": lambda directory: newest(directory, BUSY).write_bytes(b""),
+    "none of one shard": lambda directory: shutil.rmtree(shard_directory(directory, BUSY)),
+    "none": lambda directory: shutil.rmtree(directory / "shards"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_is_missing_torn_or_damaged_is_replaced_by_an_older_one_and_a_longer_replay(kind, data_dir):
+    messages = session(3, 30)
+    expected, _ = undisturbed(data_dir, messages)
+    first, _ = lived(data_dir, messages)
+    FOUND[kind](data_dir)
+    with started(data_dir) as (role, heard):
+        work(role)
+        check([first, rows_of(heard)], expected)
+        assert role.taken == (7, len(messages))
+        everything, least = ticks_in(messages), ticks_in(messages[2 * (len(messages) // 3) :])
+        taken = role.stats.counters["ticks"]
+        if kind == "both checkpoints":
+            assert taken == least
+        elif kind == "none":
+            assert taken == everything
+        else:
+            assert least < taken < everything, "one shard reads more of the log"
+
+
+def ticks_in(messages):
+    return sum(TickHeader.unpack(header).total for header, _ in messages)
+
+
+@pytest.mark.slow
+def test_checkpoints_of_another_version_or_by_other_rules_are_refused_and_said(data_dir, monkeypatch, caplog):
+    messages = session(4, 40)
+    expected, _ = undisturbed(data_dir, messages)
+    first, _ = lived(data_dir, messages)
+    monkeypatch.setattr(saved, "VERSION", saved.VERSION + 1)
+    with started(data_dir) as (role, heard):
+        work(role)
+        check([first, rows_of(heard)], expected)
+        assert role.stats.counters["refused_checkpoints"] == SHARDS
+        assert f"version {saved.VERSION - 1}, not {saved.VERSION}" in caplog.text
+    monkeypatch.undo()
+    caplog.clear()
+    with started(data_dir, aggregator__grace_ms=1) as (role, _):
+        assert role.stats.counters["refused_checkpoints"] and "grace_ms" in caplog.text
+
+
+@pytest.mark.slow
+def test_each_start_is_a_later_epoch_that_is_announced_and_sequences_begin_anew(data_dir, monkeypatch):
+    messages = session(5, 20)
+    _, epoch = lived(data_dir, messages)
+    monkeypatch.setattr("wick.roles.aggregator.now_ns", lambda: 5)  # the clock was set back
+    for _ in range(3):
+        with started(data_dir) as (_, heard):
+            closes = [Closes.unpack(body) for topic, body in heard.messages if topic == b"closes.%02d" % BUSY]
+            assert closes[0].epoch == epoch + 1 and closes[0].blocks == []
+            assert [message.seq for message in closes] == list(range(1, len(closes) + 1))
+            epoch += 1
+
+
+@pytest.mark.slow
+def test_what_a_sink_asks_for_comes_in_order_across_epochs(data_dir):
+    messages = session(6, 40)
+    lived(data_dir, messages)
+    answers = []
+    with started(data_dir) as (role, _):
+        role.router.close(linger=0)
+        role.router = type("Router", (), {"send_multipart": lambda _, frames, *more: answers.append(frames),
+                                          "close": lambda *_, **__: None})()  # fmt: skip
+        role._answer([b"sink", Request("closes", BUSY, 0, 0).pack()])
+        _, asked, kept, *packed = answers.pop()
+        found = [Closes.unpack(one) for one in packed]
+        told = Kept.unpack(kept)
+        places = [(one.epoch, one.seq) for one in found]
+        assert Request.unpack(asked).shard == BUSY and places == sorted(places) and len({e for e, _ in places}) == 2
+        assert told == Kept(*places[0], *places[-1], False)
+        middle = places[len(places) // 2]
+        role._answer([b"sink", Request("closes", BUSY, *middle).pack()])
+        assert answers.pop()[3:] == packed[len(places) // 2 + 1 :]
+
+
+def test_nobody_else_writes_the_files_of_a_shard(data_dir):
+    with working(data_dir), pytest.raises(AlreadyRunningError, match="still writes"):
+        checkpoints.hold(shard_directory(data_dir, 0))
+    checkpoints.hold(shard_directory(data_dir, 0)).close()
+
+
+@pytest.mark.slow
+def test_what_the_log_may_let_go_of_is_what_all_checkpoints_but_the_newest_have_passed(data_dir):
+    messages = session(7, 40)
+    assert passed(data_dir) is None
+    lived(data_dir, messages)
+    third = len(messages) // 3
+    position = passed(data_dir)
+    assert position == (7, third)
+    shutil.rmtree(shard_directory(data_dir, 3))
+    assert passed(data_dir) is None

@@ -1,0 +1,93 @@
+"""The whole system and a real Redis: what is in it is what the front says, whoever is killed or hangs."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from tests.browser.system import RunningWick, running
+from tests.servers.redis import Redis
+from tests.system.test_sink import world
+from wick.errors import StoreAwayError
+from wick.storage.latest import RedisLatest
+from wick.stream.latest import pair_key
+
+pytestmark = pytest.mark.slow
+
+SYMBOLS = 8
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.05)
+    return found
+
+
+def told(wick: RunningWick) -> dict[str, Any]:
+    """What the front says of each pair: its position and its state."""
+    answer = wick.get("/api/v1/snapshot") or {"pairs": []}
+    return {one["symbol"]: (one["epoch"], one["state"]["last_trade_id"]) for one in answer["pairs"]}
+
+
+def kept(server: Redis, symbols: Any) -> dict[str, Any]:
+    """The same in Redis."""
+    reader, found = RedisLatest(server.url, 5.0), {}
+    try:
+        for symbol, value in zip(symbols, reader.read([pair_key("binance", one) for one in symbols]), strict=True):
+            if value is not None:
+                pair = msgpack.unpackb(value)
+                state = dict(zip(pair["fields"], pair["state"], strict=True))
+                found[symbol] = (pair["position"][0], state["last_trade_id"])
+    except StoreAwayError:
+        return {}
+    finally:
+        reader.close()
+    return found
+
+
+def test_redis_has_what_the_front_says_whoever_was_killed_and_a_front_begins_with_it(redis_server: Redis) -> None:
+    server = redis_server.empty()
+    settings = {"REDIS_URL": server.url, "EXCHANGE_SYMBOLS": SYMBOLS, "EXCHANGE_RATE": 200}
+    with running(**settings) as wick:
+        wick.start_all()
+        wick.wait_until_it_runs()
+        until(lambda: len(kept(server, told(wick))) == SYMBOLS, "every pair in Redis")
+        server.kill()
+        wick.kill("sink-0")
+        wick.start("sink")
+        server.start()
+        until(lambda: len(kept(server, told(wick))) == SYMBOLS, "every pair anew")
+        server.hang()
+        wick.kill("aggregator-0")
+        wick.start("aggregator", 0, 2)
+        server.go_on()
+        until(lambda: len(kept(server, told(wick))) == SYMBOLS, "every pair again")
+
+        wick.kill("feed-0")  # now all comes to rest
+        until(lambda: len(told(wick)) == SYMBOLS and kept(server, told(wick)) == told(wick), "what the front says")
+        last = told(wick)
+        for process in ("front-0", "aggregator-0", "aggregator-1"):
+            wick.kill(process)
+        wick.start("front")
+        until(lambda: told(wick) == last, "what Redis has")
+        assert wick.get("/healthz")["status"] == "stale"
+
+
+def test_closed_candles_go_into_the_store_while_redis_hangs(redis_server: Redis) -> None:
+    server = redis_server.empty()
+    server.hang()
+    try:
+        with world(REDIS_URL=server.url) as own:
+            for _ in range(10):
+                own.close_some()
+            own.finish()
+            own.until(lambda: own.said["gauges"].get("redis_away_s"))
+            server.go_on()
+            own.until(lambda: "redis_away_s" not in own.said["gauges"])
+            assert own.process.poll() is None
+    finally:
+        server.go_on()

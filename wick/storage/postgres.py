@@ -1,0 +1,449 @@
+"""Closed candles in PostgreSQL, or in TimescaleDB where the database has its extension.
+
+Rows go in by binary COPY, straight into their tables; only where a candle stands there already (a correction, or what is
+written again after a crash) by way of a temporary table, so that the better row stays. They come out by binary COPY
+too, whose rows are all laid out alike and so are read without numpy.
+
+A connection that broke is made anew by whatever is called next.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import psycopg2
+from psycopg2.errors import UniqueViolation
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from wick.errors import FencedError, StoreAwayError, StoreError
+from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
+from wick.market.stored import LENGTH_MS, OPEN, PATTERNS, WIDE, Reader, needs
+from wick.storage import pg_schema as schema
+from wick.storage import timescale
+from wick.storage.pg_rows import columns, null
+from wick.storage.store import END_MS, INPUTS, Finding, Position
+
+if TYPE_CHECKING:  # numpy comes into a process only with what writes
+    from wick.storage.batch import Batch
+
+T = TypeVar("T")
+
+LOCK: Final = 0x7769636B  # of migrations: one at a time
+DAY_MS: Final = 86_400_000
+# Of the connection, whatever the server has: nobody waits for ever, neither we nor those who wait for us.
+_CONNECT: Final = {
+    "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 20_000, "application_name": "wick",
+}  # fmt: skip
+_SESSION: Final = (
+    f"SET search_path TO {schema.SCHEMA}, public; SET statement_timeout = '30s'; SET lock_timeout = '10s'; "
+    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
+)
+# SQLSTATEs, or classes of them, of what may be over later: no connection, no room, shut down, cancelled, a lock, a
+# deadlock, a standby that is to become the primary, an error of a disk.
+_AWAY: Final = ("08", "53", "57P", "57014", "55P03", "40001", "40P01", "25006", "58")
+_WRONG: Final = {  # how to mend it
+    "28": "look at the user and the password in store.url",
+    "3D": "make the database: createdb NAME",
+    "42P01": "wick store init",
+    "42501": "the database's owner has to let wick in: GRANT CREATE, CONNECT ON DATABASE ... TO ...",
+    "XX": "the database is damaged: restore a backup, then wick backfill --gaps",
+}
+# Said at connecting, where there is no SQLSTATE.
+_WAIT: Final = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+
+_FENCE: Final = "BEGIN; SELECT fence FROM writer FOR SHARE"
+_POSITION: Final = (
+    "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
+)
+_PAIRS: Final = "SELECT * FROM unnest(%s::text[], %s::text[])"
+_REVISION: Final = CANDLE_FIELDS.index("revision")
+_ROW_FIELDS: Final = needs(CANDLE_FIELDS)
+
+
+class PostgresStore:
+    """One connection. Every failure is a StoreError that names the address without its password."""
+
+    def __init__(self, url: str, read_only: bool = False) -> None:
+        try:
+            parts = parse_dsn(url)
+        except psycopg2.Error:
+            raise StoreError(
+                "store.url is no address of a PostgreSQL: valid is postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+            ) from None
+        self._password = parts.pop("password", "")
+        user, host, port = parts.get("user", ""), parts.get("host", ""), parts.get("port", "")
+        place = f"{user}{user and '@'}{host}{port and ':'}{port}/{parts.get('dbname', '')}"
+        self.address = f"postgresql://{place}"
+        self._dsn = make_dsn(url, **{name: value for name, value in _CONNECT.items() if name not in parts})
+        self._read_only = read_only
+        self._db: Connection | None = None
+        self._fence: int | None = None
+        self._numbers: dict[tuple[str, str], int] = {}
+        self.timescale: timescale.Edition | None = None
+        self._ask(lambda cursor: None)
+
+    # ------------------------------------------------------------------ the connection
+
+    def _connected(self) -> Connection:
+        if self._db is None or self._db.closed:
+            self._numbers.clear()
+            self._db = psycopg2.connect(self._dsn)
+            self._db.autocommit = True  # transactions are begun and ended in the statements themselves
+            with self._db.cursor() as cursor:
+                cursor.execute(_SESSION)
+                if self._read_only:
+                    cursor.execute("SET default_transaction_read_only = on")
+                else:
+                    self._migrate(cursor)
+                self._check_version(cursor)
+                self.timescale = timescale.probe(cursor)
+                if self.timescale and not self._read_only:
+                    timescale.prepare(cursor, self.timescale)
+        return self._db
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Cursor]:
+        """Errors are ours, and no transaction stays open behind one."""
+        try:
+            with self._connected().cursor() as cursor:
+                yield cursor
+        except (psycopg2.Error, StoreError) as error:
+            self._undo()
+            raise self._told(error) if isinstance(error, psycopg2.Error) else error from error
+        except BaseException:
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        if self._db is not None and not self._db.closed:
+            try:
+                with self._db.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+                return
+            except psycopg2.Error:
+                pass
+        self.close()
+
+    def _told(self, error: psycopg2.Error) -> StoreError:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if self._password:
+            text = text.replace(self._password, "***")
+        code = error.pgcode or ""
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
+        if code.startswith(_AWAY) or (lost and ("FATAL" not in text or any(some in text for some in _WAIT))):
+            return StoreAwayError(f"{self.address}: {text}")
+        mend = next((how for begin, how in _WRONG.items() if code.startswith(begin)), "")
+        return StoreError(f"{self.address}: {text}{mend and '; '}{mend}")
+
+    def _ask(self, question: Callable[[Cursor], T]) -> T:
+        """Something that changes nothing: asked twice, where the connection had broken unnoticed."""
+        was_there = self._db is not None
+        try:
+            with self._cursor() as cursor:
+                return question(cursor)
+        except StoreAwayError:
+            if not was_there or self._db is not None:
+                raise
+        with self._cursor() as cursor:
+            return question(cursor)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    # ------------------------------------------------------------------ the schema
+
+    def _migrate(self, cursor: Cursor) -> None:
+        cursor.execute("SELECT to_regclass(%s)", (f"{schema.SCHEMA}.schema_version",))
+        if _one(cursor) and _version(cursor) >= schema.VERSION:
+            return
+        while True:
+            cursor.execute(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})")
+            cursor.execute(schema.VERSION_TABLE)
+            version = _version(cursor)
+            if version < schema.VERSION:
+                for statement in schema.MIGRATIONS[version]:
+                    cursor.execute(statement)
+                cursor.execute("INSERT INTO schema_version VALUES (%s)", (version + 1,))
+            cursor.execute("COMMIT")
+            if version + 1 >= schema.VERSION:
+                return
+
+    def _check_version(self, cursor: Cursor) -> None:
+        cursor.execute("SELECT to_regclass(%s)", (f"{schema.SCHEMA}.schema_version",))
+        if not _one(cursor):
+            raise StoreError(f"{self.address}: nothing is stored there yet; wick store init makes the tables")
+        version = _version(cursor)
+        if version != schema.VERSION:
+            newer = version > schema.VERSION
+            mend = "use the wick that wrote it, or a newer one" if newer else "wick store init brings it up to date"
+            raise StoreError(
+                f"{self.address}: its schema has version {version}, this wick knows {schema.VERSION}; {mend}"
+            )
+
+    # ------------------------------------------------------------------ in
+
+    def take_over(self) -> int:
+        with self._cursor() as cursor:
+            cursor.execute("UPDATE writer SET fence = fence + 1 RETURNING fence")
+            self._fence = int(_one(cursor))
+        return self._fence
+
+    def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
+        best = batch.best()
+        with self._cursor() as cursor:
+            parts = self._parts(cursor, best)
+            # What has been corrected stands there already.
+            if not best.exact[:, _REVISION].any():
+                try:
+                    self._transaction(cursor, parts, positions, straight=True)
+                    return
+                except UniqueViolation:
+                    cursor.execute("ROLLBACK")
+            self._transaction(cursor, parts, positions, straight=False)
+
+    def _parts(self, cursor: Cursor, batch: "Batch") -> list[tuple[str, bytes]]:
+        """The tables with what goes into each."""
+        if not batch.n:
+            return []
+        from wick.storage.pg_batch import of_tables
+
+        missing = [pair for pair in batch.pairs if pair not in self._numbers]
+        if missing:
+            told = [venue for venue, _ in missing], [symbol for _, symbol in missing]
+            cursor.execute(f"INSERT INTO symbols (venue, symbol) {_PAIRS} ON CONFLICT DO NOTHING", told)
+            cursor.execute(f"SELECT venue, symbol, id FROM symbols WHERE (venue, symbol) IN ({_PAIRS})", told)
+            self._numbers |= {(venue, symbol): number for venue, symbol, number in cursor.fetchall()}
+        return of_tables(batch, [self._numbers[pair] for pair in batch.pairs])
+
+    def _transaction(
+        self, cursor: Cursor, parts: list[tuple[str, bytes]], positions: Mapping[str, Position], straight: bool
+    ) -> None:
+        if not straight and parts:
+            cursor.execute(schema.MAKE_STAGE)
+        if self._fence is None:
+            cursor.execute("BEGIN")
+        else:
+            cursor.execute(_FENCE)  # nobody takes over before this transaction has ended
+            fence = int(_one(cursor))
+            if fence != self._fence:
+                raise FencedError(f"{self.address}: another sink has taken over (writer {fence}, this is {self._fence})")
+        if self.timescale and not straight:
+            cursor.execute(timescale.NO_LIMIT)
+        for table, data in parts:
+            cursor.copy_expert(
+                f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)",
+                BytesIO(data), 1 << 20,
+            )  # fmt: skip
+            if not straight:
+                cursor.execute(f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}")
+        if positions:
+            told = [value for stream, position in positions.items() for value in (stream, *position)]
+            cursor.execute(_POSITION.format(", ".join(["(%s, %s, %s)"] * len(positions))) + "; COMMIT", told)
+        else:
+            cursor.execute("COMMIT")
+
+    # ------------------------------------------------------------------ out
+
+    def positions(self) -> dict[str, Position]:
+        def ask(cursor: Cursor) -> dict[str, Position]:
+            cursor.execute("SELECT stream, epoch, seq FROM positions")
+            return {stream: (epoch, seq) for stream, epoch, seq in cursor.fetchall()}
+
+        return self._ask(ask)
+
+    def candles(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS, from_ms: int = 0,
+        *, oldest: bool = False, fields: Sequence[str] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        wanted = _ROW_FIELDS if fields is None else needs(fields)
+        found = self._found(venue, symbol, interval, limit, before_ms, from_ms, oldest, wanted)
+        if found is None:
+            return []
+        return Reader(NAMES.index(interval), found).rows(CANDLE_FIELDS if fields is None else fields)
+
+    def inputs(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
+    ) -> list[tuple[int, ...]]:
+        found = self._found(venue, symbol, interval, limit, before_ms, 0, False, needs(INPUTS), f"flags & {CLOSED} <> 0")
+        return [tuple(row) for row in Reader(NAMES.index(interval), found).rows(INPUTS)] if found else []
+
+    def _found(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int, from_ms: int, oldest: bool,
+        wanted: Sequence[str], condition: str = "TRUE",
+    ) -> dict[str, Sequence[Any]] | None:  # fmt: skip
+        """What `needs` asks for of these candles, oldest first."""
+        number = NAMES.index(interval)
+        integers = [name for name in wanted if name in schema.WIDTHS]
+        blobs = [name for name in wanted if name not in schema.WIDTHS]
+        widths = [schema.WIDTHS[name] for name in integers]
+        selected = [
+            name if name in schema.KEY else f"coalesce({name}, '{null(width)}'::{schema.TYPES[width]})"
+            for name, width in zip(integers, widths, strict=True)
+        ]
+
+        def ask(cursor: Cursor) -> bytes | None:
+            pair = self._number(cursor, venue, symbol)
+            if pair is None:
+                return None
+            data = BytesIO()
+            for first, last in _spans(from_ms, before_ms, limit * LENGTH_MS[number], oldest):
+                data = BytesIO()
+                cursor.copy_expert(
+                    f"COPY (SELECT {', '.join([*selected, *blobs])} FROM {schema.TABLES[number]} WHERE pair = {pair} "
+                    f"AND open_time_ms >= {first} AND open_time_ms < {last} AND {condition} "
+                    f"ORDER BY open_time_ms {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}) "
+                    "TO STDOUT (FORMAT binary)",
+                    data,
+                )
+                if cursor.rowcount >= limit:
+                    break
+            return data.getvalue()
+
+        data = self._ask(ask)
+        if data is None:
+            return None
+        told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs)), strict=True))
+        if not oldest:
+            told = {name: values[::-1] for name, values in told.items()}
+        told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
+        return told
+
+    def _number(self, cursor: Cursor, venue: str, symbol: str) -> int | None:
+        if (venue, symbol) not in self._numbers:
+            cursor.execute("SELECT id FROM symbols WHERE venue = %s AND symbol = %s", (venue, symbol))
+            found = cursor.fetchone()
+            if found is None:
+                return None
+            self._numbers[venue, symbol] = found[0]
+        return self._numbers[venue, symbol]
+
+    def symbols(self) -> list[tuple[str, str]]:
+        has = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE pair = id)" for table in schema.TABLES)
+
+        def ask(cursor: Cursor) -> list[tuple[str, str]]:
+            cursor.execute(f'SELECT venue, symbol FROM symbols WHERE {has} ORDER BY venue COLLATE "C", symbol COLLATE "C"')
+            return cursor.fetchall()
+
+        return self._ask(ask)
+
+    # ------------------------------------------------------------------ operations
+
+    def status(self) -> dict[str, Any]:
+        def ask(cursor: Cursor) -> dict[str, Any]:
+            cursor.execute("SELECT current_setting('server_version'), pg_database_size(current_database())")
+            server, size = cursor.fetchone() or ("", 0)
+            kind = f"PostgreSQL {server.split()[0]}" + (f", {self.timescale.text}" if self.timescale else "")
+            told: dict[str, Any] = {"kind": kind, "version": _version(cursor), "bytes": size, "intervals": {}}
+            for name, table in zip(NAMES, schema.TABLES, strict=True):
+                cursor.execute(_EXTENT.format(table=table))
+                oldest, newest = cursor.fetchone() or (None, None)
+                if oldest is None:
+                    continue
+                cursor.execute(f"SELECT count(*) FROM {table}")
+                told["intervals"][name] = {"rows": _one(cursor), "oldest_ms": oldest, "newest_ms": newest}
+            if self.timescale:
+                told["timescale"] = timescale.status(cursor, self.timescale)
+            return told
+
+        return self._ask(ask) | {"positions": self.positions()}
+
+    def verify(self) -> Iterator[Finding]:
+        """Every page of every table is read, and every index is asked for what it holds."""
+        with self._cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute(_BROKEN_INDEXES, (schema.SCHEMA,))
+            for (index,) in cursor.fetchall():
+                yield Finding(f"the index {index} is not usable", True, f"psql -c 'REINDEX INDEX {index}'")
+            for name, table in zip(NAMES, schema.TABLES, strict=True):
+                cursor.execute(_STRANGE.format(table=table))
+                rows, strange, newest = cursor.fetchone() or (0, 0, None)
+                text = f"{name}: {rows:,} candles" + (f", the newest of {_instant(newest)}" if newest else "")
+                yield Finding(text)
+                if strange:
+                    mend = "wick backfill --gaps"
+                    yield Finding(f"{name}: {strange:,} candles whose prices contradict each other", True, mend)
+            cursor.execute(_SESSION)
+
+    def compact(self, keep_days: Mapping[str, float]) -> Iterator[str]:
+        """A statement, a transaction, a step each."""
+        now_ms = time.time_ns() // 1_000_000
+        for number, (name, table) in enumerate(zip(NAMES, schema.TABLES, strict=True)):
+            if name in keep_days:
+                before = now_ms - int(keep_days[name] * DAY_MS)
+                yield from self._forget(name, table, before)
+            if self.timescale and self.timescale.compresses:
+                yield from timescale.compress(self._cursor, name, table, now_ms - timescale.OPEN_CANDLES * LENGTH_MS[number])
+
+    def _forget(self, name: str, table: str, before_ms: int) -> Iterator[str]:
+        deleted, some = 0, DELETED_AT_ONCE
+        with self._cursor() as cursor:
+            chunks = timescale.drop(cursor, table, before_ms) if self.timescale else 0
+        while some == DELETED_AT_ONCE:
+            with self._cursor() as cursor:
+                cursor.execute(_DELETE.format(table=table, before=before_ms))
+                some = cursor.rowcount
+            deleted += some
+            if some:
+                yield f"{name}: {deleted:,} candles from before {_instant(before_ms)} deleted"
+        if chunks:
+            yield f"{name}: {chunks} chunks from before {_instant(before_ms)} dropped"
+        if deleted:
+            with self._cursor() as cursor:
+                for statement in ("SET statement_timeout = 0", f"VACUUM {table}", _SESSION):
+                    cursor.execute(statement)
+            yield f"{name}: their space is free for new candles"
+
+
+DELETED_AT_ONCE: Final = 10_000
+_DELETE: Final = (
+    "DELETE FROM {table} WHERE (pair, open_time_ms) IN (SELECT c.pair, c.open_time_ms FROM symbols, LATERAL ("
+    "SELECT pair, open_time_ms FROM {table} WHERE pair = id AND open_time_ms < {before} "
+    f"LIMIT {DELETED_AT_ONCE}) c LIMIT {DELETED_AT_ONCE})"
+)
+# The key leads with the pair: two looks into it a pair, rather than all rows.
+_EXTENT: Final = (
+    "SELECT min(a.open_time_ms), max(b.open_time_ms) FROM symbols, "
+    "LATERAL (SELECT open_time_ms FROM {table} WHERE pair = id ORDER BY open_time_ms LIMIT 1) a, "
+    "LATERAL (SELECT open_time_ms FROM {table} WHERE pair = id ORDER BY open_time_ms DESC LIMIT 1) b"
+)
+_BROKEN_INDEXES: Final = (
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT (i.indisvalid AND i.indisready)"
+)
+_STRANGE: Final = (
+    "SELECT count(*), count(*) FILTER (WHERE high < greatest(open, close, low) OR low > least(open, close) "
+    "OR volume < 0 OR taker_buy_volume > volume), max(open_time_ms) FROM {table}"
+)
+
+
+def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
+    """Where to look for candles, ever further: a query without bounds asks every chunk of a hypertable."""
+    if oldest:
+        yield from_ms, min(before_ms, from_ms + 2 * length_ms)
+    else:
+        before_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
+        yield max(from_ms, before_ms - 2 * length_ms - DAY_MS), before_ms
+    yield from_ms, before_ms
+
+
+def _one(cursor: Cursor) -> Any:
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _version(cursor: Cursor) -> int:
+    cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
+    return int(_one(cursor))
+
+
+def _instant(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms / 1000))
