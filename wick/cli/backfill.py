@@ -9,6 +9,7 @@ month: a candle that opens before the range is not whole, and left out.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, StatusLine
 from wick.cli._times import time_ms
-from wick.market.intervals import DAY, HOUR, INTERVALS, MINUTE, NAMES, by_name
+from wick.market.intervals import DAY, INTERVALS, NAMES, by_name
 
 if TYPE_CHECKING:
     from wick.exchanges import Venue
