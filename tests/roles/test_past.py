@@ -131,14 +131,14 @@ def test_the_same_command_goes_on_where_nobody_answered_any_more(
 ) -> None:
     monkeypatch.setattr("wick.roles.filling.COMMIT_ROWS", 1)
     store, away = MemoryStore(), PastVenue(minutes=11)
-    away.fails_at = 4
+    away.fails_at = 5
     one = filling(store, tmp_path / "other")
     with pytest.raises(AskError):
         one.from_rest(WHOLE, asked_of(away))
     assert 0 < len(store.all()) < len(full.all())
     first_part, away.asked, away.fails_at = len(store.all()), [], 0
     progress = one.from_rest(WHOLE, asked_of(away))
-    assert "fromId=" in away.asked[2]
+    assert "fromId=" in away.asked[3]
     assert progress.candles < len(full.all()) and first_part  # the rest only
     assert store.all() == full.all()
     assert one.is_done(WHOLE)
@@ -249,6 +249,15 @@ def test_the_first_trade_of_a_moment_is_found_at_every_venue_that_has_past_trade
 def test_a_venue_that_has_no_past_trades_is_said() -> None:
     with pytest.raises(AskError, match="--candles"):
         PastTrades(exchanges.load("okx"), SYMBOL, None)  # type: ignore[arg-type]
+
+
+def test_a_venue_that_keeps_few_trades_gives_no_candle_that_is_only_said_to_be_whole(tmp_path: Any) -> None:
+    store, few = MemoryStore(), PastVenue(minutes=11)
+    early = Range(START_MS - 60_000, END_MS)  # half a minute before the first trade that there is
+    filling(store, tmp_path).from_rest(early, asked_of(few))
+    opens = [row[0] for row in store.candles("binance", SYMBOL, "15s", 1_000)]
+    assert opens[0] == START_MS - 15_000
+    assert [row[0] for row in store.candles("binance", SYMBOL, "1m", 1_000)][0] == START_MS
 
 
 def test_progress_tells_time_trades_and_candles(tmp_path: Any) -> None:
