@@ -54,6 +54,7 @@ def dump(path: Path, rows: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_past_trades_come_over_rest_once(wick: Wick) -> None:
     status, said = wick("binance", "btcusdt", *TIMES)
     assert status == 0 and "82 candles written" in said
@@ -65,6 +66,7 @@ def test_past_trades_come_over_rest_once(wick: Wick) -> None:
     assert status == 0 and len(wick.venue.asked) > asked and wick.store.all() == filled().all()
 
 
+@pytest.mark.slow
 def test_trade_dumps_give_the_same_candles_as_rest(wick: Wick, tmp_path: Path) -> None:
     trades = wick.venue.trades
     files = [
@@ -100,6 +102,7 @@ def test_files_that_do_not_fit_are_named(wick: Wick, tmp_path: Path) -> None:
     assert status == 1 and "no trade dump" in said
 
 
+@pytest.mark.slow
 def test_the_venues_own_candles_are_marked_and_stand_below_our_own(wick: Wick) -> None:
     wick("binance", "BTCUSDT", *TIMES)
     ours = len(wick.store.all())
@@ -110,6 +113,7 @@ def test_the_venues_own_candles_are_marked_and_stand_below_our_own(wick: Wick) -
     assert {row[2] for row in foreign} == {"15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h"}
 
 
+@pytest.mark.slow
 def test_gaps_are_found_and_only_they_are_fetched(wick: Wick) -> None:
     wick("binance", "BTCUSDT", *TIMES)
     good = wick.store.all()
@@ -130,6 +134,7 @@ def test_where_nobody_answers_the_rest_is_left_for_the_next_time(wick: Wick) -> 
     assert status == 1 and "the same command goes on from there" in said and len(wick.venue.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_is_said(wick: Wick, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise StoreError("sqlite:/x: it is damaged")

@@ -41,6 +41,7 @@ def enriched(*found: Found) -> Batch:
     return Enriching("binance", True).batch(found)
 
 
+@pytest.mark.slow
 def test_what_the_venue_says_of_its_candles_is_what_the_engine_makes_of_its_trades() -> None:
     venue = PastVenue(minutes=11)
     for name in ("15s", "30s", "1m", "3m", "5m"):
@@ -50,6 +51,7 @@ def test_what_the_venue_says_of_its_candles_is_what_the_engine_makes_of_its_trad
         assert {row[3 + FLAGS] & ~EMPTY for row in theirs} == {CLOSED | FOREIGN}
 
 
+@pytest.mark.slow
 def test_a_foreign_candle_stands_below_one_of_our_own_and_fills_where_there_is_none() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     ours = filled().candles("binance", SYMBOL, "1m", 4)
@@ -110,6 +112,7 @@ def begun(store: MemoryStore, venue: PastVenue, *, until: float = 1e7, count: in
     return one
 
 
+@pytest.mark.slow
 def test_a_first_start_has_as_many_candles_of_each_interval_as_metrics_want() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     one = begun(store, venue)
@@ -121,6 +124,7 @@ def test_a_first_start_has_as_many_candles_of_each_interval_as_metrics_want() ->
         assert all(before[1] == after[0] for before, after in pairwise(rows))
 
 
+@pytest.mark.slow
 def test_the_next_start_asks_for_what_has_closed_since_and_for_nothing_else() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     begun(store, venue).run([SYMBOL], venue.now_ms)
@@ -161,6 +165,7 @@ def test_a_start_goes_on_without_what_cannot_be_had(monkeypatch: pytest.MonkeyPa
     assert first_start.warm(Settings({"aggregator.warmup_s": 0}), said.append, said.append) is None
 
 
+@pytest.mark.slow
 def test_of_all_symbols_those_that_the_venue_lists() -> None:
     venue = PastVenue(minutes=1)
     assert begun(MemoryStore(), venue).symbols(Wanted(True, (), frozenset())) == [SYMBOL]
