@@ -98,7 +98,8 @@ class Aggregator(Role):
         self.spawn(self._work_forever)
 
     def drain(self) -> None:
-        if self._is_live:
+        # Of one that ends because something failed nobody knows what it has taken: the next one reads that again.
+        if self._is_live and not self._code:
             bus.drain(self.pull, self._receive, budget=1_000_000)
             self._turn()
             self._flush()
