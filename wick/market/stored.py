@@ -15,7 +15,9 @@ that, nearly always 0: a column of zeros costs nothing where columns are compres
 NULL is what is not known. A number beyond its column's bytes is kept aside (`wide`), as text.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import exp, frexp, isfinite, ldexp, log1p
 from typing import Any, Final, NamedTuple
 
@@ -244,16 +246,18 @@ def fired(found: bytes) -> bytes:
     return bytes(made)
 
 
-def found(kept: bytes) -> bytes:
-    """The other way."""
+@lru_cache(maxsize=4096)  # most are one of a few hundred
+def found(kept: bytes) -> tuple[bytes, int, int]:
+    """The other way, and the masks of the bullish and the bearish ones."""
     if kept[:1] == bytes([_ODD]):
-        return kept[1:]
-    made = bytearray(len(pattern_table.NAMES))
-    for code in kept:
-        number, other = code >> 2, code & 2
-        size = OTHER[number] if other else _USUAL
-        made[number] = 256 - size if code & 1 else size
-    return bytes(made)
+        made = bytearray(kept[1:])
+    else:
+        made = bytearray(len(pattern_table.NAMES))
+        for code in kept:
+            number, other = code >> 2, code & 2
+            size = OTHER[number] if other else _USUAL
+            made[number] = 256 - size if code & 1 else size
+    return bytes(made), *pattern_table.masks(bytes(made))
 
 
 # ---------------------------------------------------------------------- out
@@ -333,11 +337,10 @@ class Reader:
         if name == OPEN:
             return self._told[OPEN]
         if name == PATTERNS:
-            return [None if kept is None else found(kept) for kept in self._told[PATTERNS]]
+            return [None if kept is None else found(kept)[0] for kept in self._told[PATTERNS]]
         if name in ("bull", "bear"):
-            at = ("bull", "bear").index(name)
-            masks = pattern_table.masks
-            return [None if own is None else masks(own)[at] for own in self.field(PATTERNS)]
+            at = 1 + (name == "bear")
+            return [None if kept is None else found(kept)[at] for kept in self._told[PATTERNS]]
         column = _KIND.get(name)
         if column is None:
             return self._following(name)
@@ -356,8 +359,7 @@ class Reader:
         if kind == TICK:
             return self._returns(name, kept)
         if kind in (DIGITS, SIGNED):
-            n, least, signed = column.n, column.least, kind == SIGNED
-            return [None if code is None else _of_digits(code, n, least, signed) for code in kept]
+            return _of_digits(kept, column.n, column.least, kind == SIGNED)
         return self._scaled(kept, kind, column.n)
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
@@ -435,15 +437,20 @@ def _percent_b(close: int, mean: float, bandwidth: float) -> float:
     return (close - mean + band / 2.0) / band if band else 0.0
 
 
-def _of_digits(code: int, n: int, least: int, signed: bool) -> float:
-    below = signed and code & 1
+def _of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
+    """What comes out is put together from its bits, as float64 has them: ten times as fast as by arithmetic."""
+    unknown = None in codes
+    if unknown:
+        told, codes = codes, [code or 0 for code in codes]
+    shift, first = 52 - n, (least + 1022 << n) - 1
     if signed:
-        code >>= 1
-    if not code:
-        return 0.0
-    e, m = divmod(code - 1, 1 << n)
-    value = ldexp(m + (1 << n), e + least - n - 1)
-    return -value if below else value
+        bits = [(code >> 1) + first << shift | (code & 1) << 63 if code > 1 else 0 for code in codes]
+    else:
+        bits = [code + first << shift if code else 0 for code in codes]
+    values: Values = array("d", array("Q", bits).tobytes()).tolist()
+    if unknown:
+        values = [None if code is None else value for code, value in zip(told, values, strict=True)]
+    return values
 
 
 def rounded(interval: int, row: Row) -> Row:
@@ -464,22 +471,23 @@ def rank_sql(row: str) -> str:
 
 
 class Dialect(NamedTuple):
-    """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, and the
-    names of its types for what is shifted and for float64, and of the larger and the smaller of two."""
+    """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, a power
+    of two as a float64, the name of that type, and the larger and the smaller of two."""
 
     column: Callable[[str], str]
     quotient: Callable[[str, str], str]
-    whole: str
+    power: Callable[[str], str]
     real: str
     most: str
     least: str
 
 
-def floats(dialect: Dialect, interval: int) -> dict[str, str]:
-    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals."""
+def floats(dialect: Dialect, length_ms: str) -> dict[str, str]:
+    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals.
+    `length_ms`: SQL for the nominal length of the interval."""
     made: dict[str, str] = {OPEN: OPEN}
     for column in COLUMNS:
-        made[column.name] = _sql(column, dialect, interval, made)
+        made[column.name] = _sql(column, dialect, length_ms, made)
     tens = {PRICE_KIND: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
     real = dialect.real
     shown = {name: f"CAST({made[name]} AS {real}) * {_ten(tens[kind], real)}" if kind in tens else made[name]
@@ -488,20 +496,20 @@ def floats(dialect: Dialect, interval: int) -> dict[str, str]:
     height = f"nullif({prices['high']} - {prices['low']}, 0)"
     top, bottom = (f"{of}({prices['open']}, {prices['close']})" for of in (dialect.most, dialect.least))
     then = f"({made['open']} - {dialect.column('log_return')})"
-    band = f"nullif(CAST({dialect.column('sma_20')} AS {real}) / 100 * {made['bb_bandwidth']}, 0)"
+    mean, price_ten = f"CAST({dialect.column('sma_20')} AS {real}) / 100", _ten("price_decimals", real)
+    top_then, bottom_then = f"{dialect.most}({made['high']}, {then})", f"{dialect.least}({made['low']}, {then})"
+    band = f"nullif({mean} * {made['bb_bandwidth']}, 0)"
     follow = {
-        "vwap": f"CAST({made['quote_volume']} AS {real}) / nullif({made['volume']}, 0) * {_ten('price_decimals', real)}",
+        "vwap": f"CAST({made['quote_volume']} AS {real}) / nullif({made['volume']}, 0) * {price_ten}",
         "delta_ratio": f"coalesce(CAST({made['delta']} AS {real}) / nullif({made['volume']}, 0), {made['delta']} * 0)",
         "avg_trade_size": f"coalesce(CAST({made['volume']} AS {real}) / nullif(trade_count, 0), 0) * "
         + _ten("quantity_decimals", real),
-        "true_range": f"CAST({dialect.most}({made['high']}, {then}) - {dialect.least}({made['low']}, {then}) AS {real}) * "
-        + _ten("price_decimals", real),
+        "true_range": f"CAST({top_then} - {bottom_then} AS {real}) * {price_ten}",
         "body_ratio": f"coalesce(({prices['close']} - {prices['open']}) / {height}, 0)",
         "upper_wick_ratio": f"coalesce(({prices['high']} - {top}) / {height}, 0)",
         "lower_wick_ratio": f"coalesce(({bottom} - {prices['low']}) / {height}, 0)",
         "close_location": f"coalesce(({prices['close']} - {prices['low']}) / {height}, 0.5)",
-        "bb_percent_b": f"coalesce(({prices['close']} - CAST({dialect.column('sma_20')} AS {real}) / 100) / {band} + 0.5, "
-        f"{made['bb_bandwidth']} * 0)",
+        "bb_percent_b": f"coalesce(({prices['close']} - {mean}) / {band} + 0.5, {made['bb_bandwidth']} * 0)",
     }
     for name, sql in follow.items():
         bits = _bit(name) | (NO_METRICS if name in _OF_METRICS else 0)
@@ -514,7 +522,7 @@ def _ten(decimals: str, real: str) -> str:
     return f"CAST('1e-' || ({decimals}) AS {real})"
 
 
-def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) -> str:
+def _sql(column: Column, dialect: Dialect, length_ms: str, made: dict[str, str]) -> str:
     name, kind, _, n, _ = column
     kept, real = dialect.column(name), dialect.real
     if kind == WHOLE:
@@ -526,23 +534,17 @@ def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) 
             return f"(100 * ({close} - {then}) / {then})"
         # ln(c / t) = 2 artanh((c - t) / (c + t)): not every database was built with ln().
         y = f"(({close} - {then}) / ({close} + {then}))"
-        return "2 * (" + " + ".join(f"{' * '.join([y] * power)} / {power}" for power in (1, 3, 5, 7)) + ")"
+        return f"2 * {y} * (1 + {y} * {y} * (1 / 3.0 + {y} * {y} * (0.2 + {y} * {y} / 7)))"
     if kind in (DIGITS, SIGNED):
         code = f"({kept} / 2)" if kind == SIGNED else kept
-        down = f"({n + 1 - column.least} - ({code} - 1) / {1 << n})"
-        # 2^-down: what can be shifted has 62 bits.
-        powers = (f"{dialect.most}({dialect.least}({part}, 62), 0)" for part in (down, f"{down} - 62", f"-{down}"))
-        first, second, up = (f"(CAST(1 AS {dialect.whole}) << {power})" for power in powers)
-        value = (
-            f"CASE WHEN {code} = 0 THEN 0 * {kept} ELSE CAST(({code} - 1) % {1 << n} + {1 << n} AS {real}) "
-            f"/ {first} / {second} * {up} END"
-        )
+        power = dialect.power(f"({code} - 1) / {1 << n} + {column.least - n - 1}")
+        value = f"(({code} - 1) % {1 << n} + {1 << n}) * {power} * {dialect.least}({code}, 1)"
         return f"({value} * (1 - 2 * ({kept} % 2)))" if kind == SIGNED else f"({value})"
     if kind != LESS:
         tens = {PRICE: "price_decimals + ", SIZE: "quantity_decimals + "}.get(kind, "")
         return f"(CAST({kept} AS {real}) * {_ten(f'{tens}{n}', real)})"
     usual = {
-        "close_time_ms": f"{OPEN} + {LENGTH_MS[interval]}",
+        "close_time_ms": f"{OPEN} + {length_ms}",
         "quote_volume": f"{made['volume']} * " + dialect.quotient(f"({made['high']} + {made['low']})", "2"),
         "taker_buy_volume": dialect.quotient(made["volume"], "2"),
         "first_trade_id": "last_trade_id - CASE trade_count WHEN 0 THEN 0 ELSE trade_count - 1 END",

@@ -35,8 +35,9 @@ def _column(name: str) -> str:
 
 
 _SQL: Final = Dialect(
-    column=_column, quotient=lambda a, b: f"div({a}, {b})", whole="bigint", real="float8", most="greatest", least="least"
-)
+    column=_column, quotient=lambda one, other: f"div({one}, {other})", power=lambda e: f"power(2::float8, {e})",
+    real="float8", most="greatest", least="least",
+)  # fmt: skip
 
 
 def _view(interval: int, table: str) -> str:

@@ -1,201 +1,502 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
-Values are those of `market.schema`, exact; an integer beyond 64 bits is stored as its decimal text, and what is not
-known, or is no number, as NULL. The view `candles_float` gives floating-point numbers. A row is replaced only by a
-better one (`market.rows.rank`), so writing the same rows again, in any order, changes nothing.
+One table, by pair, interval and time, in the form of `market.stored`: integers, what is not known is NULL. Those of
+REAL fields are in one column, `reals`, four bytes each: as columns they would take twice as long to read. The view
+`candles_float` gives plain numbers. A row is replaced only by a better one (`market.rows.rank`), so writing the same
+rows again, in any order, changes nothing.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from math import isfinite
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wick.errors import StoreAwayError, StoreError
-from wick.market.rows import MAY_MISS
-from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, PARTIAL, PRICE, TURNOVER, VOLUME
-
-VERSION = 3
-BUSY_MS = 5_000
-INT64 = 2**63
-
-_SCALE = {PRICE: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
-# SQLite's own pow() is a compile-time option; the text form of a power of ten is not.
-_FLOATS = ", ".join(
-    f"CAST({name} AS REAL) * CAST('1e-' || ({_SCALE[kind]}) AS REAL) AS {name}" if kind in _SCALE else name
-    for name, kind in CANDLE
+from wick.errors import FencedError, StoreAwayError, StoreError
+from wick.market.intervals import NAMES
+from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
+from wick.market.stored import (
+    COLUMNS,
+    LENGTH_MS,
+    LESS,
+    OPEN,
+    PATTERNS,
+    PRICE,
+    WHOLE,
+    WIDE,
+    Dialect,
+    Reader,
+    floats,
+    needs,
+    rank_sql,
 )
-# No declared type: SQLite keeps an integer an integer and a text a text.
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS candles (
-    venue TEXT NOT NULL, symbol TEXT NOT NULL, interval TEXT NOT NULL,
-    {", ".join(name if name in MAY_MISS else f"{name} NOT NULL" for name in CANDLE_FIELDS)},
-    PRIMARY KEY (venue, symbol, interval, open_time_ms)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL);
-CREATE VIEW IF NOT EXISTS candles_float AS SELECT venue, symbol, interval, {_FLOATS} FROM candles;
-PRAGMA user_version = {VERSION};
-"""
+from wick.storage import checks
+from wick.storage.store import END_MS, INPUTS, Finding, Position
+
+if TYPE_CHECKING:  # numpy comes into a process only with what writes
+    from wick.storage.batch import Batch
+    from wick.storage.columns import Columns, Integers
+
+BUSY_MS = 5_000
+DAY_MS = 86_400_000
+MAY_PASS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL}  # fmt: skip
+BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_STEP = 5_000  # rows in one transaction, where old ones are deleted
+_COUNTED = 200 << 20  # of a larger file the rows are told from times, not counted
+
+REALS = "reals"
+_PACKED = tuple(column for column in COLUMNS if column.kind not in (WHOLE, LESS))
+_PLACE = {column.name: at for at, column in enumerate(_PACKED)}
+_PLAIN = tuple(column.name for column in COLUMNS if column.name not in _PLACE)
+_KEPT = (OPEN, *_PLAIN, REALS, PATTERNS, WIDE)
+UNKNOWN = -(2**31)  # in `reals`, where prices are kept less the close
 
 
-def _rank(row: str) -> str:
-    """`market.rows.rank` in SQL; `row` is a table's name and a dot, or nothing."""
-    known = " + ".join(f"({row}{name} IS NOT NULL)" for name in MAY_MISS)
-    return f"(~{row}flags & {PARTIAL}, {row}revision, {known}, -coalesce({row}obv_anchor_ms, {INT64 - 1}))"
+def _whole(name: str) -> str:
+    """A column of the stored form, in SQL."""
+    if name not in _PLACE:
+        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
+    column, at = _PACKED[_PLACE[name]], 8 * _PLACE[name]
+    # Little-endian bytes as hexadecimal digits, the only way in.
+    places = ((7, 28), (8, 24), (5, 20), (6, 16), (3, 12), (4, 8), (1, 4), (2, 0))
+    signed = "instr('89ABCDEF01234567', substr(hex(reals), {}, 1)) - 9"  # of the first the half above 7 is below 0
+    digit = "instr('123456789ABCDEF', substr(hex(reals), {}, 1))"
+    digits = (f"(({(digit if shift < 28 else signed).format(at + place)}) << {shift})" for place, shift in places)
+    told = f"nullif({' + '.join(digits)}, {UNKNOWN})"
+    if column.kind == PRICE:
+        told = f"{told} + coalesce(close, 0) * {10**column.n}"
+    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
 
 
-_UPSERT = f"""
-INSERT INTO candles VALUES ({", ".join("?" * (3 + len(CANDLE_FIELDS)))})
-ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CANDLE_FIELDS[1:])}
-WHERE {_rank("excluded.")} >= {_rank("candles.")}
-"""
+_DIALECT = Dialect(
+    column=lambda name: name, quotient=lambda one, other: f"(({one}) / {other})",
+    power=lambda e: f"(SELECT value FROM powers_of_two WHERE e = {e})", real="REAL", most="max", least="min",
+)  # fmt: skip
+
+
+def _view() -> str:
+    """Values in plain numbers, of the stored form, of what stands in the table."""
+    shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
+    form = ", ".join(_whole(column.name) for column in COLUMNS)
+    inner = f"SELECT venue, symbol, name, length_ms, {OPEN}, {form}, patterns FROM candles"
+    joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
+    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM ({joined})"
+
+
+def _whole_schema() -> Iterator[str]:
+    names = "venue TEXT NOT NULL, symbol TEXT NOT NULL, UNIQUE (venue, symbol)"
+    yield f"CREATE TABLE symbols (pair INTEGER PRIMARY KEY, {names})"
+    yield "CREATE TABLE intervals (interval INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length_ms INTEGER NOT NULL)"
+    told = ", ".join(f"({at}, '{name}', {LENGTH_MS[at]})" for at, name in enumerate(NAMES))
+    yield f"INSERT INTO intervals VALUES {told}"
+    yield "CREATE TABLE positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL)"
+    yield "CREATE TABLE writer (number INTEGER NOT NULL)"
+    yield "INSERT INTO writer VALUES (0)"
+    yield "CREATE TABLE powers_of_two (e INTEGER PRIMARY KEY, value REAL NOT NULL)"  # not every SQLite has pow()
+    yield "INSERT INTO powers_of_two VALUES " + ", ".join(f"({e}, {2.0**e!r})" for e in range(-160, 161))
+    # No declared types: SQLite keeps integers in as many bytes as they need.
+    key = f"PRIMARY KEY (pair, interval, {OPEN})"
+    columns = f"pair INTEGER NOT NULL, interval INTEGER NOT NULL, {', '.join(_KEPT)}"
+    yield f"CREATE TABLE candles ({columns}, {key}) WITHOUT ROWID"
+    yield f"CREATE VIEW candles_float AS {_view()}"
+
+
+# By the version that a file has, what makes the next of it. A new file has version 0; versions before 4 had another
+# table and are not read.
+MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (4, _whole_schema)}
+
+
+def newest_version() -> int:
+    return max(version for version, _ in MIGRATIONS.values())
+
+
+_UPSERT = (
+    f"INSERT INTO candles VALUES ({', '.join('?' * (2 + len(_KEPT)))}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _KEPT[1:])} "
+    f"WHERE {rank_sql('excluded.')} >= {rank_sql('candles.')}"
+)
 _POSITION = """
 INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
 """
-_SELECT = f"""
-SELECT {", ".join(CANDLE_FIELDS)} FROM candles
-WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms >= ? AND open_time_ms < ?
-ORDER BY open_time_ms {{}} LIMIT ?
+_SYMBOLS = """
+SELECT venue, symbol FROM symbols s WHERE EXISTS (SELECT 1 FROM candles c WHERE c.pair = s.pair) ORDER BY venue, symbol
 """
-_NEWEST, _OLDEST = _SELECT.format("DESC"), _SELECT.format("ASC")
-_NEXT_PAIR = "SELECT venue, symbol FROM candles WHERE (venue, symbol) > (?, ?) ORDER BY venue, symbol LIMIT 1"
-# What metrics are made of. These columns come early in a row: SQLite reads it from its beginning.
-INPUTS = (
-    "open_time_ms", "close_time_ms", "price_decimals", "quantity_decimals", "open", "high", "low", "close",
-    "quote_volume", "volume", "taker_buy_volume",
-)  # fmt: skip
-_INPUTS = f"""
-SELECT {", ".join(INPUTS)} FROM candles
-WHERE venue = ? AND symbol = ? AND interval = ? AND open_time_ms < ? AND flags & {CLOSED}
-ORDER BY open_time_ms DESC LIMIT ?
-"""
+# Two looks into the key a pair and interval.
+_END = f"(SELECT {OPEN} FROM candles c WHERE (c.pair, c.interval) = (s.pair, i.interval) ORDER BY {OPEN} {{}} LIMIT 1)"
+_SPANS = f"SELECT i.interval, {_END.format('ASC')}, {_END.format('DESC')} FROM intervals i CROSS JOIN symbols s"
 
 
 class SqliteStore:
-    """One connection to the file. Every failure is a StoreError that names the file."""
+    """One connection to the file."""
 
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
         self.path = Path(path)
-        try:
-            if read_only:
+        self.address = f"sqlite:{path}"
+        self._read_only = read_only
+        self._number: int | None = None
+        self._pairs: dict[tuple[str, str], int] = {}
+        self._inode: tuple[int, int] | None = None
+        self._db = self._connect()
+
+    # ------------------------------------------------------------------ the file
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._told():
+            if self._read_only:
                 uri = f"{self.path.resolve().as_uri()}?mode=ro"
-                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+                db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(self.path, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self.path}: {error}") from error
+                db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(db)
+            except BaseException:
+                db.close()
+                raise
+        self._inode = self._now()
+        self._pairs.clear()
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != newest_version() and (self._read_only or version not in MIGRATIONS):
+            raise StoreError(self._other_version(version))
+        if self._read_only:
+            return
+        if not version:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `compact` gives space back a little at a time
+        db.execute("PRAGMA journal_mode = WAL")
+        # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing, and what a
+        # crashed machine loses the sink asks for again, as positions go the same way.
+        db.execute("PRAGMA synchronous = NORMAL")
+        if version != newest_version():
+            self._migrate(db)
+
+    def _other_version(self, version: int) -> str:
+        newest = newest_version()
+        way = (
+            f"`wick store init {self.address}` brings it there" if version in MIGRATIONS else
+            "move the file away, and the sink begins a new one"
+        )  # fmt: skip
+        return f"{self.address}: its schema has version {version}, this wick writes version {newest}; {way}"
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Step by step, all in one transaction; another process that begins as well waits, and finds it done."""
+        db.execute("BEGIN IMMEDIATE")
         try:
-            self._prepare(read_only)
-        except sqlite3.Error as error:
-            self._db.close()
-            raise StoreError(f"{self.path}: {error}") from error
-        except StoreError:
-            self._db.close()
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            while version != newest_version():
+                version, statements = MIGRATIONS[version]
+                for statement in statements():
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
             raise
 
-    def _prepare(self, read_only: bool) -> None:
-        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        # Before anything is written: a file of another version stays as it is. A new file has version 0.
-        if version != VERSION and (version or read_only):
-            raise StoreError(
-                f"{self.path}: its schema has version {version}, this wick writes version {VERSION}; "
-                "move the file away, and the sink begins a new one"
-            )
-        if not read_only:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing.
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_SCHEMA)
-
-    address = "sqlite:x"
-
-    def take_over(self):
-        return 1
-
-    def write(self, batch, positions) -> None:
-        from wick.market.stored import rounded; from wick.market.intervals import NAMES; rows = [[*r[:3], *rounded(NAMES.index(r[2]), r[3:])] for r in batch.rows()]
-        self.w(rows, positions)
-
-    def w(self, rows: Iterable[Sequence[Any]], positions: dict[str, tuple[int, int]]) -> None:
-        """Rows of [venue, symbol, interval, *CANDLE_FIELDS] and stream positions, in one transaction."""
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite raises, as an error of ours that says what helps."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in MAY_PASS:
+                raise StoreAwayError(f"{self.address}: {error}") from error
+            if code in BROKEN:
+                raise StoreError(
+                    f"{self.address}: {error}; `wick store verify {self.address}` says what is damaged, "
+                    f"`wick store copy {self.address} sqlite:NEW` saves what can be read"
+                ) from error
+            raise StoreError(f"{self.address}: {error}") from error
+        except OSError as error:
+            raise StoreAwayError(f"{self.address}: {error}") from error
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            told = self.path.stat()
+        except OSError:
+            return None
+        return told.st_dev, told.st_ino
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The connection. Where somebody has moved or replaced the file, a reader opens the one that is there now; a
+        writer is told: what it writes into the old one nobody would see."""
+        if self._inode is not None and self._now() != self._inode:
+            if not self._read_only:
+                raise StoreError(f"{self.address}: the file was moved away, deleted or replaced while it was open")
+            self._db.close()
+            self._db = self._connect()
+        with self._told():
+            yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as db:
+            db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(_UPSERT, ([_keep(value) for value in row] for row in rows))
-                self._db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                self._pairs.clear()  # numbers that were given in here are given no more
+                if db.in_transaction:  # a full disk has rolled back by itself
+                    db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            raise StoreAwayError(f"{self.path}: {error}") from error
-
-    def positions(self) -> dict[str, tuple[int, int]]:
-        """What has been written of each stream: (epoch, sequence)."""
-        try:
-            return {stream: (epoch, seq) for stream, epoch, seq in self._db.execute("SELECT * FROM positions")}
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-
-    def candles(
-        self,
-        venue: str,
-        symbol: str,
-        interval: str,
-        limit: int,
-        before_ms: int = INT64 - 1,
-        from_ms: int = 0,
-        *,
-        oldest: bool = False,
-    ) -> list[list[Any]]:
-        """The newest `limit` rows (CANDLE_FIELDS) that open in [from_ms, before_ms), or the `oldest`, in order."""
-        select = _OLDEST if oldest else _NEWEST
-        try:
-            rows = self._db.execute(select, (venue, symbol, interval, from_ms, before_ms, limit)).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        return [[_given(value) for value in row] for row in (rows if oldest else reversed(rows))]
-
-    def inputs(
-        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = INT64 - 1
-    ) -> list[tuple[int, ...]]:
-        """INPUTS of the newest `limit` closed candles that open before `before_ms`, oldest first."""
-        try:
-            rows = self._db.execute(_INPUTS, (venue, symbol, interval, before_ms, limit)).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        rows.reverse()
-        if str in {*map(type, chain.from_iterable(rows))}:
-            rows = [tuple(map(int, row)) for row in rows]
-        return rows
-
-    def symbols(self) -> list[tuple[str, str]]:
-        """(venue, symbol) of every pair that has a candle."""
-        try:
-            return self._pairs()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-
-    def _pairs(self) -> list[tuple[str, str]]:
-        """One look into the primary key a pair: DISTINCT would read every row."""
-        pairs: list[tuple[str, str]] = []
-        pair = ("", "")
-        while pair := self._db.execute(_NEXT_PAIR, pair).fetchone():
-            pairs.append(pair)
-        return pairs
 
     def close(self) -> None:
         self._db.close()
 
+    # ------------------------------------------------------------------ in
 
-def _keep(value: Any) -> Any:
-    if type(value) is float:
-        return value if isfinite(value) else None
-    return str(value) if type(value) is int and not -INT64 <= value < INT64 else value
+    def take_over(self) -> int:
+        with self._transaction() as db:
+            db.execute("UPDATE writer SET number = number + 1")
+            (number,) = db.execute("SELECT number FROM writer").fetchone()
+        self._number = number
+        return int(number)
+
+    def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
+        kept = _parameters(batch)
+        with self._transaction() as db:
+            if self._number is not None:
+                (number,) = db.execute("SELECT number FROM writer").fetchone()
+                if number != self._number:
+                    raise FencedError(
+                        f"{self.address}: writer {number} has taken over, this one was number {self._number}"
+                    )
+            pairs = [self._pair(db, *pair) for pair in batch.pairs]
+            db.executemany(_UPSERT, [(pairs[pair], *row) for pair, row in kept])
+            db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
+
+    def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
+        known = self._number_of(db, venue, symbol)
+        if known is None:
+            db.execute("INSERT INTO symbols (venue, symbol) VALUES (?, ?)", (venue, symbol))
+            return self._pair(db, venue, symbol)
+        return known
+
+    def _number_of(self, db: sqlite3.Connection, venue: str, symbol: str) -> int | None:
+        number = self._pairs.get((venue, symbol))
+        if number is None:
+            found = db.execute("SELECT pair FROM symbols WHERE venue = ? AND symbol = ?", (venue, symbol)).fetchone()
+            if found is None:
+                return None
+            number = self._pairs[venue, symbol] = found[0]
+        return number
+
+    # ------------------------------------------------------------------ out
+
+    def positions(self) -> dict[str, Position]:
+        with self._open() as db:
+            return {stream: (epoch, seq) for stream, epoch, seq in db.execute("SELECT * FROM positions")}
+
+    def candles(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS, from_ms: int = 0,
+        *, oldest: bool = False, fields: Sequence[str] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        names = CANDLE_FIELDS if fields is None else fields
+        return self._read(venue, symbol, interval, limit, before_ms, from_ms, oldest, names)
+
+    def _read(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int, from_ms: int, oldest: bool,
+        names: Sequence[str], where: str = "",
+    ) -> list[Row]:  # fmt: skip
+        needed = needs(names)
+        packed = [name for name in needed if name in _PLACE]
+        asked = [name for name in needed if name not in _PLACE]
+        if packed:
+            asked = [*dict.fromkeys((*asked, "close")), REALS]
+        number = NAMES.index(interval)
+        order = "ASC" if oldest else "DESC"
+        select = (
+            f"SELECT {', '.join(asked)} FROM candles WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
+            f"{where} ORDER BY {OPEN} {order} LIMIT ?"
+        )
+        with self._open() as db:
+            pair = self._number_of(db, venue, symbol)
+            if pair is None:
+                return []
+            found = db.execute(select, (pair, number, from_ms, before_ms, limit)).fetchall()
+        if not found:
+            return []
+        if not oldest:
+            found.reverse()
+        told: dict[str, Sequence[Any]] = dict(zip(asked, zip(*found, strict=True), strict=True))
+        if packed:
+            told |= _unpacked(told.pop(REALS), told["close"], packed)
+        if any(told[WIDE]):
+            told[WIDE] = [json.loads(wide) if wide else None for wide in told[WIDE]]
+        return Reader(number, told).rows(names)
+
+    def inputs(
+        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
+    ) -> list[tuple[int, ...]]:
+        rows = self._read(
+            venue, symbol, interval, limit, before_ms, -END_MS, False, INPUTS, f"AND flags & {CLOSED}"
+        )  # fmt: skip
+        return [tuple(row) for row in rows]
+
+    def symbols(self) -> list[tuple[str, str]]:
+        with self._open() as db:
+            return db.execute(_SYMBOLS).fetchall()
+
+    # ------------------------------------------------------------------ for operators
+
+    def status(self) -> dict[str, Any]:
+        size = sum(_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
+        with self._open() as db:
+            intervals = self._intervals(db, size)
+            (free,), (page,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
+            (writer,) = db.execute("SELECT number FROM writer").fetchone()
+        return {
+            "kind": "SQLite", "server": sqlite3.sqlite_version, "version": newest_version(), "bytes": size,
+            "free_bytes": free * page, "counted": size <= _COUNTED, "writer": writer, "intervals": intervals,
+            "positions": self.positions(),
+        }  # fmt: skip
+
+    def _intervals(self, db: sqlite3.Connection, size: int) -> dict[str, dict[str, int]]:
+        spans: dict[int, list[tuple[int, int]]] = {}
+        for interval, oldest, newest in db.execute(_SPANS):
+            if oldest is not None:
+                spans.setdefault(interval, []).append((oldest, newest))
+        if size <= _COUNTED:
+            rows = dict(db.execute("SELECT interval, count(*) FROM candles GROUP BY interval").fetchall())
+        else:
+            rows = {at: sum((last - first) // LENGTH_MS[at] + 1 for first, last in own) for at, own in spans.items()}
+        return {
+            NAMES[at]: {
+                "rows": rows[at],
+                "oldest_ms": min(first for first, _ in own),
+                "newest_ms": max(last for _, last in own),
+            }
+            for at, own in spans.items()
+        }
+
+    def verify(self) -> Iterator[Finding]:
+        yield Finding("every page of the file is read")
+        with self._open() as db:
+            damage = [text for (text,) in db.execute("PRAGMA quick_check(20)") if text != "ok"]
+        for text in damage:
+            yield Finding(text.replace("\n", " "), True, f"wick store copy {self.address} sqlite:NEW")
+        if not damage:
+            yield from checks.consistency(self)
+
+    def compact(self, keep_days: Mapping[str, float], now_ms: int | None = None) -> Iterator[str]:
+        now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        for interval, days in keep_days.items():
+            number, before = NAMES.index(interval), now - int(days * DAY_MS)
+            deleted = 0
+            for pair in self._all_pairs():
+                while count := self._delete(pair, number, before):
+                    deleted += count
+                    yield f"{interval}: {deleted} candles older than {days:g} days deleted"
+        while free := self._give_back():
+            yield f"{free >> 20} MB to be given back to the file system"
+
+    def _all_pairs(self) -> list[int]:
+        with self._open() as db:
+            return [pair for (pair,) in db.execute("SELECT pair FROM symbols ORDER BY pair")]
+
+    def _delete(self, pair: int, interval: int, before_ms: int) -> int:
+        """At most _STEP of the oldest rows."""
+        series = "FROM candles WHERE pair = ? AND interval = ?"
+        oldest = f"SELECT {OPEN} {series} AND {OPEN} < ? ORDER BY {OPEN} LIMIT {_STEP}"
+        with self._transaction() as db:
+            found = db.execute(f"SELECT count(*), max({OPEN}) FROM ({oldest})", (pair, interval, before_ms)).fetchone()
+            if found[0]:
+                db.execute(f"DELETE {series} AND {OPEN} <= ?", (pair, interval, found[1]))
+        return int(found[0])
+
+    def _give_back(self) -> int:
+        """A few free pages at the file's end; how many bytes are left to be given."""
+        with self._open() as db:
+            (free,), (page,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
+            if free:
+                db.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+                (left,) = db.execute("PRAGMA freelist_count").fetchone()
+                return int(left * page) if left < free else 0
+        return 0
 
 
-def _given(value: Any) -> Any:
-    return int(value) if type(value) is str else value
+def _parameters(batch: "Batch") -> list[tuple[int, list[Any]]]:
+    """The pair's number in the batch and the values of each row."""
+    from wick.storage import columns
+
+    kept = columns.of(batch)
+    numbers = {column.name: at for at, column in enumerate(COLUMNS)}
+    reals = _packed(kept, [numbers[column.name] for column in _PACKED], kept.values[numbers["close"]])
+    plain = [numbers[name] for name in _PLAIN]
+    values = kept.values[plain].astype(object)
+    values[kept.null[plain]] = None
+    wide = [json.dumps({name: str(value) for name, value in kept.wide[at].items()}) if at in kept.wide else None
+            for at in range(batch.n)]  # fmt: skip
+    told = zip(
+        batch.interval.tolist(), batch.pair.tolist(), batch.exact[:, 0].tolist(), values.T.tolist(), reals,
+        kept.patterns, wide, strict=True,
+    )  # fmt: skip
+    return [
+        (pair, [interval, open_ms, *row, packed, patterns, beyond])
+        for interval, pair, open_ms, row, packed, patterns, beyond in told
+    ]
+
+
+def _packed(kept: "Columns", rows: list[int], close: "Integers") -> list[bytes]:
+    """`reals` of each candle; what does not fit goes to `wide`."""
+    import numpy as np
+
+    values, null = kept.values[rows], kept.null[rows]
+    for at, column in enumerate(_PACKED):
+        if column.kind == PRICE:
+            far = np.abs(close) >= 2**31
+            over = far & ~null[at]
+            for place in np.nonzero(over)[0].tolist():
+                kept.wide.setdefault(place, {})[column.name] = int(values[at, place])
+            null[at] |= far
+            values[at] -= np.where(far, 0, close) * 10**column.n
+    over = (np.abs(values) >= 2**31) & ~null
+    for at, place in zip(*(found.tolist() for found in np.nonzero(over)), strict=True):
+        column = _PACKED[at]
+        whole = int(values[at, place]) + (int(close[place]) * 10**column.n if column.kind == PRICE else 0)
+        kept.wide.setdefault(place, {})[column.name] = whole
+    values[null | over] = UNKNOWN
+    data, width = values.T.astype("<i4").tobytes(), 4 * len(rows)
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+def _unpacked(reals: Sequence[bytes], close: Sequence[int | None], names: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Columns of `reals`, as the stored form has them."""
+    values = array("i", b"".join(reals))
+    if sys.byteorder == "big":
+        values.byteswap()
+    closes: dict[int, list[int]] = {}
+    made: dict[str, Sequence[Any]] = {}
+    for name in names:
+        column = _PACKED[_PLACE[name]]
+        own: list[Any] = values[_PLACE[name] :: len(_PACKED)].tolist()
+        unknown = UNKNOWN in own
+        if column.kind == PRICE:
+            if column.n not in closes:
+                closes[column.n] = [(price or 0) * 10**column.n for price in close]
+            more = closes[column.n]
+            if unknown:
+                own = [None if value == UNKNOWN else value + price for value, price in zip(own, more, strict=True)]
+            else:
+                own = list(map(add, own, more))
+        elif unknown:
+            own = [None if value == UNKNOWN else value for value in own]
+        made[name] = own
+    return made
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -6,7 +6,7 @@ resolution that `market.stored` declares, and everything else exactly.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from wick.errors import SettingError
 from wick.market.schema import Row
@@ -18,14 +18,14 @@ if TYPE_CHECKING:  # numpy comes into a process only with what writes
 END_MS = 2**63 - 1
 Position = tuple[int, int]  # epoch, sequence
 # What metrics are made of.
-INPUTS = (
+INPUTS: Final = (
     "open_time_ms", "close_time_ms", "price_decimals", "quantity_decimals", "open", "high", "low", "close",
     "quote_volume", "volume", "taker_buy_volume",
 )  # fmt: skip
 
 
 class Finding(NamedTuple):
-    """What `verify` has to say of a store: `bad` where something is wrong, and the command that mends it, if one does."""
+    """What `verify` says of a store: `bad` where something is wrong, and the command that mends it, if one does."""
 
     text: str
     bad: bool = False
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 class Store(Protocol):
     """One connection, used by one thread at a time. Every failure is a StoreError that names the address without its
-    password; StoreAwayError where trying again later may help (no connection, a full disk, a lock), StoreError where not."""
+    password: StoreAwayError where trying again later may help (no connection, a full disk, a lock)."""
 
     address: str  # without the password
 
@@ -49,10 +49,18 @@ class Store(Protocol):
         """How far each stream is written."""
 
     def candles(
-        self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS, from_ms: int = 0,
-        *, oldest: bool = False, fields: Sequence[str] | None = None,
+        self,
+        venue: str,
+        symbol: str,
+        interval: str,
+        limit: int,
+        before_ms: int = END_MS,
+        from_ms: int = 0,
+        *,
+        oldest: bool = False,
+        fields: Sequence[str] | None = None,
     ) -> list[Row]:
-        """The newest `limit` rows that open in [from_ms, before_ms), or the `oldest`, in order; of `fields` if told."""  # fmt: skip
+        """The newest `limit` rows that open in [from_ms, before_ms), or the `oldest`, in order; of `fields` if told."""
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
