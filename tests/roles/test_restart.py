@@ -315,9 +315,24 @@ def test_a_replay_that_takes_long_tells_how_far_it_is(data_dir, monkeypatch, cap
     with working(data_dir) as (role, _):
         monkeypatch.setattr(role, "_breathe", lambda *_: states.append(role.stats.state))
         role._replay(role._load())
+        work(role)
+        assert role.gauges()["lag"] == {}, "what was read again took no time"
     told = [int(state.split()[1]) for state in states if state.startswith("replaying ")]
     assert len(told) >= len(messages) and told == sorted(told) and told[0] < told[-1] <= 99
     assert "replaying the log: " in caplog.text and " a second" in caplog.text
+
+
+def test_a_log_whose_beginning_is_gone_has_lost_nothing_of_a_worker_that_never_had_it(data_dir):
+    messages = session(12, 12)
+    logged(data_dir / "ticklog", messages[5:])
+    with started(data_dir) as (role, _):
+        assert role.stats.counters["ticks"] == ticks_in(messages[5:]) and "lost_batches" not in role.stats.counters
+        pushed = TickHeader.unpack(messages[-1][0])
+        parts = [[shard, seq + 2, *rest] for shard, seq, *rest in pushed.parts]
+        role._receive(
+            [pushed._replace(block=pushed.block + 2, before=pushed.block + 1, parts=parts).pack(), messages[-1][1]]
+        )
+        assert role.stats.counters["lost_batches"] == len(parts)
 
 
 @pytest.mark.slow
