@@ -193,10 +193,13 @@ def _then(name: str, close: int, value: float) -> Value:
     return round(then) if 0.5 < then < 2.0**62 else None
 
 
+MOST: Final = 2.0**996  # what is larger could be rounded to no number
+
+
 def _to_digits(value: float, n: int, least: int, signed: bool) -> Value:
     """A power of two e and `n` digits m behind the first one, in one number that grows without a jump."""
     size = abs(value)
-    if size != value and not signed:
+    if size > MOST or (size != value and not signed):
         return None
     f, e = frexp(size)
     code = max((e - least << n) + round(ldexp(f, n + 1)) - (1 << n) + 1, 0) if size else 0
