@@ -18,7 +18,7 @@ NULL is what is not known. A number beyond its column's bytes is kept aside (`wi
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import exp, frexp, isfinite, ldexp, log1p
+from math import exp, frexp, inf, isfinite, ldexp, log1p
 from typing import Any, Final, NamedTuple
 
 from wick.market.intervals import INTERVALS
@@ -193,10 +193,13 @@ def _then(name: str, close: int, value: float) -> Value:
     return round(then) if 0.5 < then < 2.0**62 else None
 
 
+MOST: Final = 2.0**996  # what is larger could be rounded to no number
+
+
 def _to_digits(value: float, n: int, least: int, signed: bool) -> Value:
     """A power of two e and `n` digits m behind the first one, in one number that grows without a jump."""
     size = abs(value)
-    if size != value and not signed:
+    if size > MOST or (size != value and not signed):
         return None
     f, e = frexp(size)
     code = max((e - least << n) + round(ldexp(f, n + 1)) - (1 << n) + 1, 0) if size else 0
@@ -432,9 +435,12 @@ _SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
 }
 
 
-def _percent_b(close: int, mean: float, bandwidth: float) -> float:
+def _percent_b(close: int, mean: float, bandwidth: float) -> float | None:
     band = bandwidth * mean
-    return (close - mean + band / 2.0) / band if band else 0.0
+    if not band:
+        return 0.0
+    share = (close - mean + band / 2.0) / band if isfinite(band) else inf
+    return share if isfinite(share) else None
 
 
 def _of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
