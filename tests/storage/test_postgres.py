@@ -1,6 +1,7 @@
 """What is PostgreSQL's own: connections that break, errors of the server, the migration, the rows on the wire."""
 
 import threading
+from math import nan
 
 import numpy as np
 import psycopg2
@@ -234,8 +235,12 @@ def test_the_view_gives_the_numbers_that_the_integers_stand_for(postgres_url, st
     stored = store.candles(venue, symbol, "1m", 1000)
     assert len(told) == len(stored) > 50
     for numbers, candle in zip(told, stored, strict=True):
-        expected = [value and float(value) for value in readable(candle, asked).values()]
-        assert [value and float(value) for value in numbers] == pytest.approx(expected, rel=1e-9)
+        expected = readable(candle, asked).values()
+        assert [*map(number, numbers)] == pytest.approx([*map(number, expected)], rel=1e-9, nan_ok=True)
+
+
+def number(value):
+    return nan if value is None else float(value)
 
 
 def test_a_number_beyond_64_bits_is_in_the_view_too(postgres_url, store):

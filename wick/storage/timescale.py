@@ -70,7 +70,7 @@ def drop(cursor: Cursor, table: str, before_ms: int) -> int:
     if table not in hypertables(cursor):
         return 0
     cursor.execute(f"SELECT drop_chunks('{table}', older_than => {before_ms}::bigint)")
-    return cursor.rowcount
+    return int(cursor.rowcount)
 
 
 def hypertables(cursor: Cursor) -> set[str]:
