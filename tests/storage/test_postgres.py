@@ -14,7 +14,7 @@ from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
 from wick.storage.batch import Batch
-from wick.storage.pg_pack import packed
+from wick.storage.pg_pack import copied, packed
 from wick.storage.pg_rows import columns
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
@@ -63,7 +63,7 @@ def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
         (width, np.array([value or 0 for value in own], np.int64), np.array([value is None for value in own]))
         for width, own in zip(WIDTHS, integers, strict=True)
     ]
-    data = packed(fields, [first, second])
+    data = copied(packed(fields, [first, second]))
     assert read(data) == [list(one) for one in rows]
 
 
@@ -87,7 +87,7 @@ def read(data):
 def test_what_comes_out_is_read_as_it_went_in_and_the_lowest_integer_is_null():
     low = [-(2**15), -(2**31), -(2**63)]
     told = [(np.array([7, value, -1], np.int64), width) for value, width in zip(low, WIDTHS, strict=True)]
-    data = packed([(width, own, None) for own, width in told], [[b"", None, b"abc"]])
+    data = copied(packed([(width, own, None) for own, width in told], [[b"", None, b"abc"]]))
     assert [[*column] for column in columns(data, WIDTHS, 1)] == [[7, None, -1]] * 3 + [[b"", None, b"abc"]]
 
 
@@ -147,6 +147,12 @@ def test_what_the_server_has_no_room_for_is_written_later_whole(postgres_url, st
     sql(postgres_url, "DROP TRIGGER no_room ON wick.candles_1h")
     put(store, *rows, closes=(1, 2))
     assert (newest(store), store.positions()) == ([0, 60_000], {"closes": (1, 2)})
+
+
+def test_candles_are_found_whatever_our_clock_says(store, monkeypatch):
+    put(store, row(), row(60_000))
+    monkeypatch.setattr("wick.storage.postgres.time.time_ns", lambda: -10 * 86_400 * 10**9)
+    assert newest(store) == [0, 60_000]
 
 
 def test_nobody_waits_long_for_a_lock(postgres_url, store):

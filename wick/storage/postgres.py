@@ -425,12 +425,13 @@ _BROKEN_INDEXES: Final = (
 
 
 def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
-    """Where to look for candles, ever further: a query without bounds asks every chunk of a hypertable."""
+    """Where to look for candles: where they should be, then everywhere. Without bounds every chunk of a hypertable is
+    asked, and what should be there a clock that is wrong does not know."""
     if oldest:
         yield from_ms, min(before_ms, from_ms + 2 * length_ms)
     else:
-        before_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
-        yield max(from_ms, before_ms - 2 * length_ms - DAY_MS), before_ms
+        last_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
+        yield max(from_ms, last_ms - 2 * length_ms - DAY_MS), last_ms
     yield from_ms, before_ms
 
 
