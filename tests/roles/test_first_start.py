@@ -18,7 +18,7 @@ from wick.ops.symbols import Wanted
 from wick.roles import first_start
 from wick.roles.asking import AskError
 from wick.roles.first_start import FirstStart
-from wick.roles.venue_candles import Found, enriched, fetch, offered
+from wick.roles.venue_candles import Enriching, Found, fetch, offered
 from wick.storage.batch import Batch
 
 TOLD = ("open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume", "quote_volume", "trade_count",
@@ -34,23 +34,29 @@ def told(row: Row) -> dict[str, Any]:
 
 
 def found_of(one: PastVenue, name: str, from_ms: int = WHOLE.from_ms, to_ms: int = WHOLE.to_ms) -> Found:
-    return fetch(one.venue, one, SYMBOL, by_name(name), from_ms, to_ms)  # type: ignore[arg-type]
+    return fetch(one.venue, one, SYMBOL, by_name(name), from_ms, to_ms, to_ms)  # type: ignore[arg-type]
 
 
+def enriched(*found: Found) -> Batch:
+    return Enriching("binance", True).batch(found)
+
+
+@pytest.mark.slow
 def test_what_the_venue_says_of_its_candles_is_what_the_engine_makes_of_its_trades() -> None:
     venue = PastVenue(minutes=11)
     for name in ("15s", "30s", "1m", "3m", "5m"):
         ours = filled().candles("binance", SYMBOL, name, 1_000)
-        theirs = enriched("binance", [found_of(venue, name)], True).rows()
+        theirs = enriched(found_of(venue, name)).rows()
         assert [told(row[3:]) for row in theirs] == [told(row) for row in ours]
         assert {row[3 + FLAGS] & ~EMPTY for row in theirs} == {CLOSED | FOREIGN}
 
 
+@pytest.mark.slow
 def test_a_foreign_candle_stands_below_one_of_our_own_and_fills_where_there_is_none() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     ours = filled().candles("binance", SYMBOL, "1m", 4)
     store.write(Batch.of_rows([["binance", SYMBOL, "1m", *row] for row in ours]), {})
-    store.write(enriched("binance", [found_of(venue, "1m")], True), {})
+    store.write(enriched(found_of(venue, "1m")), {})
     rows = store.candles("binance", SYMBOL, "1m", 100)
     assert rows[-4:] == ours
     assert len(rows) == 11 and all(row[FLAGS] & FOREIGN for row in rows[:-4])
@@ -89,11 +95,12 @@ def test_what_a_venue_does_not_have_is_made_of_the_longest_that_fits() -> None:
 def test_behind_a_gap_metrics_begin_anew() -> None:
     found = found_of(PastVenue(minutes=11), "15s")
     rsi = 3 + CANDLE_FIELDS.index("rsi_14")
-    whole = [row[rsi] for row in enriched("binance", [found], True).rows()]
-    holed = [
-        row[rsi] for row in enriched("binance", [found._replace(rows=found.rows[:20] + found.rows[21:])], True).rows()
-    ]
+    whole = [row[rsi] for row in enriched(found).rows()]
+    holed = [row[rsi] for row in enriched(found._replace(rows=found.rows[:20] + found.rows[21:])).rows()]
     assert whole[30] is not None and holed[29] is None and holed[:20] == whole[:20]
+    bit_by_bit = Enriching("binance", True)
+    parts = [found._replace(rows=found.rows[at : at + 7]) for at in range(0, 44, 7)]
+    assert [row[rsi] for part in parts for row in bit_by_bit.batch([part]).rows()] == whole
 
 
 # ---------------------------------------------------------------------- the first start
@@ -105,6 +112,7 @@ def begun(store: MemoryStore, venue: PastVenue, *, until: float = 1e7, count: in
     return one
 
 
+@pytest.mark.slow
 def test_a_first_start_has_as_many_candles_of_each_interval_as_metrics_want() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     one = begun(store, venue)
@@ -116,6 +124,7 @@ def test_a_first_start_has_as_many_candles_of_each_interval_as_metrics_want() ->
         assert all(before[1] == after[0] for before, after in pairwise(rows))
 
 
+@pytest.mark.slow
 def test_the_next_start_asks_for_what_has_closed_since_and_for_nothing_else() -> None:
     store, venue = MemoryStore(), PastVenue(minutes=11)
     begun(store, venue).run([SYMBOL], venue.now_ms)
@@ -156,6 +165,7 @@ def test_a_start_goes_on_without_what_cannot_be_had(monkeypatch: pytest.MonkeyPa
     assert first_start.warm(Settings({"aggregator.warmup_s": 0}), said.append, said.append) is None
 
 
+@pytest.mark.slow
 def test_of_all_symbols_those_that_the_venue_lists() -> None:
     venue = PastVenue(minutes=1)
     assert begun(MemoryStore(), venue).symbols(Wanted(True, (), frozenset())) == [SYMBOL]

@@ -103,6 +103,7 @@ def test_a_range_begins_at_the_price_of_the_trade_before_it_and_ends_with_quiet_
     assert traded == [START_MS + 60_000, 60_001, 1, -7]
 
 
+@pytest.mark.slow
 @given(cut=st.integers(1, 8), size=st.integers(100, 2_000))
 def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_been(cut: int, size: int) -> None:
     trades = from_the_one_before()
@@ -126,25 +127,27 @@ def test_what_was_begun_by_other_rules_is_not_gone_on_with() -> None:
         Past.load(data, "binance", SYMBOL, CandleRules(empty="omit"), START_MS)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_nobody_answered_any_more(
     full: MemoryStore, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wick.roles.filling.COMMIT_ROWS", 1)
     store, away = MemoryStore(), PastVenue(minutes=11)
-    away.fails_at = 4
+    away.fails_at = 5
     one = filling(store, tmp_path / "other")
     with pytest.raises(AskError):
         one.from_rest(WHOLE, asked_of(away))
     assert 0 < len(store.all()) < len(full.all())
     first_part, away.asked, away.fails_at = len(store.all()), [], 0
     progress = one.from_rest(WHOLE, asked_of(away))
-    assert "fromId=" in away.asked[2]
+    assert "fromId=" in away.asked[3]
     assert progress.candles < len(full.all()) and first_part  # the rest only
     assert store.all() == full.all()
     assert one.is_done(WHOLE)
     assert not one.path.exists()
 
 
+@pytest.mark.slow
 def test_to_do_it_again_changes_nothing(full: MemoryStore, tmp_path: Any) -> None:
     before = full.all()
     one = filling(full, tmp_path)
@@ -153,6 +156,7 @@ def test_to_do_it_again_changes_nothing(full: MemoryStore, tmp_path: Any) -> Non
     assert full.all() == before
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_for_a_moment_is_waited_for(full: MemoryStore, tmp_path: Any) -> None:
     store = MemoryStore()
     store.away = 3
@@ -160,6 +164,7 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(full: MemoryStore, tmp_
     assert store.all() == full.all()
 
 
+@pytest.mark.slow
 def test_metrics_begin_with_the_candles_that_are_stored(full: MemoryStore, tmp_path: Any) -> None:
     store = MemoryStore()
     later = Range(START_MS + 300_000, END_MS)
@@ -172,6 +177,7 @@ def test_metrics_begin_with_the_candles_that_are_stored(full: MemoryStore, tmp_p
     assert None not in [row[RSI] for row in ours]
 
 
+@pytest.mark.slow
 def test_a_candle_that_opened_before_the_range_is_left_out(full: MemoryStore, tmp_path: Any) -> None:
     store = MemoryStore()
     later = Range(START_MS + 70_000, END_MS)
@@ -187,6 +193,7 @@ def changed(row: Any, **fields: Any) -> Any:
     return row
 
 
+@pytest.mark.slow
 def test_what_live_candles_know_of_the_book_stays_known(full: MemoryStore, tmp_path: Any) -> None:
     lived = changed(full.all()[0], ofi=1.5, rsi_14=None, patterns=None, revision=2, flags=CLOSED | REVISED)
     bare = changed(full.all()[1], ofi=2.5, patterns=None)
@@ -197,6 +204,7 @@ def test_what_live_candles_know_of_the_book_stays_known(full: MemoryStore, tmp_p
     assert store.all()[1] == changed(full.all()[1], ofi=2.5)  # the metrics are new, the book is not
 
 
+@pytest.mark.slow
 def test_a_suspect_candle_gets_its_next_revision_and_a_gap_is_found(full: MemoryStore, tmp_path: Any) -> None:
     good = full.all()
     store = MemoryStore()
@@ -251,6 +259,17 @@ def test_a_venue_that_has_no_past_trades_is_said() -> None:
         PastTrades(exchanges.load("okx"), SYMBOL, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+def test_a_venue_that_keeps_few_trades_gives_no_candle_that_is_only_said_to_be_whole(tmp_path: Any) -> None:
+    store, few = MemoryStore(), PastVenue(minutes=11)
+    early = Range(START_MS - 60_000, END_MS)  # half a minute before the first trade that there is
+    filling(store, tmp_path).from_rest(early, asked_of(few))
+    opens = [row[0] for row in store.candles("binance", SYMBOL, "15s", 1_000)]
+    assert opens[0] == START_MS - 15_000
+    assert [row[0] for row in store.candles("binance", SYMBOL, "1m", 1_000)][0] == START_MS
+
+
+@pytest.mark.slow
 def test_progress_tells_time_trades_and_candles(tmp_path: Any) -> None:
     told: list[Progress] = []
     one = Filling(

@@ -7,8 +7,8 @@ from wick.errors import StoreAwayError
 from wick.market.rows import rank
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 from wick.storage.batch import Batch
-from wick.storage.sqlite import INPUTS
-from wick.storage.store import END_MS, Position
+
+from wick.storage.store import END_MS, INPUTS, Position
 
 _FLAGS = CANDLE_FIELDS.index("flags")
 
@@ -48,6 +48,9 @@ class MemoryStore:
     def inputs(self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS) -> list[Any]:
         rows = [row for row in self.candles(venue, symbol, interval, 10**9, before_ms) if row[_FLAGS] & CLOSED]
         return [tuple(row[CANDLE_FIELDS.index(name)] for name in INPUTS) for row in rows[-limit:]]
+
+    def close(self) -> None:
+        pass
 
     def all(self) -> list[Row]:
         """Every row, in order."""

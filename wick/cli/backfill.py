@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, StatusLine
 from wick.cli._times import time_ms
-from wick.market.intervals import INTERVALS, NAMES, by_name
+from wick.market.intervals import DAY, INTERVALS, NAMES, by_name
 
 if TYPE_CHECKING:
     from wick.exchanges import Venue
@@ -33,6 +33,7 @@ HELP = "bring a pair's past into the store, from the venue's REST or from trade 
 
 SHORT = NAMES[: NAMES.index("1h") + 1]  # of longer ones, one that is not whole would want days or weeks of trades
 MS = 1_000_000
+WINDOW_MS = 2 * DAY  # of the venue's candles at a time: what memory holds
 
 
 def _intervals(text: str) -> list[str]:
@@ -259,16 +260,27 @@ class Command:
 
     def _candles(self, symbol: str) -> None:
         from wick.roles import venue_candles
+        from wick.roles.asking import AskError
         from wick.roles.rules import candle_rules
 
         wanted, asking = self._range(self.args.from_ms, self.args.to_ms), self._asking()
         names: Sequence[str] = self.args.interval or [one.name for one in venue_candles.offered(self.venue)]
+        if not names:
+            raise AskError(f"wick cannot ask {self.venue.title} for candles of its own: valid is without --candles")
+        intervals = [one for one in INTERVALS if one.name in names]
+        is_flat = candle_rules(self.settings, self.venue.id).empty == "flat"
+        enriching, filling = venue_candles.Enriching(self.venue.id, is_flat), self._filling(symbol, wanted)
         count = 0
-        for interval in [one for one in INTERVALS if one.name in names]:
-            self.status.show(f"{symbol}  {interval.name}  {count:,} candles")
-            found = venue_candles.fetch(self.venue, asking, symbol, interval, wanted.from_ms, wanted.to_ms)
-            is_flat = candle_rules(self.settings, self.venue.id).empty == "flat"
-            self._filling(symbol, wanted).write(venue_candles.enriched(self.venue.id, [found], is_flat), {})
-            count += len(found.rows)
+        for from_ms in range(wanted.from_ms, wanted.to_ms, WINDOW_MS):
+            before_ms = min(from_ms + WINDOW_MS, wanted.to_ms)
+            found = []
+            for interval in intervals:
+                done = (from_ms - wanted.from_ms) / (wanted.to_ms - wanted.from_ms)
+                self.status.show(f"{symbol}  {done:4.0%}  {count:,} candles  {interval.name}")
+                found.append(
+                    venue_candles.fetch(self.venue, asking, symbol, interval, from_ms, before_ms, wanted.to_ms)
+                )
+            filling.write(enriching.batch(found), {})
+            count += sum(len(one.rows) for one in found)
         self.status.clear()
         self._say(f"{self.venue.id}:{symbol}: {count:,} candles of the venue's own, of {', '.join(names)}")

@@ -54,6 +54,7 @@ def merged(klines: Iterable[Kline], made_of: str, interval: Interval) -> Iterato
         parts = list(group)
         if len(parts) * length_ms(made_of) < interval.close_ms(open_ms) - open_ms:
             continue
+        parts = [one for one in parts if one.trades] or parts  # a quiet one stands at the price before it
         yield Kline(
             open_ms, parts[0].open, max((one.high for one in parts), key=_value),
             min((one.low for one in parts), key=_value), parts[-1].close, _sum(one.volume for one in parts),

@@ -81,8 +81,13 @@ class Filling:
         if first_id is None:
             return Progress(wanted.to_ms, 0, 0)
         end_id = trades.first(before_ns)
-        # With the trade before: at its price the range begins.
+        # With the trade before: at its price the range begins, and nothing is missing in between.
         start_id = max(first_id - 1, 0)
+        if first_id > 1 and trades.one(start_id, from_ns) is None and (first := trades.one(first_id, from_ns)):
+            wanted = Range(first.event_ns // MS + 1, wanted.to_ms)
+            log.warning("%s has no trades of %s before %d", self.venue.id, self.symbol, first_id)
+            if wanted.from_ms >= wanted.to_ms:
+                return Progress(wanted.to_ms, 0, 0)
         return self.fill(wanted, start_id, lambda at, last_ns, end: trades.pages(at, last_ns, end, end_id))
 
     def fill(self, wanted: Range, start_id: int, source: Source) -> Progress:

@@ -17,7 +17,7 @@ from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted, wanted
 from wick.roles.asking import AskError, Asking
 from wick.roles.rules import candle_rules
-from wick.roles.venue_candles import Found, enriched, fetch, offered
+from wick.roles.venue_candles import Enriching, Found, fetch, offered
 from wick.storage.store import Store, open_store, url_of
 
 AT_ONCE = 8  # questions under way
@@ -96,13 +96,13 @@ class FirstStart:
 
     def _pair(self, symbol: str, lacking: list[tuple[Interval, int]], at_ms: int) -> tuple[str, list[Found]]:
         return symbol, [
-            fetch(self.venue, self.asking, symbol, interval, from_ms, at_ms) for interval, from_ms in lacking
+            fetch(self.venue, self.asking, symbol, interval, from_ms, at_ms, at_ms) for interval, from_ms in lacking
         ]
 
     def _write(self, whole: list[tuple[str, list[Found]]], at_ms: int) -> None:
         if not whole:
             return
-        batch = enriched(self.venue.id, [one for _, found in whole for one in found], self.is_flat)
+        batch = Enriching(self.venue.id, self.is_flat).batch([one for _, found in whole for one in found])
         self.store.write(batch, {f"candles.{self.venue.id}.{symbol}": (self.count, at_ms) for symbol, _ in whole})
         self.candles += batch.n
         self.done += [symbol for symbol, _ in whole]

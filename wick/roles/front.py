@@ -7,13 +7,14 @@ started anew, are mended by one snapshot from the worker, and then by one for ev
 import gc
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from wick import exchanges
 from wick.api.access import Access
-from wick.api.history import History
+from wick.api.history import History, Standing
 from wick.api.service import Api, Health, Sources, State
 from wick.errors import StoreAwayError, WireError
 from wick.market.intervals import INTERVALS
@@ -29,7 +30,7 @@ from wick.roles.base import Role, run_role
 from wick.roles.following import Following
 from wick.roles.relay import Relay
 from wick.roles.session import Session, Sessions
-from wick.storage.store import path_of
+from wick.storage.store import url_of
 from wick.stream.fanout import Fanout
 from wick.stream.mirror import live_row
 from wick.stream.relays import Relays
@@ -88,8 +89,8 @@ class Front(Role):
         self.sessions.attach(self.server, self.fanout)
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
         self.latest = _latest(settings["redis.url"])
-        store = path_of(settings)
-        self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
+        failed = partial(self.stats.add, "failed_reads")
+        self.history = History(url_of(settings), self._recent, self._live, self._standing, failed)
         sources = Sources(
             self.fanout.pairs, self._state, self._live, self.history.read, self.health, self._stats, now_ms
         )
@@ -167,6 +168,13 @@ class Front(Role):
         if groups is None or not groups[interval + 1][0]:
             return None
         return live_row(groups[0], groups[interval + 1], INTERVALS[interval].close_ms(groups[interval + 1][0]))
+
+    def _recent(self, venue: str, symbol: str, interval: int, since: int) -> list[Row]:
+        return self.fanout.mirrors[shard_of(venue, symbol)].rows(venue, symbol, interval, since)
+
+    def _standing(self, venue: str, symbol: str, interval: int) -> Standing:
+        mirror = self.fanout.mirrors[shard_of(venue, symbol)]
+        return Standing(mirror.epoch, mirror.seq, mirror.reach(venue, symbol, interval))
 
     def _stats(self) -> list[dict[str, Any]]:
         return list(self.relays.processes.values())

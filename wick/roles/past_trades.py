@@ -40,6 +40,11 @@ class PastTrades:
             low, high = (low, middle) if found and found[0].event_ns >= from_ns else (middle, high)
         return high
 
+    def one(self, trade_id: int, near_ns: int) -> Trade | None:
+        """The trade with that id, from about that time; None where the venue does not have it."""
+        found = self._page(Hole(self._symbol, trade_id, trade_id, near_ns, near_ns))
+        return found[0] if found else None
+
     def pages(self, next_id: int, last_ns: int, before_ns: int, end_id: int | None) -> Iterator[list[Trade]]:
         """Trades from `next_id` on, which was traded at `last_ns` or later, up to the first that is not before
         `before_ns`: the one with `end_id`, where that is known, else the newest that there is."""

@@ -87,9 +87,9 @@ def _column(column: Column, batch: Batch, exact: dict[str, Integers]) -> tuple[A
     if name == "known":
         return batch.knows(), False
     if name in exact:
-        own = exact[name]
-        return (own if kind == WHOLE else own - _expected(name, batch, exact)), own == MISSING
-    own = batch.real[:, _REAL[name]] if name in _REAL else batch.metrics[:, _METRIC[name]]
+        told = exact[name]
+        return (told if kind == WHOLE else told - _expected(name, batch, exact)), told == MISSING
+    own: Floats = batch.real[:, _REAL[name]] if name in _REAL else batch.metrics[:, _METRIC[name]]
     if kind == TICK:
         close = exact["close"]
         then = np.rint(close * np.exp(-own) if name == "log_return" else close / (1.0 + own / 100.0))
