@@ -18,7 +18,7 @@ NULL is what is not known. A number beyond its column's bytes is kept aside (`wi
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import exp, frexp, isfinite, ldexp, log1p
+from math import exp, frexp, inf, isfinite, ldexp, log1p
 from typing import Any, Final, NamedTuple
 
 from wick.market.intervals import INTERVALS
@@ -432,9 +432,12 @@ _SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
 }
 
 
-def _percent_b(close: int, mean: float, bandwidth: float) -> float:
+def _percent_b(close: int, mean: float, bandwidth: float) -> float | None:
     band = bandwidth * mean
-    return (close - mean + band / 2.0) / band if band else 0.0
+    if not band:
+        return 0.0
+    share = (close - mean + band / 2.0) / band if isfinite(band) else inf
+    return share if isfinite(share) else None
 
 
 def _of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
