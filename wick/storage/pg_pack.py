@@ -18,8 +18,8 @@ Field = tuple[int, NDArray[np.int64], NDArray[np.bool_] | None]  # bytes of an i
 
 
 def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()) -> bytes:
-    """All rows, `fields` first. These have their full width in a matrix of bytes; the bytes of what is NULL are left out
-    at the end, of the rows that have such."""
+    """All rows, `fields` first. These have their full width in a matrix of bytes; where one is NULL its bytes are left
+    out at the end."""
     n = len(fields[0][1])
     # Of each field in how many rows it is NULL; one that nobody knows has no bytes at all.
     counts = [0 if null is None else int(np.count_nonzero(null)) for _, _, null in fields]
