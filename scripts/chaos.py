@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--every", type=float, default=2.5, help="seconds between them, on average")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--symbols", type=int, default=40)
+    parser.add_argument("--symbols", type=int, default=20, help="a start of the feed costs REST weight for each")
     parser.add_argument("--rate", type=float, default=5800, help="trades a second; each has 2.5 quotes with it")
     parser.add_argument("--victims", default="", help="names by commas; blank: all")
     parser.add_argument("--postgres", action="store_true", help="a PostgreSQL of our own instead of SQLite")

@@ -33,6 +33,7 @@ from wick.market.schema import CLOSED, FORMED_FIELDS, METRIC_FIELDS, UNKNOWN
 from wick.metrics.bank import CLOSE, DELTA, OPEN, TURNOVER, VOLUME
 from wick.net import bus, endpoints
 from wick.ops.settings import Settings
+from wick.storage.batch import Batch
 from wick.storage.sqlite import SqliteStore
 from wick.wire.messages import Closes
 
@@ -58,7 +59,7 @@ def fill_store(path: Path, market: Market, history: int) -> None:
                 "quote_volume": row[TURNOVER], "taker_buy_volume": (row[VOLUME] + row[DELTA]) // 2,
             }  # fmt: skip
             rows.append(known)
-        store.write(written(market, interval.name, rows), {})
+        store.write(Batch.of_rows(written(market, interval.name, rows)), {})
     store.close()
 
 

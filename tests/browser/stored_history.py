@@ -11,6 +11,7 @@ from wick.market.schema import CANDLE_FIELDS
 from wick.metrics import table
 from wick.metrics.bank import Bank
 from wick.metrics.pattern_table import masks
+from wick.storage.batch import Batch
 from wick.storage.sqlite import SqliteStore
 
 ROWS = 1_200  # more than two pages of the API as the web page asks for them
@@ -21,7 +22,8 @@ def write_history(path: Path, symbol: str = "BTC-USDT", interval: str = "1m") ->
     """ROWS closed candles in a row, the newest of which closes with the present minute; with metrics and patterns."""
     store = SqliteStore(path)
     candles = with_metrics(make_candles(interval))
-    store.write([["binance", symbol, interval, *[one.get(name) for name in CANDLE_FIELDS]] for one in candles], {})
+    rows = [["binance", symbol, interval, *[one.get(name) for name in CANDLE_FIELDS]] for one in candles]
+    store.write(Batch.of_rows(rows), {})
     store.close()
 
 

@@ -14,7 +14,7 @@ from wick.sim.demo import Demo
 from wick.sim.market import Market
 from wick.sim.server import ExchangeServer
 
-KEPT_S = 60  # how far back REST can tell trades: longer than anything is away
+KEPT_S = 240  # how far back REST can tell trades: a real venue goes back for years, and its limits make a backfill slow
 
 
 def run(port: int, seed: int, symbols: int, rate: float, notes: Path) -> int:

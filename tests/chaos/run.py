@@ -27,7 +27,7 @@ from wick.stream.shard import CandleRules
 from wick.stream.shards import SHARDS
 
 SHORTEST_MS = 15_000
-LOOK_S = 2.0
+LOOK_S, SAY_S = 2.0, 20.0
 DRAIN_S = 240.0  # a venue's REST limits may make a backfill of several feeds' deaths wait
 TOPICS = ("candles:binance:*:15s", "candles:binance:*:1m", "ticker:binance:*")
 ALL = 1_000_000
@@ -147,7 +147,7 @@ def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float, say
     """The store when it has all candles that close by `until_ms` and none of them is suspect; and what is missing."""
     deadline = time.monotonic() + timeout_s
     rows: Rows = {}
-    wrong = ["nothing is stored"]
+    wrong, said = ["nothing is stored"], 0.0
     while time.monotonic() < deadline:
         next_look = time.monotonic() + LOOK_S
         while time.monotonic() < next_look:
@@ -162,7 +162,9 @@ def drained(herd: Herd, settings: Settings, until_ms: int, timeout_s: float, say
         wrong += [f"{len(symbols)} pairs of {herd.symbols} are stored"] if len(symbols) < herd.symbols else []
         if not wrong:
             break
-        say(f"not drained yet: {wrong}")
+        if time.monotonic() > said + SAY_S:
+            said = time.monotonic()
+            say(f"not drained yet: {wrong}")
     return rows, wrong
 
 
@@ -243,7 +245,7 @@ def _states_differ(herd: Herd, here: dict[str, Any], there: dict[str, Any]) -> l
 
 def lived_through(
     folder: Path, trouble: Callable[[Herd], None], *, seed: int = 1, symbols: int = 8, rate: float = 300.0,
-    turn_s: float = 15.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
+    turn_s: float = 25.0, drain_s: float = DRAIN_S, say: Say = lambda _text: None,
     servers: Mapping[str, Server] | None = None, data_dir: Path | None = None, **settings: object,
 ) -> Verdict:  # fmt: skip
     """Start everything, let the trouble come, wait until it is over, and compare."""

@@ -78,7 +78,7 @@ def test_where_ids_do_not_tell_no_trade_is_twice_in_the_log_and_each_end_leaves_
         for (_, symbol), rows in logged(feed).items():
             numbers = [row[1] for row in rows]
             breaks = [after - one for one, after in pairwise(numbers) if after != one + 1]
-            assert breaks == [2], symbol
+            assert len(breaks) == 1 and breaks[0] > 1, symbol
             right = list(truth(feed.exchanges[venue], load(venue).native(symbol)).values())
             for row in map(received, rows):
                 right.remove(row)

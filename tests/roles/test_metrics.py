@@ -9,6 +9,7 @@ from wick.market.intervals import INTERVALS, NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FLOW_FIELDS, METRIC_FIELDS
 from wick.net.clock import steady_ns
 from wick.roles import aggregator
+from wick.storage.batch import Batch
 from wick.storage.sqlite import SqliteStore
 from wick.storage.ticklog import START
 from wick.wire.messages import WATCH_S, Closes, Watch
@@ -36,7 +37,7 @@ def stored(data_dir, interval, count, until_ms):
     prices = 1_000 + np.random.default_rng(1).integers(-40, 41, count).cumsum()
     rows = [candle(interval, until_ms - length * (count - at), int(price)) for at, price in enumerate(prices)]
     store = SqliteStore(data_dir / "candles.sqlite")
-    store.write(rows, {})
+    store.write(Batch.of_rows(rows), {})
     store.close()
     return rows
 

@@ -1,14 +1,19 @@
 """A worker that is killed at any moment, and whatever it then finds on its disk: the same rows, bit for bit."""
 
+import os
 import random
 import shutil
-from contextlib import contextmanager
+import subprocess
+import sys
+from contextlib import closing, contextmanager
 
+import gevent
 import pytest
 
 from tests.cli.live import data_dir
-from tests.roles.worker import VENUE, Venue, logged, session, working
-from wick.ops.process import AlreadyRunningError
+from tests.roles.worker import VENUE, Venue, logged, logging_to, session, working
+from wick.net.clock import steady_ns
+from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError
 from wick.storage import checkpoints
 from wick.storage.checkpoints import passed, shard_directory
 from wick.stream import saved
@@ -19,6 +24,13 @@ __all__ = ["data_dir"]
 
 SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(4)]
 OTHER = "kraken"
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """No machine crashes here, and hundreds of checkpoints are written."""
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _: None)
 
 
 def work(role):
@@ -87,22 +99,23 @@ def test_a_worker_that_is_killed_anywhere_publishes_the_same_rows(seed, data_dir
     messages += session(seed + 100, 50, venue)
     expected, _ = undisturbed(data_dir, messages)
     lives, at = [], 0
-    while at < len(messages):
-        with started(data_dir) as (role, heard):
+    with logging_to(data_dir / "ticklog") as write:
+        while at < len(messages):
             until = min(len(messages), at + chance.randint(1, 35))
-            for number in range(at, until):
-                logged(data_dir / "ticklog", messages[number : number + 1])
-                if chance.random() < 0.9 or number + 1 == len(messages):  # the others are lost on their way
-                    role._receive(messages[number])
-                if chance.random() < 0.3:
+            with started(data_dir) as (role, heard):
+                for number in range(at, until):
+                    write(messages[number])
+                    if chance.random() < 0.9 or number + 1 == len(messages):  # the others are lost on their way
+                        role._receive(messages[number])
+                    if chance.random() < 0.3:
+                        work(role)
+                        if chance.random() < 0.4:
+                            save(role, chance.sample(range(SHARDS), chance.randint(1, SHARDS)))
+                at = until
+                if at == len(messages):
                     work(role)
-                    if chance.random() < 0.4:
-                        save(role, chance.sample(range(SHARDS), chance.randint(1, SHARDS)))
-            at = until
-            if at == len(messages):
-                work(role)
-            lives.append(rows_of(heard))
-            assert "lost_batches" not in role.stats.counters
+                lives.append(rows_of(heard))
+                assert "lost_batches" not in role.stats.counters
     assert len(lives) > 2
     check(lives, expected)
 
@@ -135,9 +148,9 @@ def test_two_venues_of_one_shard_are_mended_in_the_order_of_the_log(data_dir):
 def lived(data_dir, messages):
     """A worker's life with two rounds of checkpoints, 1/3 and 2/3 through, killed at the end; its last epoch."""
     third = len(messages) // 3
-    with started(data_dir) as (role, heard):
+    with logging_to(data_dir / "ticklog") as write, started(data_dir) as (role, heard):
         for at, message in enumerate(messages):
-            logged(data_dir / "ticklog", [message])
+            write(message)
             role._receive(message)
             if at + 1 in (third, 2 * third):
                 work(role)
@@ -258,3 +271,69 @@ def test_what_the_log_may_let_go_of_is_what_all_checkpoints_but_the_newest_have_
     assert position == (7, third)
     shutil.rmtree(shard_directory(data_dir, 3))
     assert passed(data_dir) is None
+
+
+# ---------------------------------------------------------------------- a worker at work
+
+
+def saved_all(role):
+    """Save as the worker does, after flushes, until every shard has had its turn."""
+    role.keeper.every_ns = 1
+    until = steady_ns() + 60 * 10**9
+    while role.stats.counters.get("checkpoints", 0) < SHARDS:
+        role._save()
+        gevent.sleep(0.001)
+        assert steady_ns() < until
+    role.keeper.wait()
+
+
+@pytest.mark.slow
+def test_shards_are_saved_in_turn_by_a_native_thread(data_dir):
+    messages = session(8, 20)
+    with working(data_dir) as (role, _):
+        role._load()
+        for message in messages:
+            role._receive(message)
+        work(role)
+        saved_all(role)
+        expected = {number: shard.save() for number, shard in role.shards.items()}
+        assert role.keeper.gauges() == {"outbox_waiting": 0, "outbox_lost": 0, "outbox_cut": 0, "checkpoint_age_s": 0}
+    with working(data_dir) as (role, _):
+        assert role._load() == (7, len(messages))
+        found = {number: next(one.load()).state for number, one in role.keeper._checkpoints.items()}
+        assert found == expected
+
+
+@pytest.mark.slow
+def test_a_disk_that_takes_no_checkpoint_is_an_alarm_and_tried_again(data_dir, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    messages = session(9, 20)
+    with working(data_dir) as (role, _):
+        role._load()
+        for message in messages:
+            role._receive(message)
+        work(role)
+        with monkeypatch.context() as full:
+            full.setattr(
+                checkpoints, "_write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+            )
+            save(role, [BUSY, BUSY])
+        assert role.stats.counters["failed_checkpoints"] == 2 and "checkpoints" not in role.stats.counters
+        assert caplog.text.count("cannot be saved, the checkpoint before it stays") == 1
+        save(role)
+        assert role.stats.counters["checkpoints"] == SHARDS and "saved again" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_worker_whose_shards_another_one_still_writes_ends_with_3_and_names_it(data_dir):
+    options = ["--core-data-dir", str(data_dir), "--aggregator-workers", "1"]
+    with closing(checkpoints.hold(shard_directory(data_dir, 5))):
+        ended = subprocess.run(
+            [sys.executable, "services/aggregator.py", *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == ALREADY_RUNNING
+    assert f"another worker (process {os.getpid()}) still writes" in ended.stderr

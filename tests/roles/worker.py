@@ -1,7 +1,7 @@
 """A worker in the test's own process: what a feed sends it, and what it publishes."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,24 @@ def session(seed: int, flushes: int = 120, venue: Venue | None = None) -> list[M
     return [*messages, venue.flush()]
 
 
-def logged(directory: Path, messages: Iterable[Message]) -> None:
-    """The messages in a tick log, as the feed wrote them before it sent them."""
+@contextmanager
+def logging_to(directory: Path) -> Iterator[Callable[[Message], None]]:
+    """Writes a message to the tick log, as the feed does before it sends it."""
     log = FileLog(directory, Limits(1 << 20, 1 << 24))
-    for data, records in messages:
-        header = TickHeader.unpack(data)
+
+    def write(message: Message) -> None:
+        header = TickHeader.unpack(message[0])
         if log.is_due(header.send_ns):
             log.begin((header.epoch, header.block), b"", header.send_ns)
-        log.append(header, [records])
+        log.append(header, [message[1]])
+
+    yield write
     log.close()
     assert not log.failed
+
+
+def logged(directory: Path, messages: Iterable[Message]) -> None:
+    """All of them in a tick log."""
+    with logging_to(directory) as write:
+        for message in messages:
+            write(message)

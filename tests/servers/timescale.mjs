@@ -1,9 +1,9 @@
 // A real TimescaleDB for tests: PostgreSQL and the extension compiled to WebAssembly, behind a socket.
 // usage: node timescale.mjs DIRECTORY_OF_NODE_MODULES; says its port, and ends when its standard input does.
 //
-// The database is one process with one session. Clients take turns, a transaction each; what a session keeps beyond a
-// transaction (temporary tables, settings) they share, so a client's end puts it back. The database reads a message
-// from memory and cannot wait for more, so what follows a COPY ... FROM STDIN is gathered first.
+// The database is one process with one session. Clients take turns, a transaction each; with a turn come the client's
+// own settings, and its end puts everything back (temporary tables are shared as long). The database reads a message from
+// memory and cannot wait for more, so what follows a COPY ... FROM STDIN is gathered first.
 import { createServer } from "node:net";
 import { pathToFileURL } from "node:url";
 
@@ -13,6 +13,7 @@ const { timescaledb } = await import(new URL("timescaledb/index.js", dist));
 const database = await PGlite.create({ extensions: { timescaledb } });
 
 const SSL = 80877103, GSS = 80877104, CANCEL = 80877102;
+const SETTING = /^\s*set\s+(?!local\b)/i;
 const COPY_IN = /^\s*copy\b[\s\S]*\bfrom\s+stdin\b/i;
 const EMPTY = Buffer.alloc(0);
 
@@ -44,8 +45,10 @@ function* split(bytes) {
 }
 
 let turn = Promise.resolve(); // resolves when the database is free
+let latest = null; // the client whose settings are in force
 
 async function serve(socket) {
+    const settings = [];
     let pending = EMPTY, wake = () => {}, ended = false, release = null;
     socket.on("data", (bytes) => { pending = Buffer.concat([pending, bytes]); wake(); });
     for (const what of ["end", "error", "close"]) socket.on(what, () => { ended = true; wake(); });
@@ -68,6 +71,12 @@ async function serve(socket) {
             const before = turn;
             turn = new Promise((resolve) => { release = resolve; });
             await before;
+            if (latest !== socket) {
+                latest = socket;
+                for (const sql of ["RESET ALL", "SET search_path TO public", ...settings]) {
+                    await database.execProtocolRaw(query(sql));
+                }
+            }
         }
         const answer = Buffer.from(await database.execProtocolRaw(bytes));
         const ready = [...split(answer)].findLast((one) => one[0] === 90); // Z
@@ -99,6 +108,8 @@ async function serve(socket) {
             const answer = await ask(Buffer.concat([bytes, ...rows]));
             socket.write(Buffer.concat([...split(answer)].filter((one) => one[0] !== 71))); // G: said already
         } else if (kind === "Q" || kind === "S" || kind === "H") {
+            const sql = bytes.toString("utf8", 5, bytes.length - 1);
+            if (kind === "Q" && SETTING.test(sql)) settings.push(sql);
             const all = Buffer.concat([...gathered, bytes]);
             gathered = [];
             socket.write(await ask(all));
@@ -107,7 +118,8 @@ async function serve(socket) {
         }
     }
     // Whatever was open is undone, and the next client finds a session as new.
-    for (const sql of ["ROLLBACK", "DISCARD ALL", "SET search_path TO public"]) await ask(query(sql));
+    for (const sql of ["ROLLBACK", "DISCARD ALL"]) await ask(query(sql));
+    latest = null;
     free();
     socket.end();
 }

@@ -1,4 +1,4 @@
-"""A batch of candles in columns: rows go in and come out as they were, and of two rows of a candle the better stands."""
+"""A batch of candles in columns: rows come out as they went in, and of two rows of a candle the better stands."""
 
 import pytest
 from hypothesis import given

@@ -77,7 +77,7 @@ def test_a_torn_end_is_cut_off_and_the_newest_position_is_that_of_the_last_whole
             put(log, *batch(0, seq))
     (segment,) = segments(tmp_path)
     whole = segment.read_bytes()
-    for size in [0, 1, HEAD - 1, HEAD, HEAD + 1, *range(len(whole) - SIZE - 1, len(whole))]:
+    for size in [0, 1, HEAD - 1, HEAD, HEAD + 1, *range(len(whole) - SIZE - 1, len(whole), 9)]:
         segment.write_bytes(whole[:size])
         with written(tmp_path) as log:
             count = max(0, (size - HEAD) // SIZE)
@@ -196,6 +196,33 @@ def test_a_full_disk_stops_nobody_leaves_nothing_torn_and_is_tried_again_every_s
     assert caplog.text.count("cannot be written") == 1 and f"; {3 - whole} flushes are not in it" in caplog.text
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    (tmp_path / "disk").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here; the others of these tests limit the size of files instead")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+def test_a_disk_that_is_really_full_costs_flushes_and_nothing_else_and_is_used_again_when_there_is_room(small_disk):
+    directory, ballast, now = small_disk / "log", small_disk / "ballast", 10**18
+    ballast.write_bytes(bytes(700_000))
+    log = FileLog(directory, Limits(100_000, PLENTY, commit_s=0.001))
+    kept = [seq for seq in range(1, 5_000) if put(log, *at(now + seq, seq))]
+    assert kept == list(range(1, len(kept) + 1)) and 1000 < len(kept) < 4_000 and log.is_failing
+    assert seqs(directory) == kept
+    assert not put(log, *at(now + 2 * RETRY_NS, 5_000)), "it is full still"
+    ballast.unlink()
+    assert put(log, *at(now + 4 * RETRY_NS, 5_001)) and not log.is_failing
+    log.close()
+    assert seqs(directory) == [*kept, 5_001]
+    with written(directory) as again:
+        assert again.newest == (1, 5_001)
+
+
 def test_a_disk_that_stays_full_is_not_littered_with_segments(tmp_path):
     with written(tmp_path) as log:
         put(log, *at(0, 1))
@@ -263,19 +290,26 @@ def until(condition):
         time.sleep(0.001)
 
 
-def test_what_is_appended_is_on_the_disk_a_commit_later_and_an_idle_log_is_left_alone(tmp_path, monkeypatch):
+def test_what_is_appended_is_on_the_disk_a_commit_later(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     log = FileLog(tmp_path, Limits(LARGE, PLENTY, commit_s=0.001))
     put(log, *batch(0, 1))
     until(lambda: disk.synced and disk.synced[-1][1] == HEAD + SIZE)
     until(lambda: not log.committer.waiting_ns and log.committer.commits)
-    count = len(disk.synced)
-    time.sleep(0.02)
-    assert len(disk.synced) == count
     put(log, *batch(0, 2))
     until(lambda: disk.synced[-1][1] == HEAD + 2 * SIZE)
     log.close()
     assert log.committer.error is None
+
+
+def test_the_end_does_not_wait_for_the_next_commit(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    log = FileLog(tmp_path, Limits(LARGE, PLENTY, commit_s=60.0))
+    for seq in (1, 2):
+        put(log, *batch(0, seq))
+        until(lambda: disk.synced)
+    log.close()
+    assert disk.synced[-1][1] == HEAD + 2 * SIZE
 
 
 def test_a_segment_is_on_the_disk_whole_when_the_log_has_gone_on_to_the_next(tmp_path, monkeypatch):
@@ -320,6 +354,48 @@ def test_a_thread_that_dies_is_an_alarm(tmp_path, monkeypatch):
     until(lambda: log.committer.error)
     assert not put(log, *at(1, 2)) and log.is_failing
     log.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("segment_flushes", [2, 1000])
+def test_after_a_crash_of_the_machine_the_log_is_what_was_written_up_to_some_moment(
+    tmp_path, monkeypatch, segment_flushes
+):
+    """Whatever was not synced is gone: names of files, and bytes of them. What is left has no hole."""
+    durable, named, moments = {}, set(), []
+    fdatasync, fsync = os.fdatasync, os.fsync
+
+    def sync_data(file):
+        path, size = Path(f"/proc/self/fd/{file}").readlink(), os.fstat(file).st_size
+        fdatasync(file)
+        durable[path.name] = size
+        moments.append({name: durable.get(name, 0) for name in named})
+
+    def sync_names(file):
+        names = {path.name for path in segments(tmp_path)}
+        fsync(file)
+        named.update(names)
+        moments.append({name: durable.get(name, 0) for name in named})
+
+    monkeypatch.setattr(os, "fdatasync", sync_data)
+    monkeypatch.setattr(os, "fsync", sync_names)
+    log = FileLog(tmp_path, Limits(HEAD + segment_flushes * SIZE, PLENTY, commit_s=0.0005))
+    for seq in range(1, 101):
+        put(log, *batch(0, seq))
+        if seq % 7 == 0:
+            until(lambda: not log.committer.waiting_ns)
+    log.close()
+    whole = {path.name: path.read_bytes() for path in segments(tmp_path)}
+    newest = 0
+    for number, moment in enumerate(moments):
+        after = tmp_path / f"after-{number}"
+        after.mkdir()
+        for name, size in moment.items():
+            (after / name).write_bytes(whole[name][:size])
+        found = seqs(after)
+        assert found == list(range(1, len(found) + 1)) and len(found) >= newest
+        newest = len(found)
+    assert newest == 100 and len(moments) > 10
 
 
 # ---------------------------------------------------------------------- killed

@@ -96,15 +96,16 @@ def test_what_was_seen_before_is_seen_once_also_when_a_venue_tells_it_again_to_t
         assert after.trades == (2 if contiguous else 1)  # 4 was traded before, and never came
 
 
-def test_numbers_of_our_own_go_on_behind_those_of_the_feed_before_with_one_left_out():
+def test_numbers_of_our_own_go_on_behind_those_of_the_feed_before_also_where_the_clock_went_back():
     ticks = Ticks(VENUE, SYMBOLS, contiguous=False)
     ticks.take([trade("BTC-USDT", 5), trade("BTC-USDT", 6)], NOW)
     [(_, data)] = flush(ticks, 1)
-    after = followed(ticks)
-    after.take([trade("BTC-USDT", 7)], NOW)
-    [(header, more)] = flush(after, 2)
-    before, new = (int.from_bytes(one[8:16], "little") for one in (data[64:], more))
-    assert header.total == 1 and new == before + 2
+    before = int.from_bytes(data[72:80], "little")
+    for number, right in ((7, (NOW + 7 * MS) // 1_000), (-3_600_000, before + 2)):
+        after = followed(ticks)
+        after.take([trade("BTC-USDT", number)], NOW + number * MS)
+        [(_, more)] = flush(after, 2)
+        assert int.from_bytes(more[8:16], "little") == right
 
 
 def test_a_numbering_that_began_anew_in_the_log_goes_on_from_there():

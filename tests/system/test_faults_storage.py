@@ -44,8 +44,8 @@ def database_away(held: ExitStack) -> Verdict:
 
     def trouble(herd: Herd) -> None:
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 20, "the sink has its store")
-        herd.kill("database", away_s=AWAY_S + 15)  # through the turn of the month
-        herd.wait_until(lambda: herd.now_ms() > herd.turn_ms + 3_000, 30, "the month has turned")
+        herd.kill("database", away_s=(herd.turn_ms - herd.now_ms()) / 1000 + AWAY_S)  # through the turn of the month
+        herd.wait_until(lambda: herd.now_ms() > herd.turn_ms + 3_000, 60, "the month has turned")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "store away", 20, "the sink says that it is away")
         assert herd.said("sink-0", "waiting_rows") > 0
         held_back = {name: count for name, count in herd.most.items() if "held_back" in name or "push_dropped" in name}
@@ -53,7 +53,7 @@ def database_away(held: ExitStack) -> Verdict:
         herd.wait_until(lambda: herd.is_whole, 30, "the database is back")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 30, "the sink has written what waited")
 
-    return lived_through(short_folder(held), trouble, servers={"database": server}, STORE_URL=url, turn_s=12)
+    return lived_through(short_folder(held), trouble, servers={"database": server}, STORE_URL=url)
 
 
 def disk_full(held: ExitStack) -> Verdict:
@@ -73,7 +73,7 @@ def disk_full(held: ExitStack) -> Verdict:
             while _writes(file, bytes(1 << 16)) or _writes(file, b"."):
                 pass
         herd.wait_until(lambda: herd.said("feed-0", "ticklog_failed"), 20, "the feed says that it logs nothing")
-        herd.wait_until(lambda: herd.now_ms() > herd.turn_ms + 4_000, 30, "the month has turned")
+        herd.wait_until(lambda: herd.now_ms() > herd.turn_ms + 4_000, 60, "the month has turned")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "store away", 20, "the sink cannot write")
         herd.wait_until(lambda: herd.most["aggregator-0.failed_checkpoints"], 20, "a worker cannot save itself")
         filler.unlink()
@@ -85,7 +85,7 @@ def disk_full(held: ExitStack) -> Verdict:
         assert herd.said("feed-0", "ticklog_failed") == before, "the feed logs again"
         assert herd.kills == {} and herd.deaths == []
 
-    return lived_through(folder, trouble, data_dir=disk, turn_s=10, AGGREGATOR_CHECKPOINT_S=2)
+    return lived_through(folder, trouble, data_dir=disk, AGGREGATOR_CHECKPOINT_S=2)
 
 
 def _writes(file: Any, data: bytes) -> bool:
@@ -100,7 +100,7 @@ def store_corrupted(held: ExitStack) -> Verdict:
     store = folder / "candles.sqlite"
 
     def trouble(herd: Herd) -> None:
-        herd.wait_until(lambda: herd.said("sink-0", "rows") > 50, 40, "something is stored")
+        herd.wait_until(lambda: herd.said("sink-0", "rows") > 50, 60, "something is stored")
         herd.kill("sink-0", away_s=1.0)
         with closing(sqlite3.connect(store)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -110,12 +110,12 @@ def store_corrupted(held: ExitStack) -> Verdict:
             file.write(os.urandom(page_bytes * (pages - 1)))
         herd.wait_until(lambda: herd.said("sink-0", "state") == "store broken", 30, "the sink says that it is broken")
         said = herd.log("sink-0")
-        assert str(store) in said and "move" in said, f"it names the file, and what to do:\n{said[-2000:]}"
+        assert f"wick store verify sqlite:{store}" in said, f"it names the file, and what to type:\n{said[-2000:]}"
         for file in folder.glob("candles.sqlite*"):
             file.rename(folder / f"away-{file.name}")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 40, "the sink begins a new one by itself")
 
-    return lived_through(folder, trouble, turn_s=14)
+    return lived_through(folder, trouble)
 
 
 def checkpoints_damaged(held: ExitStack) -> Verdict:
@@ -136,7 +136,7 @@ def checkpoints_damaged(held: ExitStack) -> Verdict:
                 newest.write_bytes(data)
         herd.wait_until(lambda: herd.is_whole and herd.runs(), 30, "the workers run again")
 
-    return lived_through(folder, trouble, turn_s=15, AGGREGATOR_CHECKPOINT_S=1)
+    return lived_through(folder, trouble, AGGREGATOR_CHECKPOINT_S=1)
 
 
 TROUBLES: dict[str, Trouble] = {

@@ -89,10 +89,25 @@ def test_a_front_whose_redis_is_away_waits_for_the_workers_as_without_one():
         try:
             worker.publish("BTC-USDT", head=[70])
             wait_for(front.is_ready, "the worker's snapshots")
-            wait_for(lambda: "nothing to begin with" in front.log(), "what the front says")
+            wait_for(lambda: "nothing to begin with until" in front.log(), "what the front says")
         finally:
             front.end()
             worker.stop()
+
+
+def test_a_redis_that_answers_only_later_is_read_then(server):
+    fill(server, ["BTC-USDT"])
+    server.hang()
+    with TemporaryDirectory(prefix="wick-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        front = Front(Path(folder), {"REDIS_URL": server.url})
+        try:
+            wait_for(lambda: "does not answer" in front.log(), "what the front says")
+            assert health(front)["pairs"] == 0
+            server.go_on()
+            wait_for(lambda: health(front).get("pairs") == 1, "what Redis has")
+        finally:
+            server.go_on()
+            front.end()
 
 
 def test_a_wrong_address_ends_the_front_with_what_is_valid(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,8 +16,11 @@ import pytest
 
 from tests.browser.system import ROOT, RunningWick, free_port, running
 from tests.system.session_client import INTERVALS, SessionClient
-from wick.market.intervals import by_name
+from wick.errors import StoreError
+from wick.market.intervals import NAMES, by_name
 from wick.market.schema import CANDLE_FIELDS, Flag
+from wick.market.stored import rounded
+from wick.storage.store import open_store
 from wick.stream.shards import shard_of, worker_of
 
 pytestmark = pytest.mark.slow
@@ -39,11 +41,19 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
 
 
 def stored(wick: RunningWick, symbol: str, interval: str) -> dict[int, list[Any]]:
-    """The store's candles by open time."""
-    with sqlite3.connect(wick.data_dir / "candles.sqlite") as db:
-        fields = ", ".join(CANDLE_FIELDS)
-        rows = db.execute(f"SELECT {fields} FROM candles WHERE symbol = ? AND interval = ?", (symbol, interval))
-        return {row[0]: [int(value) if isinstance(value, str) else value for value in row] for row in rows}
+    """The store's candles by open time; none where the sink has not made it yet."""
+    try:
+        store = open_store(f"sqlite:{wick.data_dir / 'candles.sqlite'}", read_only=True)
+    except StoreError:
+        return {}
+    rows = store.candles("binance", symbol, interval, 100_000)
+    store.close()
+    return {row[0]: row for row in rows}
+
+
+def as_stored(interval: str, row: list[Any]) -> list[Any]:
+    """What a store gives back for a row that was published."""
+    return rounded(NAMES.index(interval), row)
 
 
 def recorded_trades(native: str) -> list[dict[str, Any]]:
@@ -122,7 +132,8 @@ def test_recordings_come_out_of_the_whole_system_to_the_last_digit_in_the_store_
                 topic = f"candles:binance:{pair}:{interval}"
                 right = expected(trades[pair], interval)
                 rows = kept[pair, interval]
-                assert rows == {key: row for key, row in client.closed[topic].items() if key in rows}, topic
+                told = {key: as_stored(interval, row) for key, row in client.closed[topic].items() if key in rows}
+                assert rows == told, topic
                 traded = {key: row for key, row in rows.items() if not row[F["flags"]] & Flag.EMPTY}
                 assert {key: decimals(row) for key, row in traded.items()} == {key: right[key] for key in traded}, topic
                 live_open = client.live(topic)[0]
@@ -169,7 +180,7 @@ def test_duplicated_reordered_and_corrupt_frames_leave_the_candles_right() -> No
         [row] = [row for row in client.closed[topic].values() if row[F["flags"]] == whole]
         right = expected(true_trades(wick, "BTCUSDT"), "15s")
         assert decimals(row) == right[row[0]]
-        assert wait_until(lambda: stored(wick, "BTC-USDT", "15s").get(row[0])) == row
+        assert wait_until(lambda: stored(wick, "BTC-USDT", "15s").get(row[0])) == as_stored("15s", row)
         feed_log = wick.log_whole("feed-0")
         assert "is left out: " in feed_log and "frame " in feed_log
         client.close()
@@ -226,7 +237,7 @@ def kill_and_go_on(victim: str) -> None:
             rows = stored(wick, symbol, "15s")
             # A worker that begins again tells what it closed before once more, and may know less of it: the store keeps
             # the row that knows more.
-            told = client.closed[topic]
+            told = {key: as_stored("15s", row) for key, row in client.closed[topic].items()}
             told[before[topic]] = [
                 there if here is None else here
                 for here, there in zip(told[before[topic]], rows[before[topic]], strict=True)
@@ -333,7 +344,7 @@ def test_metrics_reach_clients_and_the_store_and_those_of_the_live_candle_who_as
         assert len(row[F["patterns"]]) == 61 and row[F["quoted_spread_bps"]] > 0
         assert list(row[F["patterns"]]) == [value % 256 for value in as_json.closed[candles][newest][F["patterns"]]]
         kept = wait_until(lambda: stored(wick, "BTC-USDT", "15s").get(newest))
-        assert kept == row
+        assert kept == as_stored("15s", row)
         tapped = _cli(wick, "tap", "live.*.15s", "--json", "--count", "2")
         assert tapped.returncode == 0 and "body_ratio" in tapped.stdout
 

@@ -14,7 +14,9 @@ import pytest
 from tests.browser.system import RunningWick, running
 from tests.roles.closing import Worker, candle
 from tests.servers.postgres import Postgres, database
+from wick.market.intervals import NAMES
 from wick.market.rows import rank
+from wick.market.stored import rounded
 from wick.net import bus, endpoints
 from wick.storage.store import Store, open_store
 from wick.wire.codec import unpack
@@ -97,7 +99,11 @@ class World:
             if before is None or rank(row[3:]) >= rank(before[3:]):
                 best[tuple(row[KEY])] = row
         for venue, symbol, interval in {key[:3] for key in best}:
-            wanted = [best[key][3:] for key in sorted(best) if key[:3] == (venue, symbol, interval)]
+            wanted = [
+                rounded(NAMES.index(interval), best[key][3:])
+                for key in sorted(best)
+                if key[:3] == (venue, symbol, interval)
+            ]
             assert store.candles(venue, symbol, interval, len(wanted) + 1) == wanted
 
     def close(self) -> None:
@@ -130,7 +136,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 def test_a_sink_that_is_killed_again_and_again_leaves_every_candle_once(url: str) -> None:
     with world(url) as own:
-        for _ in range(5):
+        for _ in range(3):
             own.until_written_some()
             for _ in range(own.random.randint(1, 25)):
                 own.close_some()
@@ -144,7 +150,7 @@ def test_a_database_that_is_killed_is_outlived_by_the_same_process(postgres: Pos
     with database(postgres.url("postgres")) as url, world(url) as own:
         own.until_state("running")
         process = own.process
-        for _ in range(3):
+        for _ in range(2):
             for _ in range(5):
                 own.close_some()
             postgres.kill()
@@ -178,7 +184,7 @@ def test_while_a_table_is_locked_the_sink_tells_of_itself_and_what_waits_is_writ
 
 def test_a_full_disk_is_an_alarm_and_nothing_is_lost_when_there_is_room_again() -> None:
     with world() as own:
-        for _ in range(5):
+        for _ in range(3):
             own.until_written_some()
         # As a disk does that has no room: nothing can be written beyond that byte of any file.
         resource.prlimit(own.process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))

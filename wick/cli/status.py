@@ -28,7 +28,7 @@ HEALTHY = ("running",)
 COLUMNS = ("PROCESS", "STATE", "RATE", "AGE", "UPTIME", "PID", "DETAILS")
 TROUBLE = (
     "lost", "dropped", "refused", "bad_", "failed", "holes", "held_back", "unknown", "over_limit", "flooding",
-    "unread", "gaps", "checksums", "crossed", "overflow", "stale", "too_late",
+    "unread", "gaps", "checksums", "crossed", "overflow", "stale", "too_late", "failing", "_cut",
 )  # fmt: skip
 LAG_COLUMNS = ("WORKER", "SHARD", *[f"{stage.upper()} ms ({' / '.join(FIGURES)})" for stage in STAGES])
 

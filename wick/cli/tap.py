@@ -47,6 +47,7 @@ STREAMS = ("trades", "quotes", "book", "diffs", "closes", "live", "stats")
 _WIRE = {"trades": b"ticks", "quotes": b"ticks"}  # the others are called the same on the bus
 HINT = "is wick running (wick status)? Symbols are written BTC-USDT; books flow where feed.channels has depth"
 QUIET_S = 3.0  # after this long without a message, say so once
+ASK_AGAIN_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,8 +98,7 @@ class Tap:
         if "diffs" in streams:
             # Diffs name pairs by number: the names, and the state that they change, come with a snapshot.
             self._dealers = [bus.dealer(settings["core.data_dir"], worker) for worker in range(self._workers)]
-            for shard in self._mirrors:
-                self._ask(shard)
+        self._asked_s: dict[int, float] = {}  # by shard: when its worker was last asked for a snapshot
 
     def close(self) -> None:
         for socket in (self._socket, *self._dealers):
@@ -121,7 +121,8 @@ class Tap:
             poller.register(socket, zmq.POLLIN)
         started, heard = time.monotonic(), False
         while True:
-            ready = dict(poller.poll(500))
+            unasked = self._ask()
+            ready = dict(poller.poll(20 if unasked else 500))
             if not heard and time.monotonic() - started > QUIET_S:
                 print(f"nothing yet for {escape(self._glob)!r}: {HINT}", file=sys.stderr)
                 heard = True
@@ -158,23 +159,32 @@ class Tap:
 
     # ------------------------------------------------------------------ diffs
 
-    def _ask(self, shard: int) -> None:
-        bus.try_send(self._dealers[worker_of(shard, self._workers)], [Request("snapshot", shard, 0, 0).pack()])
+    def _ask(self) -> bool:
+        """Ask for the snapshots that are needed, again where none comes; whether some worker is not there yet."""
+        unasked = False
+        for shard, (follower, _) in self._mirrors.items() if self._dealers else ():
+            if follower.wanted and time.monotonic() - self._asked_s.get(shard, -ASK_AGAIN_S) >= ASK_AGAIN_S:
+                question = Request("snapshot", shard, 0, 0).pack()
+                if bus.try_send(self._dealers[worker_of(shard, self._workers)], [question]):
+                    self._asked_s[shard] = time.monotonic()
+                else:
+                    unasked = True
+        return unasked
 
     def _restart(self, frames: list[bytes]) -> Iterator[Item]:
         snapshot = Snapshot.unpack(frames[1])
         follower, mirror = self._mirrors[snapshot.shard]
+        if not follower.wanted:
+            return  # asked twice: this is the later answer
+        self._asked_s.pop(snapshot.shard, None)
         mirror.restart(snapshot)
         for message in follower.restart(snapshot.epoch, snapshot.diffs_seq):
             yield from self._apply(mirror, message)
 
     def _diffs(self, shard: int, message: Diffs) -> Iterator[Item]:
         follower, mirror = self._mirrors[shard]
-        wanted = follower.wanted
         if follower.offer(message.epoch, message.seq, message):
             yield from self._apply(mirror, message)
-        elif follower.wanted and not wanted:
-            self._ask(shard)
 
     def _apply(self, mirror: ShardMirror, message: Diffs) -> Iterator[Item]:
         for number, changes in mirror.apply(message):

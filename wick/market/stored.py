@@ -482,11 +482,12 @@ class Dialect(NamedTuple):
     least: str
 
 
-def floats(dialect: Dialect, interval: int) -> dict[str, str]:
-    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals."""
+def floats(dialect: Dialect, length_ms: str) -> dict[str, str]:
+    """SQL for every field of a candle but the patterns' in plain numbers: floats, where a unit has decimals.
+    `length_ms`: SQL for the nominal length of the interval."""
     made: dict[str, str] = {OPEN: OPEN}
     for column in COLUMNS:
-        made[column.name] = _sql(column, dialect, interval, made)
+        made[column.name] = _sql(column, dialect, length_ms, made)
     tens = {PRICE_KIND: "price_decimals", VOLUME: "quantity_decimals", TURNOVER: "price_decimals + quantity_decimals"}
     real = dialect.real
     shown = {name: f"CAST({made[name]} AS {real}) * {_ten(tens[kind], real)}" if kind in tens else made[name]
@@ -521,7 +522,7 @@ def _ten(decimals: str, real: str) -> str:
     return f"CAST('1e-' || ({decimals}) AS {real})"
 
 
-def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) -> str:
+def _sql(column: Column, dialect: Dialect, length_ms: str, made: dict[str, str]) -> str:
     name, kind, _, n, _ = column
     kept, real = dialect.column(name), dialect.real
     if kind == WHOLE:
@@ -533,7 +534,7 @@ def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) 
             return f"(100 * ({close} - {then}) / {then})"
         # ln(c / t) = 2 artanh((c - t) / (c + t)): not every database was built with ln().
         y = f"(({close} - {then}) / ({close} + {then}))"
-        return "2 * (" + " + ".join(f"{' * '.join([y] * power)} / {power}" for power in (1, 3, 5, 7)) + ")"
+        return f"2 * {y} * (1 + {y} * {y} * (1 / 3.0 + {y} * {y} * (0.2 + {y} * {y} / 7)))"
     if kind in (DIGITS, SIGNED):
         code = f"({kept} / 2)" if kind == SIGNED else kept
         power = dialect.power(f"({code} - 1) / {1 << n} + {column.least - n - 1}")
@@ -543,7 +544,7 @@ def _sql(column: Column, dialect: Dialect, interval: int, made: dict[str, str]) 
         tens = {PRICE: "price_decimals + ", SIZE: "quantity_decimals + "}.get(kind, "")
         return f"(CAST({kept} AS {real}) * {_ten(f'{tens}{n}', real)})"
     usual = {
-        "close_time_ms": f"{OPEN} + {LENGTH_MS[interval]}",
+        "close_time_ms": f"{OPEN} + {length_ms}",
         "quote_volume": f"{made['volume']} * " + dialect.quotient(f"({made['high']} + {made['low']})", "2"),
         "taker_buy_volume": dialect.quotient(made["volume"], "2"),
         "first_trade_id": "last_trade_id - CASE trade_count WHEN 0 THEN 0 ELSE trade_count - 1 END",

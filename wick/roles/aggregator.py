@@ -15,12 +15,11 @@ from typing import Any
 import gevent
 
 from wick import exchanges
-from wick.errors import StoreError, WireError
-from wick.market.intervals import INTERVALS, NAMES
+from wick.errors import WireError
 from wick.market.numbers import parse_decimal
 from wick.market.records import records
 from wick.market.trades import RECORD_STRUCT
-from wick.metrics.processor import Processor, history_of
+from wick.metrics.processor import Processor
 from wick.net import bus
 from wick.net.clock import now_ns, steady_ns
 from wick.net.reader import Reader, give_way
@@ -29,9 +28,8 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.roles.keeper import Keeper
-from wick.storage import store as store_table
+from wick.roles.warming import warm
 from wick.storage import ticklog
-from wick.storage.store import Store
 from wick.storage.ticklog import START, Position
 from wick.stream.lag import Lags
 from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
@@ -236,46 +234,13 @@ class Aggregator(Role):
         return codec.pack([[one.venue, *one.place] for one in streams if one is not None])
 
     def _warm(self, since: Position) -> None:
-        """Begin the metrics of pairs that were not saved with what the store has of the candles before those that are
+        """The metrics of pairs that were not saved begin with what the store has of the candles before those that are
         about to come."""
-        url = store_table.url_of(self.settings)
-        is_new = url.startswith("sqlite:") and not store_table.path_of(self.settings).exists()
-        if is_new or not self.settings["aggregator.warmup"]:
-            return
-        self.stats.state = "warming up"
-        started, taken, first_ms = steady_ns(), 0, self._first_ms(since)
-        saved = {pair for shard in self.shards.values() for pair in shard.pairs}
-        try:
-            store = store_table.open_store(url, read_only=True)
-            pairs = [
-                (venue, symbol)
-                for venue, symbol in store.symbols()
-                if venue in self.venues and shard_of(venue, symbol) in self.owned and (venue, symbol) not in saved
-            ]
-            for index, interval in enumerate(INTERVALS):
-                taken += self._learn(store, index, interval.open_ms(first_ms), pairs)
-                log.info("metrics of %s have their history, %d candles so far", interval.name, taken)
-            store.close()
-        except StoreError as error:
-            log.error("the metrics begin without a history: %s", error)
-            return
-        log.info("warmed %d pairs with %d candles in %d ms", len(pairs), taken, (steady_ns() - started) // MS)
-
-    def _learn(self, store: Store, index: int, before_ms: int, pairs: list[tuple[str, str]]) -> int:
-        """The candles of an interval; how many there were."""
-        columns, histories, decimals, next_ms = [], [], [], []
-        for venue, symbol in pairs:
-            rows = store.inputs(venue, symbol, NAMES[index], self.settings["aggregator.warmup"], before_ms)
-            rules = self.rules[venue]
-            history = history_of(rows, contiguous=rules.empty == "flat")
-            if history is not None:
-                columns.append(self.processor.column(venue, symbol))
-                histories.append(history.candles)
-                decimals.append(history.decimals)
-                next_ms.append(history.close_ms if rules.empty == "flat" else 0)
-        for _ in self.processor.learn(index, columns, histories, decimals, next_ms):
-            pass
-        return sum(one.shape[1] for one in histories)
+        if self.settings["aggregator.warmup"]:
+            self.stats.state = "warming up"
+            saved = {pair for shard in self.shards.values() for pair in shard.pairs}
+            first_ms = self._first_ms(since)
+            warm(self.settings, self.processor, self.rules, self.owned, saved, first_ms, self._breathe)
 
     def _first_ms(self, since: Position) -> int:
         """When what the worker will take begins: with what it reads of the tick log, or now."""

@@ -25,6 +25,7 @@ SETTLE_NS = 10**9  # reordered trades come by themselves; within the grace of ca
 ALONE_NS = 10 * 10**9  # where nobody asks: then they do not come any more
 TRIES = 5  # answers that bring nothing, or refuse; 1, 2, 4, ... s apart: REST may be behind the stream
 NONSENSE_TRIES = 60  # most of an hour: a page about maintenance, with status 200, does not say that there are none
+NAMED = 10  # holes that are named in the log in a minute; all are counted
 SECOND_NS = 10**9
 WAIT_NS, WAIT_MOST_NS = SECOND_NS, 60 * SECOND_NS
 REFUSALS = range(400, 500)  # statuses that say that the request is wrong; but for those that say "not now"
@@ -43,6 +44,7 @@ class Backfill:
         self._waits = Doubling(WAIT_NS, WAIT_MOST_NS)
         self._tries: dict[str, int] = {}  # that brought nothing, by symbol, since one that did
         self._nonsense: dict[str, int] = {}  # those whose answer made no sense
+        self._named = (0, 0)  # minute, holes given up in it
         self._open: dict[str, int] = {}  # symbols with holes, and how many trades of them are given up
 
     def run(self) -> None:
@@ -50,8 +52,11 @@ class Backfill:
         while True:
             gevent.sleep(LOOK_S * random.uniform(0.5, 1))
             self._ticks.notice_tails(now_ns())
-            for symbol in self._ticks.renumbered():
-                log.error("%s numbers the trades of %s anew, what is between is not asked for", self._venue.id, symbol)
+            if symbols := self._ticks.renumbered():
+                log.error(
+                    "%s numbers the trades of %d symbols anew, or made a million meanwhile; nobody asks for them: %s",
+                    self._venue.id, len(symbols), ", ".join(symbols[:NAMED]),
+                )  # fmt: skip
             while self.step(now_ns()):
                 pass
 
@@ -119,10 +124,15 @@ class Backfill:
     def _give_up(self, hole: Hole, why: str) -> None:
         count = self._ticks.give_up(hole)
         self._open[hole.symbol] += count
-        log.error(
-            "%d trades of %s:%s are missing for good, ids %d to %d: %s",
-            count, self._venue.id, hole.symbol, hole.first_id, hole.last_id, why,
-        )  # fmt: skip
+        minute = now_ns() // (60 * SECOND_NS)
+        self._named = (minute, self._named[1] + 1 if self._named[0] == minute else 1)
+        if self._named[1] <= NAMED:
+            log.error(
+                "%d trades of %s:%s are missing for good, ids %d to %d: %s",
+                count, self._venue.id, hole.symbol, hole.first_id, hole.last_id, why,
+            )  # fmt: skip
+        elif self._named[1] == NAMED + 1:
+            log.error("more of %s are missing for good: lost_trades in wick status counts them", self._venue.id)
 
     def _conclude(self) -> None:
         """Symbols that miss nothing any more."""

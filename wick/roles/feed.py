@@ -30,6 +30,7 @@ from wick.roles.venue_feed import VenueFeed
 from wick.storage import checkpoints
 from wick.storage.capture import Capture
 from wick.storage.logwriter import FileLog, Limits
+from wick.storage.ticklog import TickLog
 from wick.stream.shards import SHARDS, shard_of
 from wick.stream.tails import packed, rolled, unpacked
 from wick.stream.ticks import Portion
@@ -81,7 +82,7 @@ class Feed(Role):
         if self.log_file is not None:
             self._recall(self.log_file)
 
-    def _open_log(self, data_dir: Path) -> FileLog | None:
+    def _open_log(self, data_dir: Path) -> TickLog | None:
         told = self.settings
         if not told["ticklog.enabled"]:
             return None
@@ -91,7 +92,7 @@ class Feed(Role):
         )  # fmt: skip
         return FileLog(data_dir / "ticklog", limits, partial(checkpoints.passed, data_dir))
 
-    def _recall(self, log_file: FileLog) -> None:
+    def _recall(self, log_file: TickLog) -> None:
         """Begin where the feed before us ended: what was traded since shows as a hole at each pair's first trade."""
         started = steady_ns()
         data, flushes = log_file.last()
@@ -287,7 +288,7 @@ class Feed(Role):
             self.stop(1)
         return []
 
-    def _begin_segment(self, log_file: FileLog) -> None:
+    def _begin_segment(self, log_file: TickLog) -> None:
         tails = {venue_id: venue.ticks.tails(self.flushed_ns) for venue_id, venue in self.venues.items()}
         log_file.begin((self.epoch, self.block + 1), packed(tails), self.flushed_ns)
 

@@ -7,13 +7,14 @@ started anew, are mended by one snapshot from the worker, and then by one for ev
 import gc
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from wick import exchanges
 from wick.api.access import Access
-from wick.api.history import History
+from wick.api.history import History, Standing
 from wick.api.service import Api, Health, Sources, State
 from wick.errors import StoreAwayError, WireError
 from wick.market.intervals import INTERVALS
@@ -29,7 +30,7 @@ from wick.roles.base import Role, run_role
 from wick.roles.following import Following
 from wick.roles.relay import Relay
 from wick.roles.session import Session, Sessions
-from wick.storage.store import path_of
+from wick.storage.store import url_of
 from wick.stream.fanout import Fanout
 from wick.stream.mirror import live_row
 from wick.stream.relays import Relays
@@ -88,8 +89,8 @@ class Front(Role):
         self.sessions.attach(self.server, self.fanout)
         self.flusher = Flusher(self.fanout, settings["front.flush_ms"], self._beat)
         self.latest = _latest(settings["redis.url"])
-        store = path_of(settings)
-        self.history = History(store, self.fanout.recent, self._live, lambda: self.stats.add("failed_reads"))
+        failed = partial(self.stats.add, "failed_reads")
+        self.history = History(url_of(settings), self._recent, self._live, self._standing, failed)
         sources = Sources(
             self.fanout.pairs, self._state, self._live, self.history.read, self.health, self._stats, now_ms
         )
@@ -168,6 +169,13 @@ class Front(Role):
             return None
         return live_row(groups[0], groups[interval + 1], INTERVALS[interval].close_ms(groups[interval + 1][0]))
 
+    def _recent(self, venue: str, symbol: str, interval: int, since: int) -> list[Row]:
+        return self.fanout.mirrors[shard_of(venue, symbol)].rows(venue, symbol, interval, since)
+
+    def _standing(self, venue: str, symbol: str, interval: int) -> Standing:
+        mirror = self.fanout.mirrors[shard_of(venue, symbol)]
+        return Standing(mirror.epoch, mirror.seq, mirror.reach(venue, symbol, interval))
+
     def _stats(self) -> list[dict[str, Any]]:
         return list(self.relays.processes.values())
 
@@ -225,22 +233,29 @@ class Front(Role):
     # ------------------------------------------------------------------ before the workers are heard
 
     def _boot(self, latest: "Latest") -> None:
-        """Begin with what Redis has, as old as it is: what a worker tells replaces it."""
+        """Begin with what Redis has, as old as it is: what a worker tells replaces it. Redis may start when we do."""
+        trouble = self._take_stored(latest)
+        if trouble is not None:
+            log.warning("nothing to begin with until Redis or a worker answers: %s", trouble)
+        while trouble is not None:
+            gevent.sleep(1)
+            trouble = self._take_stored(latest)
+        latest.close()
+
+    def _take_stored(self, latest: "Latest") -> StoreAwayError | None:
+        """Of the shards whose workers have not been heard."""
         threads = gevent.get_hub().threadpool
-        for shard in range(SHARDS):
-            if self.fanout.mirrors[shard].epoch:
-                continue
-            stored = threads.apply(_stored, (latest, shard))
+        for shard, mirror in enumerate(self.fanout.mirrors):
+            stored = None if mirror.epoch else threads.apply(_stored, (latest, shard))
             if isinstance(stored, StoreAwayError):
-                log.warning("nothing to begin with, waiting for the workers: %s", stored)
-                break
-            if stored is not None and not self.fanout.mirrors[shard].epoch:  # the worker may have been quicker
+                return stored
+            if stored is not None and not mirror.epoch:  # the worker may have been quicker
                 self.fanout.restart(stored.snapshot)
                 self.stats.newest_ns = max(self.stats.newest_ns, stored.time_ms * MS)
                 self.stats.add("booted_pairs", len(stored.snapshot.pairs))
                 if self.stats.state == "waiting":
                     self.stats.state = "stale"
-        latest.close()
+        return None
 
 
 def _latest(url: str) -> "Latest | None":

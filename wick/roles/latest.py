@@ -52,7 +52,7 @@ class LatestState:
         self.shards = Shards()
         self._following = Following(self.shards, self._ask, lambda name: stats.add(f"latest_{name}"))
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="latest")
+        self._thread = threading.Thread(target=self._run, name="latest", daemon=True)
         self.failed = False  # by a fault of ours, not of Redis: the process is to end
         self._is_known = False  # whether what Redis has has been read
         self._is_filled = False  # whether it has all that is not dirty
@@ -77,7 +77,7 @@ class LatestState:
 
     def gauges(self) -> dict[str, Any]:
         away_ns = self._away_ns
-        return {"redis_away_s": 1 + (steady_ns() - away_ns) // (1000 * MS)} if away_ns else {}
+        return {"redis_away_s": 1 + (steady_ns() - away_ns) // (1000 * MS) if away_ns else 0}
 
     def _run(self) -> None:
         try:

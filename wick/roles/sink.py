@@ -37,7 +37,7 @@ UNANSWERED_NS = 2 * S, 60 * S  # then a question is asked again: at first, and a
 QUIET_NS = 20 * S  # of a shard of which nothing was heard for so long the outbox is asked: its last word may be lost
 STATS_EVERY_NS = 1 * S
 PROGRESS_NS = 5 * S  # between two lines about a long way to catch up
-STOP_WAIT_S = 10.0  # supervisord waits 15
+STOP_WAIT_S = 3.0  # for the last transaction; supervisord waits 15
 
 log = logging.getLogger("wick")
 

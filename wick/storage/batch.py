@@ -17,6 +17,8 @@ PATTERNS = len(pattern_table.NAMES)
 MISSING = -(2**63)  # in `exact`: not known
 _INT64 = 2**63
 _EXACT_TYPE, _REAL_TYPE = np.dtype("<i8"), np.dtype("<f8")
+_WIDTHS = (_EXACT_TYPE, EXACT), (_REAL_TYPE, REALS), (_REAL_TYPE, METRICS), (np.dtype(np.int8), PATTERNS)
+_NAN = np.array(np.nan, _REAL_TYPE).tobytes()
 _INTERVAL = {name: number for number, name in enumerate(NAMES)}
 _REVISION, _FLAGS = FORMED_FIELDS.index("revision"), FORMED_FIELDS.index("flags")
 _FLOWS = [at for at, name in enumerate(FORMED_FIELDS) if name in FLOW_FIELDS and at < EXACT]
@@ -48,38 +50,31 @@ class Batch(NamedTuple):
 
     @classmethod
     def of_closes(cls, blocks: Iterable[Sequence[Any]]) -> Self:
-        """Of the blocks of `wire.messages.Closes`. The columns are copied once, whatever they came in."""
+        """Of the blocks of `wire.messages.Closes`. They are small and many: bytes are joined before they are columns."""
         numbers: dict[tuple[str, str], int] = {}
-        parts = []
+        pair: list[int] = []
+        interval: list[int] = []
+        known: list[bool] = []
+        told: list[tuple[int, Row]] = []
+        parts: tuple[list[bytes], ...] = ([], [], [], [])
         for venue, symbols, *columns in blocks:
             block = Block(*columns)
+            n, has = len(block.pairs), bool(block.metrics)
             own = [numbers.setdefault((venue, symbol), len(numbers)) for symbol in symbols]
-            parts.append(cls._of_block([own[pair] for pair in block.pairs], block))
-        return cls._joined([*numbers], parts)
-
-    @classmethod
-    def _of_block(cls, pair: list[int], block: Block) -> Self:
-        """With the numbers of pairs as told, and no `pairs`."""
-        n = len(pair)
-        exact = np.frombuffer(block.exact, _EXACT_TYPE).reshape(n, EXACT).astype(np.int64)
-        real = np.frombuffer(block.real, _REAL_TYPE).reshape(n, REALS).astype(np.float64)
-        big = {}
-        for place, row in block.big:
-            exact[place], real[place], whole = _columns(row)
-            if whole:
-                big[place] = list(row)
-        # The number that stands for what is not known, should one ever be published as a value.
-        told = {place for place, _ in block.big}
-        for place in {*map(int, np.nonzero((exact == MISSING).any(axis=1))[0])} - told:
-            big[place] = [*exact[place].tolist(), *_nulls(real[place].tolist())]
-            exact[place][exact[place] == MISSING] = 0
-        if known := bool(block.metrics):
-            metrics = np.frombuffer(block.metrics, _REAL_TYPE).reshape(n, METRICS).astype(np.float64)
-            patterns = np.frombuffer(block.patterns, np.int8).reshape(n, PATTERNS).copy()
-        else:
-            metrics, patterns = np.full((n, METRICS), np.nan), np.zeros((n, PATTERNS), np.int8)
-        interval = np.array(block.intervals, np.int16)
-        return cls([], np.array(pair, np.int32), interval, exact, real, metrics, patterns, np.full(n, known), big)
+            told += [(len(pair) + place, row) for place, row in block.big]
+            pair += [own[one] for one in block.pairs]
+            interval += block.intervals
+            known += [has] * n
+            more = (block.metrics, block.patterns) if has else (_NAN * (n * METRICS), bytes(n * PATTERNS))
+            for part, data in zip(parts, (block.exact, block.real, *more), strict=True):
+                part.append(data)
+        exact, real, metrics, patterns = (
+            np.frombuffer(bytearray().join(part), kind).reshape(-1, width).astype(kind.newbyteorder("="), copy=False)
+            for part, (kind, width) in zip(parts, _WIDTHS, strict=True)
+        )
+        big = _put_big(exact, real, told)
+        numbered = np.array(pair, np.int32), np.array(interval, np.int16)
+        return cls([*numbers], *numbered, exact, real, metrics, patterns, np.array(known, np.bool_), big)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Row]) -> Self:
@@ -190,6 +185,22 @@ class Batch(NamedTuple):
 
 def _nulls(values: list[Any]) -> list[Any]:
     return [None if value != value else value for value in values]
+
+
+def _put_big(
+    exact: NDArray[np.int64], real: NDArray[np.float64], told: Sequence[tuple[int, Row]]
+) -> dict[int, list[Any]]:
+    """Put the rows that came beside, by place, into the columns; those of numbers that do not fit."""
+    big: dict[int, list[Any]] = {}
+    # The number that stands for what is not known, should one ever be published as a value.
+    for place in map(int, np.nonzero((exact == MISSING).any(axis=1))[0]):
+        big[place] = [*exact[place].tolist(), *_nulls(real[place].tolist())]
+        exact[place][exact[place] == MISSING] = 0
+    for place, row in told:
+        exact[place], real[place], whole = _columns(row)
+        if whole:
+            big[place] = list(row)
+    return big
 
 
 def _columns(row: Row) -> tuple[list[int], list[Any], bool]:

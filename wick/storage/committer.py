@@ -13,7 +13,6 @@ from gevent.monkey import get_original
 
 _allocate_lock = get_original("_thread", "allocate_lock")
 _start_thread = get_original("_thread", "start_new_thread")
-_sleep = get_original("time", "sleep")
 
 
 class Committer:
@@ -30,9 +29,10 @@ class Committer:
         self.longest_ns = 0  # from a write to its sync, since somebody last asked
         self.commits = 0
         self._ending = False
-        self._wake, self._ended = _allocate_lock(), _allocate_lock()
-        self._wake.acquire()
-        self._ended.acquire()
+        # Held, until somebody has something to say.
+        self._wake, self._end, self._ended = _allocate_lock(), _allocate_lock(), _allocate_lock()
+        for lock in (self._wake, self._end, self._ended):
+            lock.acquire()
         _start_thread(self._run, ())
 
     def open(self, file: int, directory: Path) -> None:
@@ -58,6 +58,7 @@ class Committer:
         """Sync what is left, and end."""
         self.leave()
         self._ending = True
+        self._end.release()
         self._rouse()
         self._ended.acquire()
 
@@ -79,7 +80,7 @@ class Committer:
             while not self._ending or self._left:
                 self._wake.acquire()
                 if not self._ending:
-                    _sleep(max(0.0, self._every_s - (monotonic_ns() - began_ns) / 1e9))
+                    self._end.acquire(True, max(0.0, self._every_s - (monotonic_ns() - began_ns) / 1e9))
                 began_ns = monotonic_ns()
                 self._commit()
         except BaseException as error:
@@ -90,15 +91,20 @@ class Committer:
 
     def _commit(self) -> None:
         since_ns, self._since_ns = self._since_ns, 0  # what is written from here on is of the next time
+        # In the order in which they were written: what a crash of the machine leaves then has no hole. The writer may
+        # leave the file and open the next one meanwhile.
+        written = self._file
         is_synced = True
         while self._left:
-            file = self._left[0]
+            file = self._left.popleft()
             is_synced &= self._sync(file)
-            os.close(self._left.popleft())
+            os.close(file)
             if file == self._failed:
                 self._failed = -1
-        if self._file >= 0:
-            is_synced &= self._sync(self._file)
+            if file == written:
+                written = -1
+        if written >= 0:
+            is_synced &= self._sync(written)
         if since_ns and is_synced:
             self.commits += 1
             self.longest_ns = max(self.longest_ns, monotonic_ns() - since_ns)

@@ -55,7 +55,7 @@ class FileLog:
         self._has_flushes = False
         self._hollow: Path | None = None  # a segment without flushes: it goes when there is a new one
         self._segments: list[_Segment] = []  # those before the one that is written
-        self.newest = START  # the position of the newest flush
+        self._newest = START
         self.failed = 0  # flushes that are not in it
         self.cut = 0  # segments that went though somebody still needed them
         self._failing: int | None = None  # what `failed` was when it began to fail
@@ -84,7 +84,7 @@ class FileLog:
         found = ticklog.segments(self.directory)
         self._segments = [self._segment(first, path) for first, path in found]
         if found:
-            self.newest = self._cut_tail(*found[-1])
+            self._newest = self._cut_tail(*found[-1])
 
     def _segment(self, first: Position, path: Path) -> _Segment:
         status = path.stat()
@@ -212,7 +212,7 @@ class FileLog:
             return False
         self._size += len(data)
         self._has_flushes, self._written_ns = True, header.send_ns
-        self.newest = position
+        self._newest = position
         self.committer.wrote()
         return True
 
@@ -233,6 +233,10 @@ class FileLog:
             log.error("the tick log in %s cannot be written, trying again every second: %s", self.directory, error)
 
     # ------------------------------------------------------------------ the rest
+
+    @property
+    def newest(self) -> Position:
+        return self._newest
 
     @property
     def is_failing(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,16 @@ def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
     null = [own if own.any() else None for own in kept.null]
     made = []
     for interval in np.unique(batch.interval).tolist():
-        at = np.flatnonzero(batch.interval == interval)
+        at: Any = np.flatnonzero(batch.interval == interval)
+        places = at.tolist()
+        if len(places) == batch.n:
+            at = slice(None)
         fields: list[Field] = [(WIDTHS["pair"], pairs[at], None), (WIDTHS["open_time_ms"], batch.exact[at, 0], None)]
         values = kept.values[:, at]
         fields += [
             (width, own, None if none is None else none[at])
             for width, own, none in zip(_STORED_WIDTHS, values, null, strict=True)
         ]
-        places = at.tolist()
         wide = [_jsonb(kept.wide[place]) if place in kept.wide else None for place in places]
         made.append((TABLES[interval], packed(fields, [[kept.patterns[place] for place in places], wide])))
     return made

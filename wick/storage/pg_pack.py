@@ -4,51 +4,69 @@ The format (PostgreSQL's manual, "COPY", "Binary Format"): a header, then of eac
 each field its length, -1 where it is NULL, and its bytes, integers in network order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
 
 Field = tuple[int, NDArray[np.int64], NDArray[np.bool_] | None]  # bytes of an integer, values, which are NULL
 
 
-def packed(fields: Sequence[Field], blobs: Sequence[Sequence[bytes | None]] = ()) -> bytes:
-    """All rows, `fields` first: every field has its full width in a matrix of bytes, and what is not there is left
-    out of it at the end."""
+def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()) -> bytes:
+    """All rows, `fields` first. These have their full width in a matrix of bytes; the bytes of what is NULL are left out
+    at the end, of the rows that have such."""
     n = len(fields[0][1])
-    lengths = [np.array([-1 if blob is None else len(blob) for blob in column], ">i4") for column in blobs]
-    room = [max(0, int(own.max(initial=0))) for own in lengths]
-    widths = [width for width, _, _ in fields] + room
-    layout = np.dtype(
-        {
-            "names": ["count", *[f"{what}{at}" for at in range(len(widths)) for what in ("length", "value")]],
-            "formats": [">i2", *[one for at, width in enumerate(widths) for one in (">i4", _format(at, width, fields))]],
-        }
-    )
-    matrix = np.zeros((n, layout.itemsize), np.uint8)
+    # Of each field in how many rows it is NULL; one that nobody knows has no bytes at all.
+    counts = [0 if null is None else int(np.count_nonzero(null)) for _, _, null in fields]
+    widths = tuple(0 if count == n else width for (width, _, _), count in zip(fields, counts, strict=True))
+    layout, template = _layout(widths, len(blobs))
+    matrix = np.empty((n, layout.itemsize), np.uint8)
+    matrix[:] = template
     rows = matrix.view(layout)[:, 0]
-    rows["count"] = len(widths)
-    keep = np.ones(matrix.shape, np.bool_)
-    for at, (width, values, null) in enumerate(fields):
-        rows[f"value{at}"] = values
-        rows[f"length{at}"] = width
-        if null is not None and null.any():
-            rows[f"length{at}"][null] = -1
-            begin = layout.fields[f"value{at}"][1]  # type: ignore[index]
-            keep[null, begin : begin + width] = False
-    for at, (column, own, most) in enumerate(zip(blobs, lengths, room, strict=True), len(fields)):
-        rows[f"length{at}"] = own
-        if most:
-            begin = layout.fields[f"value{at}"][1]  # type: ignore[index]
-            there = np.arange(most) < own[:, None]
-            matrix[:, begin : begin + most][there] = np.frombuffer(b"".join(blob or b"" for blob in column), np.uint8)
-            keep[:, begin : begin + most] = there
-    body = matrix if keep.all() else matrix[keep]
-    return b"".join((HEADER, body.tobytes(), TRAILER))
+    for at, (_, values, _) in enumerate(fields):
+        if widths[at]:
+            rows[f"value{at}"] = values
+    nulls = [(at, null) for at, (_, _, null) in enumerate(fields) if null is not None and 0 < counts[at] < n]
+    lines = _cut(matrix.tobytes(), layout.itemsize)
+    if nulls:
+        some = np.flatnonzero(np.logical_or.reduce([null for _, null in nulls]))
+        own = matrix[some]
+        keep = np.ones(own.shape, np.bool_)
+        for at, null in nulls:
+            where, begin = null[some], _begin(layout, at)
+            own[where, begin - 4 : begin] = 0xFF
+            keep[where, begin : begin + fields[at][0]] = False
+        kept = own[keep].tobytes()
+        ends = np.cumsum(keep.sum(axis=1)).tolist()
+        for place, begin, end in zip(some.tolist(), [0, *ends], ends, strict=False):
+            lines[place] = kept[begin:end]
+    tails = [[_NULL if blob is None else len(blob).to_bytes(4, "big") + blob for blob in column] for column in blobs]
+    return b"".join((HEADER, *[part for row in zip(lines, *tails, strict=True) for part in row], TRAILER))
 
 
-def _format(at: int, width: int, fields: Sequence[Field]) -> str:
-    return f">i{width}" if at < len(fields) else f"V{width}"
+@lru_cache
+def _layout(widths: tuple[int, ...], blobs: int) -> tuple[np.dtype[np.void], NDArray[np.uint8]]:
+    """Of the integers of a row (0: NULL), and such a row with its lengths."""
+    parts = [("count", ">i2")]
+    for at, width in enumerate(widths):
+        parts += [(f"length{at}", ">i4"), (f"value{at}", f">i{width}")][: 2 if width else 1]
+    layout = np.dtype(parts)
+    row = np.zeros(1, layout)
+    row["count"] = len(widths) + blobs
+    for at, width in enumerate(widths):
+        row[f"length{at}"] = width or -1
+    return layout, row.view(np.uint8)
+
+
+def _begin(layout: np.dtype[np.void], at: int) -> int:
+    assert layout.fields is not None
+    return int(layout.fields[f"value{at}"][1])
+
+
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]

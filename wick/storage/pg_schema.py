@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from wick.market.intervals import NAMES
-from wick.market.stored import COLUMNS, DIGITS, PATTERNS, SIGNED, Dialect, floats, rank_sql
+from wick.market.stored import COLUMNS, DIGITS, LENGTH_MS, PATTERNS, SIGNED, Dialect, floats, rank_sql
 
 SCHEMA: Final = "wick"
 TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
@@ -35,13 +35,14 @@ def _column(name: str) -> str:
 
 
 _SQL: Final = Dialect(
-    column=_column, quotient=lambda a, b: f"div({a}, {b})", whole="bigint", real="float8", most="greatest", least="least"
-)
+    column=_column, quotient=lambda one, other: f"div({one}, {other})", power=lambda e: f"power(2::float8, {e})",
+    real="float8", most="greatest", least="least",
+)  # fmt: skip
 
 
 def _view(interval: int, table: str) -> str:
     """Candles in plain numbers, for people and other programs: everything but the patterns."""
-    fields = ", ".join(f"{sql} AS {name}" for name, sql in floats(_SQL, interval).items() if name != "open_time_ms")
+    fields = ", ".join(f"{sql} AS {name}" for name, sql in floats(_SQL, str(LENGTH_MS[interval])).items() if name != "open_time_ms")
     return (
         f"CREATE VIEW {table}_float AS SELECT venue, symbol, to_timestamp(open_time_ms / 1000.0) AS open_time, "
         f"open_time_ms, {fields} FROM {table} JOIN symbols ON id = pair"

@@ -24,8 +24,8 @@ from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 from wick.market.stored import LENGTH_MS, OPEN, PATTERNS, WIDE, Reader, needs
+from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
-from wick.storage import timescale
 from wick.storage.pg_rows import columns, null
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
@@ -273,7 +273,7 @@ class PostgresStore:
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
     ) -> list[tuple[int, ...]]:
-        found = self._found(venue, symbol, interval, limit, before_ms, 0, False, needs(INPUTS), f"flags & {CLOSED} <> 0")
+        found = self._found(venue, symbol, interval, limit, before_ms, -END_MS, False, needs(INPUTS), f"flags & {CLOSED} <> 0")
         return [tuple(row) for row in Reader(NAMES.index(interval), found).rows(INPUTS)] if found else []
 
     def _found(
@@ -339,43 +339,36 @@ class PostgresStore:
 
     def status(self) -> dict[str, Any]:
         def ask(cursor: Cursor) -> dict[str, Any]:
-            cursor.execute("SELECT current_setting('server_version'), pg_database_size(current_database())")
-            server, size = cursor.fetchone() or ("", 0)
-            kind = f"PostgreSQL {server.split()[0]}" + (f", {self.timescale.text}" if self.timescale else "")
-            told: dict[str, Any] = {"kind": kind, "version": _version(cursor), "bytes": size, "intervals": {}}
+            cursor.execute("SELECT current_setting('server_version'), pg_database_size(current_database()), fence FROM writer")
+            server, size, fence = cursor.fetchone() or ("", 0, 0)
+            told: dict[str, Any] = {
+                "kind": "PostgreSQL", "server": server.split()[0], "version": _version(cursor), "bytes": size,
+                "writer": fence, "intervals": {},
+            }  # fmt: skip
+            if self.timescale:
+                told |= {"kind": "TimescaleDB", "timescale": timescale.status(cursor, self.timescale)}
             for name, table in zip(NAMES, schema.TABLES, strict=True):
                 cursor.execute(_EXTENT.format(table=table))
                 oldest, newest = cursor.fetchone() or (None, None)
-                if oldest is None:
-                    continue
-                cursor.execute(f"SELECT count(*) FROM {table}")
-                told["intervals"][name] = {"rows": _one(cursor), "oldest_ms": oldest, "newest_ms": newest}
-            if self.timescale:
-                told["timescale"] = timescale.status(cursor, self.timescale)
+                if oldest is not None:
+                    cursor.execute(f"SELECT count(*) FROM {table}")
+                    told["intervals"][name] = {"rows": _one(cursor), "oldest_ms": oldest, "newest_ms": newest}
             return told
 
         return self._ask(ask) | {"positions": self.positions()}
 
     def verify(self) -> Iterator[Finding]:
-        """Every page of every table is read, and every index is asked for what it holds."""
+        """Every row of every table is read, and what it says looked at."""
         with self._cursor() as cursor:
-            cursor.execute("SET statement_timeout = 0")
             cursor.execute(_BROKEN_INDEXES, (schema.SCHEMA,))
-            for (index,) in cursor.fetchall():
-                yield Finding(f"the index {index} is not usable", True, f"psql -c 'REINDEX INDEX {index}'")
-            for name, table in zip(NAMES, schema.TABLES, strict=True):
-                cursor.execute(_STRANGE.format(table=table))
-                rows, strange, newest = cursor.fetchone() or (0, 0, None)
-                text = f"{name}: {rows:,} candles" + (f", the newest of {_instant(newest)}" if newest else "")
-                yield Finding(text)
-                if strange:
-                    mend = "wick backfill --gaps"
-                    yield Finding(f"{name}: {strange:,} candles whose prices contradict each other", True, mend)
-            cursor.execute(_SESSION)
+            broken = [index for (index,) in cursor.fetchall()]
+        for index in broken:
+            yield Finding(f"the index {index} is not usable", True, f"REINDEX INDEX {schema.SCHEMA}.{index}")
+        yield from checks.consistency(self)
 
-    def compact(self, keep_days: Mapping[str, float]) -> Iterator[str]:
-        """A statement, a transaction, a step each."""
-        now_ms = time.time_ns() // 1_000_000
+    def compact(self, keep_days: Mapping[str, float], now_ms: int | None = None) -> Iterator[str]:
+        """A transaction a step."""
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         for number, (name, table) in enumerate(zip(NAMES, schema.TABLES, strict=True)):
             if name in keep_days:
                 before = now_ms - int(keep_days[name] * DAY_MS)
@@ -419,11 +412,6 @@ _BROKEN_INDEXES: Final = (
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT (i.indisvalid AND i.indisready)"
 )
-_STRANGE: Final = (
-    "SELECT count(*), count(*) FILTER (WHERE high < greatest(open, close, low) OR low > least(open, close) "
-    "OR volume < 0 OR taker_buy_volume > volume), max(open_time_ms) FROM {table}"
-)
-
 
 def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
     """Where to look for candles, ever further: a query without bounds asks every chunk of a hypertable."""

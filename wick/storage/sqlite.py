@@ -1,9 +1,9 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
-A table an interval, by pair and time, in the form of `market.stored`: integers, what is not known is NULL. Those of
-REAL fields are in one column, `reals`, four bytes each: as columns they would take twice as long to read. The views
-`candles_<interval>_float`, and `candles_float` of all, give plain numbers. A row is replaced only by a better one
-(`market.rows.rank`), so writing the same rows again, in any order, changes nothing.
+One table, by pair, interval and time, in the form of `market.stored`: integers, what is not known is NULL. Those of
+REAL fields are in one column, `reals`, four bytes each: as columns they would take twice as long to read. The view
+`candles_float` gives plain numbers. A row is replaced only by a better one (`market.rows.rank`), so writing the same
+rows again, in any order, changes nothing.
 """
 
 import json
@@ -58,10 +58,10 @@ _KEPT = (OPEN, *_PLAIN, REALS, PATTERNS, WIDE)
 UNKNOWN = -(2**31)  # in `reals`, where prices are kept less the close
 
 
-def _stored(name: str) -> str:
-    """The column of the stored form, whole, in SQL."""
+def _whole(name: str) -> str:
+    """A column of the stored form, in SQL."""
     if name not in _PLACE:
-        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS INTEGER))"
+        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
     column, at = _PACKED[_PLACE[name]], 8 * _PLACE[name]
     # Little-endian bytes as hexadecimal digits, the only way in.
     places = ((7, 28), (8, 24), (5, 20), (6, 16), (3, 12), (4, 8), (1, 4), (2, 0))
@@ -71,42 +71,40 @@ def _stored(name: str) -> str:
     told = f"nullif({' + '.join(digits)}, {UNKNOWN})"
     if column.kind == PRICE:
         told = f"{told} + coalesce(close, 0) * {10**column.n}"
-    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS INTEGER))"
+    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
 
 
 _DIALECT = Dialect(
-    column=_stored, quotient=lambda one, other: f"(({one}) / {other})",
+    column=lambda name: name, quotient=lambda one, other: f"(({one}) / {other})",
     power=lambda e: f"(SELECT value FROM powers_of_two WHERE e = {e})", real="REAL", most="max", least="min",
 )  # fmt: skip
 
 
-def _view(interval: int) -> str:
-    shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, interval).items())
-    told = f"venue, symbol, '{NAMES[interval]}' AS interval, {shown}, patterns"
-    return f"SELECT {told} FROM {_table(interval)} JOIN symbols USING (pair)"
-
-
-def _table(interval: int) -> str:
-    return "candles_" + NAMES[interval].replace("M", "mo")  # names of tables know no case
+def _view() -> str:
+    """Values in plain numbers, of the stored form, of what stands in the table."""
+    shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
+    form = ", ".join(_whole(column.name) for column in COLUMNS)
+    inner = f"SELECT venue, symbol, name, length_ms, {OPEN}, {form}, patterns FROM candles"
+    joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
+    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM ({joined})"
 
 
 def _whole_schema() -> Iterator[str]:
     names = "venue TEXT NOT NULL, symbol TEXT NOT NULL, UNIQUE (venue, symbol)"
     yield f"CREATE TABLE symbols (pair INTEGER PRIMARY KEY, {names})"
+    yield "CREATE TABLE intervals (interval INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length_ms INTEGER NOT NULL)"
+    told = ", ".join(f"({at}, '{name}', {LENGTH_MS[at]})" for at, name in enumerate(NAMES))
+    yield f"INSERT INTO intervals VALUES {told}"
     yield "CREATE TABLE positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL)"
     yield "CREATE TABLE writer (number INTEGER NOT NULL)"
     yield "INSERT INTO writer VALUES (0)"
     yield "CREATE TABLE powers_of_two (e INTEGER PRIMARY KEY, value REAL NOT NULL)"  # not every SQLite has pow()
     yield "INSERT INTO powers_of_two VALUES " + ", ".join(f"({e}, {2.0**e!r})" for e in range(-160, 161))
-    for interval in range(len(NAMES)):
-        # No declared types: SQLite keeps integers in as many bytes as they need.
-        yield (
-            f"CREATE TABLE {_table(interval)} (pair INTEGER NOT NULL, {', '.join(_KEPT)}, "
-            f"PRIMARY KEY (pair, {OPEN})) WITHOUT ROWID"
-        )
-        yield f"CREATE VIEW {_table(interval)}_float AS {_view(interval)}"
-    every = " UNION ALL ".join(f"SELECT * FROM {_table(interval)}_float" for interval in range(len(NAMES)))
-    yield f"CREATE VIEW candles_float AS {every}"
+    # No declared types: SQLite keeps integers in as many bytes as they need.
+    key = f"PRIMARY KEY (pair, interval, {OPEN})"
+    columns = f"pair INTEGER NOT NULL, interval INTEGER NOT NULL, {', '.join(_KEPT)}"
+    yield f"CREATE TABLE candles ({columns}, {key}) WITHOUT ROWID"
+    yield f"CREATE VIEW candles_float AS {_view()}"
 
 
 # By the version that a file has, what makes the next of it. A new file has version 0; versions before 4 had another
@@ -118,22 +116,20 @@ def newest_version() -> int:
     return max(version for version, _ in MIGRATIONS.values())
 
 
-_VALUES = ", ".join("?" * (1 + len(_KEPT)))
-_SET = ", ".join(f"{name} = excluded.{name}" for name in _KEPT[1:])
-
-
-def _upsert(interval: int) -> str:
-    table = _table(interval)
-    better = f"{rank_sql('excluded.')} >= {rank_sql(f'{table}.')}"
-    return f"INSERT INTO {table} VALUES ({_VALUES}) ON CONFLICT DO UPDATE SET {_SET} WHERE {better}"
-
-
-_UPSERTS = [_upsert(interval) for interval in range(len(NAMES))]
+_UPSERT = (
+    f"INSERT INTO candles VALUES ({', '.join('?' * (2 + len(_KEPT)))}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _KEPT[1:])} "
+    f"WHERE {rank_sql('excluded.')} >= {rank_sql('candles.')}"
+)
 _POSITION = """
 INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
 """
-_HAS = " OR ".join(f"EXISTS (SELECT 1 FROM {_table(at)} t WHERE t.pair = s.pair)" for at in range(len(NAMES)))
-_SYMBOLS = f"SELECT venue, symbol FROM symbols s WHERE {_HAS} ORDER BY venue, symbol"
+_SYMBOLS = """
+SELECT venue, symbol FROM symbols s WHERE EXISTS (SELECT 1 FROM candles c WHERE c.pair = s.pair) ORDER BY venue, symbol
+"""
+# Two looks into the key a pair and interval.
+_END = f"(SELECT {OPEN} FROM candles c WHERE (c.pair, c.interval) = (s.pair, i.interval) ORDER BY {OPEN} {{}} LIMIT 1)"
+_SPANS = f"SELECT i.interval, {_END.format('ASC')}, {_END.format('DESC')} FROM intervals i CROSS JOIN symbols s"
 
 
 class SqliteStore:
@@ -279,8 +275,7 @@ class SqliteStore:
                         f"{self.address}: writer {number} has taken over, this one was number {self._number}"
                     )
             pairs = [self._pair(db, *pair) for pair in batch.pairs]
-            for interval, rows in kept.items():
-                db.executemany(_UPSERTS[interval], [(pairs[pair], *row) for pair, row in rows])
+            db.executemany(_UPSERT, [(pairs[pair], *row) for pair, row in kept])
             db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
 
     def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
@@ -324,14 +319,14 @@ class SqliteStore:
         number = NAMES.index(interval)
         order = "ASC" if oldest else "DESC"
         select = (
-            f"SELECT {', '.join(asked)} FROM {_table(number)} WHERE pair = ? AND {OPEN} >= ? AND {OPEN} < ? {where} "
-            f"ORDER BY {OPEN} {order} LIMIT ?"
+            f"SELECT {', '.join(asked)} FROM candles WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
+            f"{where} ORDER BY {OPEN} {order} LIMIT ?"
         )
         with self._open() as db:
             pair = self._number_of(db, venue, symbol)
             if pair is None:
                 return []
-            found = db.execute(select, (pair, from_ms, before_ms, limit)).fetchall()
+            found = db.execute(select, (pair, number, from_ms, before_ms, limit)).fetchall()
         if not found:
             return []
         if not oldest:
@@ -360,15 +355,7 @@ class SqliteStore:
     def status(self) -> dict[str, Any]:
         size = sum(_size(Path(f"{self.path}{end}")) for end in ("", "-wal"))
         with self._open() as db:
-            intervals = {}
-            for number, name in enumerate(NAMES):
-                spans = self._spans(db, number)
-                if spans:
-                    intervals[name] = {
-                        "rows": self._rows(db, number, spans, size),
-                        "oldest_ms": min(first for first, _ in spans),
-                        "newest_ms": max(last for _, last in spans),
-                    }
+            intervals = self._intervals(db, size)
             (free,), (page,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
             (writer,) = db.execute("SELECT number FROM writer").fetchone()
         return {
@@ -377,17 +364,23 @@ class SqliteStore:
             "positions": self.positions(),
         }  # fmt: skip
 
-    def _spans(self, db: sqlite3.Connection, number: int) -> list[tuple[int, int]]:
-        """The oldest and the newest of each pair: two looks into the key."""
-        ends = (f"(SELECT {OPEN} FROM {_table(number)} t WHERE t.pair = s.pair ORDER BY {OPEN} {way} LIMIT 1)"
-                for way in ("ASC", "DESC"))  # fmt: skip
-        found = db.execute(f"SELECT {', '.join(ends)} FROM symbols s").fetchall()
-        return [span for span in found if span[0] is not None]
-
-    def _rows(self, db: sqlite3.Connection, number: int, spans: Sequence[tuple[int, int]], size: int) -> int:
+    def _intervals(self, db: sqlite3.Connection, size: int) -> dict[str, dict[str, int]]:
+        spans: dict[int, list[tuple[int, int]]] = {}
+        for interval, oldest, newest in db.execute(_SPANS):
+            if oldest is not None:
+                spans.setdefault(interval, []).append((oldest, newest))
         if size <= _COUNTED:
-            return int(db.execute(f"SELECT count(*) FROM {_table(number)}").fetchone()[0])
-        return sum((last - first) // LENGTH_MS[number] + 1 for first, last in spans)
+            rows = dict(db.execute("SELECT interval, count(*) FROM candles GROUP BY interval").fetchall())
+        else:
+            rows = {at: sum((last - first) // LENGTH_MS[at] + 1 for first, last in own) for at, own in spans.items()}
+        return {
+            NAMES[at]: {
+                "rows": rows[at],
+                "oldest_ms": min(first for first, _ in own),
+                "newest_ms": max(last for _, last in own),
+            }
+            for at, own in spans.items()
+        }
 
     def verify(self) -> Iterator[Finding]:
         yield Finding("every page of the file is read")
@@ -401,10 +394,10 @@ class SqliteStore:
     def compact(self, keep_days: Mapping[str, float], now_ms: int | None = None) -> Iterator[str]:
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         for interval, days in keep_days.items():
-            table, before = _table(NAMES.index(interval)), now - int(days * DAY_MS)
+            number, before = NAMES.index(interval), now - int(days * DAY_MS)
             deleted = 0
             for pair in self._all_pairs():
-                while count := self._delete(table, pair, before):
+                while count := self._delete(pair, number, before):
                     deleted += count
                     yield f"{interval}: {deleted} candles older than {days:g} days deleted"
         while free := self._give_back():
@@ -414,13 +407,14 @@ class SqliteStore:
         with self._open() as db:
             return [pair for (pair,) in db.execute("SELECT pair FROM symbols ORDER BY pair")]
 
-    def _delete(self, table: str, pair: int, before_ms: int) -> int:
+    def _delete(self, pair: int, interval: int, before_ms: int) -> int:
         """At most _STEP of the oldest rows."""
+        series = "FROM candles WHERE pair = ? AND interval = ?"
+        oldest = f"SELECT {OPEN} {series} AND {OPEN} < ? ORDER BY {OPEN} LIMIT {_STEP}"
         with self._transaction() as db:
-            oldest = f"SELECT {OPEN} FROM {table} WHERE pair = ? AND {OPEN} < ? ORDER BY {OPEN} LIMIT {_STEP}"
-            found = db.execute(f"SELECT count(*), max({OPEN}) FROM ({oldest})", (pair, before_ms)).fetchone()
+            found = db.execute(f"SELECT count(*), max({OPEN}) FROM ({oldest})", (pair, interval, before_ms)).fetchone()
             if found[0]:
-                db.execute(f"DELETE FROM {table} WHERE pair = ? AND {OPEN} <= ?", (pair, found[1]))
+                db.execute(f"DELETE {series} AND {OPEN} <= ?", (pair, interval, found[1]))
         return int(found[0])
 
     def _give_back(self) -> int:
@@ -434,8 +428,8 @@ class SqliteStore:
         return 0
 
 
-def _parameters(batch: "Batch") -> dict[int, list[tuple[int, list[Any]]]]:
-    """By interval: the pair's number in the batch and the values of each row."""
+def _parameters(batch: "Batch") -> list[tuple[int, list[Any]]]:
+    """The pair's number in the batch and the values of each row."""
     from wick.storage import columns
 
     kept = columns.of(batch)
@@ -450,10 +444,10 @@ def _parameters(batch: "Batch") -> dict[int, list[tuple[int, list[Any]]]]:
         batch.interval.tolist(), batch.pair.tolist(), batch.exact[:, 0].tolist(), values.T.tolist(), reals,
         kept.patterns, wide, strict=True,
     )  # fmt: skip
-    made: dict[int, list[tuple[int, list[Any]]]] = {}
-    for interval, pair, open_ms, row, packed, patterns, beyond in told:
-        made.setdefault(interval, []).append((pair, [open_ms, *row, packed, patterns, beyond]))
-    return made
+    return [
+        (pair, [interval, open_ms, *row, packed, patterns, beyond])
+        for interval, pair, open_ms, row, packed, patterns, beyond in told
+    ]
 
 
 def _packed(kept: "Columns", rows: list[int], close: "Integers") -> list[bytes]:

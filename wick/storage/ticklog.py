@@ -37,6 +37,14 @@ log = logging.getLogger("wick")
 class TickLog(Protocol):
     """What a feed writes to, and workers read from, wherever the log is kept. One writer at a time."""
 
+    @property
+    def newest(self) -> Position:
+        """Of the newest flush; or of none that is, behind which a writer has begun."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether what is appended is not logged now."""
+
     def begin(self, position: Position, tails: bytes, now_ns: int) -> bool:
         """Say where every pair stands before that flush. Called first, and later when `is_due`, between two flushes."""
 
@@ -54,6 +62,9 @@ class TickLog(Protocol):
 
     def positions(self) -> tuple[Position, Position] | None:
         """Of the oldest and the newest flush; None of an empty log."""
+
+    def gauges(self) -> dict[str, int]:
+        """What it says of itself, for `wick status`."""
 
     def close(self) -> None: ...
 

@@ -170,10 +170,11 @@ class Contiguous:
 
 class Numbers:
     """Own numbers for trades whose ids do not count. They start with the time of the first trade, in microseconds:
-    so those of the next process, or file, follow them."""
+    so those of the next process, or file, follow them, also those that are in no log."""
 
     __slots__ = (
-        "_before", "_keys", "_number", "_since_ns", "_told_ns", "given_up", "holes", "newest_ns", "next_id", "restarts",
+        "_after", "_before", "_keys", "_number", "_since_ns", "_told_ns", "given_up", "holes", "newest_ns", "next_id",
+        "restarts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -181,6 +182,7 @@ class Numbers:
         self.holes: list[Missing] = []  # none is known
         self.newest_ns = self.given_up = self.restarts = 0
         self._number = -1
+        self._after = -1  # the number that whoever read before us would have given next
         self._keys: set[int] = set()
         self._before: set[int] = set()
         self._since_ns = 0  # when this generation began
@@ -197,7 +199,7 @@ class Numbers:
         if event_ns > self.newest_ns:
             self.newest_ns = event_ns
         if self._number < 0:
-            self._number = event_ns // 1_000
+            self._number = max(event_ns // 1_000, self._after + 1)
         number = self._number
         self._number = number + 1
         return number
@@ -217,7 +219,7 @@ class Numbers:
         if last_ns > self.newest_ns:
             self.newest_ns = last_ns
         if self._number < 0:
-            self._number = first_ns // 1_000
+            self._number = max(first_ns // 1_000, self._after + 1)
         first = self._number
         self._number += len(keys)
         return first
@@ -233,12 +235,13 @@ class Numbers:
         self.newest_ns = max(self.newest_ns, event_ns)
 
     def stand(self, tail: Tail) -> None:
-        """Go on from there."""
-        self._number = tail.next_id
+        """Go on behind that, with at least one number left out for what was traded since."""
+        self._after = tail.next_id
         self.newest_ns = self._told_ns = tail.newest_ns
 
     def tail(self, read_ns: int, price_decimals: int, quantity_decimals: int) -> Tail | None:
         """None before the first trade."""
-        if self._number < 0:
+        following = max(self._number, self._after)
+        if following < 0:
             return None
-        return Tail(self._number, 0, self.newest_ns, read_ns, price_decimals, quantity_decimals, [])
+        return Tail(following, 0, self.newest_ns, read_ns, price_decimals, quantity_decimals, [])

@@ -52,7 +52,6 @@ class _Pair:
     def stand(self, tail: Tail) -> None:
         """Go on where whoever read it before us ended."""
         self.ids.stand(tail)
-        self.ids.skip()  # nobody listened since
         self.counted = True
         self.price_decimals, self.quantity_decimals = tail.price_decimals, tail.quantity_decimals
 
