@@ -77,8 +77,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("aggregator.warmup", INTEGER, 300,
             "Stored candles of each interval with which the metrics of a pair begin at a start; 0: none.", 0, 100_000),
     Setting("aggregator.warmup_s", NUMBER, 60,
-            "How long `scripts/run live` may fetch candles from the venues for that before it starts, where the store has "
-            "too few; 0: not at all.", 0, 3600),
+            "How long `scripts/run live` may fetch candles from the venues for that before it starts, where the store "
+            "has too few; 0: not at all.", 0, 3600),
     Setting("aggregator.live_hz", INTEGER, 2,
             "How often a second the metrics of unclosed candles are published to who is subscribed to them; 0: never.",
             0, 4),
