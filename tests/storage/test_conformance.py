@@ -21,7 +21,7 @@ MONTH_MS = 1_719_792_000_000  # where `made` begins: 2024-07-01, a Monday
 EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRIC_FIELDS and kind != PLAIN]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
+@pytest.fixture(params=["sqlite", *[pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "timescale")]])
 def url(request: pytest.FixtureRequest) -> str:
     """The address of a store that is not there yet. (Those with servers are slow tests.)"""
     if request.param == "sqlite":

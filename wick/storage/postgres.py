@@ -23,7 +23,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import LENGTH_MS, OPEN, PATTERNS, WIDE, Reader, needs
+from wick.market.stored import LENGTH_MS, WIDE, Reader, needs
 from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
 from wick.storage.pg_rows import columns, null
