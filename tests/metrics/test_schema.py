@@ -63,8 +63,12 @@ def stored() -> set[str]:
     view = [column[0] for column in store._db.execute("SELECT * FROM candles_float").description]
     store.close()
     named = dict(zip(CANDLE_FIELDS, back, strict=True))
-    told = zip(CANDLE_FIELDS, row[3:], strict=True)
-    return {name for name, value in told if name in view and named[name] == pytest.approx(value, rel=1e-2, abs=1e-2)}
+    told = [(name, value) for name, value in zip(CANDLE_FIELDS, row[3:], strict=True) if name in view]
+    return {
+        name
+        for name, value in told
+        if (named[name] == value if type(value) is bytes else named[name] == pytest.approx(value, rel=1e-2, abs=1e-2))
+    }
 
 
 def gaps() -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ from wick.errors import StoreAwayError
 from wick.market.rows import rank
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 from wick.storage.batch import Batch
-
 from wick.storage.store import END_MS, INPUTS, Position
 
 _FLAGS = CANDLE_FIELDS.index("flags")

@@ -16,7 +16,6 @@ import gevent
 
 from wick import exchanges
 from wick.errors import WireError
-from wick.market.numbers import parse_decimal
 from wick.market.records import records
 from wick.market.trades import RECORD_STRUCT
 from wick.metrics.processor import Processor
@@ -28,11 +27,12 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.roles.keeper import Keeper
+from wick.roles.rules import candle_rules
 from wick.roles.warming import warm
 from wick.storage import ticklog
 from wick.storage.ticklog import START, Position
 from wick.stream.lag import Lags
-from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
+from wick.stream.shard import LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
 from wick.wire import codec
 from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic
@@ -57,7 +57,7 @@ class Aggregator(Role):
         closes, every_ns = settings["aggregator.closes_mb"] << 20, int(settings["aggregator.checkpoint_s"] * 1e9)
         self.keeper = Keeper(Path(self.data_dir), self.owned, closes, every_ns, self.stats)
         self.venues = exchanges.ids()
-        self.rules = rules = {venue: _rules(settings, venue) for venue in self.venues}
+        self.rules = rules = {venue: candle_rules(settings, venue) for venue in self.venues}
         self.processor = Processor(deepest(rules))
         self.shards = {number: Shard(number, 0, rules, self.processor) for number in sorted(self.owned)}
         self.taken: Position = START  # the newest block whose ticks are all in the shards, or in inboxes
@@ -98,7 +98,8 @@ class Aggregator(Role):
         self.spawn(self._work_forever)
 
     def drain(self) -> None:
-        if self._is_live:
+        # Of one that ends because something failed nobody knows what it has taken: the next one reads that again.
+        if self._is_live and not self._code:
             bus.drain(self.pull, self._receive, budget=1_000_000)
             self._turn()
             self._flush()
@@ -154,19 +155,20 @@ class Aggregator(Role):
         self.taken = max(self.taken, (header.epoch, header.block))
 
     def _take_all(self, header: TickHeader, records: bytes | memoryview) -> None:
-        """Of a flush each part that its stream has not taken yet. What is still missing before it is lost."""
+        """Of a flush each part that its stream has not taken yet. What is still missing before it is lost; but before
+        the first that we ever had of a stream there is nothing that we miss."""
         for part, some in header.pieces(records):
             stream, seq = self._stream(part[0], header.venue), part[1]
             if (header.epoch, seq) <= (stream.epoch, stream.seq):
                 self.stats.add("repeated_batches")
                 continue
             expected = stream.seq + 1 if header.epoch == stream.epoch else 1
-            if seq > expected:
+            if seq > expected and stream.epoch:
                 self.stats.add("lost_batches", seq - expected)
                 log.error("shard %d of %s lost batches %d to %d", part[0], header.venue, expected, seq - 1)
                 stream.outage()
             self._take(stream, header, part, some)
-            if some:
+            if some and self.stats.newest_ns:  # not during a replay
                 self.lags.took(part[0], self.stats.newest_ns)
 
     def _stream(self, shard: int, venue: str) -> Stream:
@@ -404,17 +406,6 @@ class Aggregator(Role):
         self.watches.pop(who, None)
         if watch.streams and self.settings["aggregator.live_hz"]:
             self.watches[who] = (steady_ns() + WATCH_S * 10**9, watch.streams)
-
-
-def _rules(settings: Settings, venue: str) -> CandleRules:
-    empty, own = settings["aggregator.empty"], exchanges.load(venue)
-    return CandleRules(
-        settings["aggregator.grace_ms"],
-        settings["aggregator.history"],
-        own.empty if empty == "venue" else empty,
-        parse_decimal(settings["aggregator.large_notional"]),
-        own.contiguous_ids,
-    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """Closed candles in columns, on their way into a store."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,12 @@ PATTERNS = len(pattern_table.NAMES)
 MISSING = -(2**63)  # in `exact`: not known
 _INT64 = 2**63
 _EXACT_TYPE, _REAL_TYPE = np.dtype("<i8"), np.dtype("<f8")
-_WIDTHS = (_EXACT_TYPE, EXACT), (_REAL_TYPE, REALS), (_REAL_TYPE, METRICS), (np.dtype(np.int8), PATTERNS)
+_WIDTHS: Final[tuple[tuple[np.dtype[Any], int], ...]] = (
+    (_EXACT_TYPE, EXACT),
+    (_REAL_TYPE, REALS),
+    (_REAL_TYPE, METRICS),
+    (np.dtype(np.int8), PATTERNS),
+)
 _NAN = np.array(np.nan, _REAL_TYPE).tobytes()
 _INTERVAL = {name: number for number, name in enumerate(NAMES)}
 _REVISION, _FLAGS = FORMED_FIELDS.index("revision"), FORMED_FIELDS.index("flags")
@@ -50,7 +55,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of_closes(cls, blocks: Iterable[Sequence[Any]]) -> Self:
-        """Of the blocks of `wire.messages.Closes`. They are small and many: bytes are joined before they are columns."""
+        """Of the blocks of `wire.messages.Closes`. Many small ones: their bytes are joined first."""
         numbers: dict[tuple[str, str], int] = {}
         pair: list[int] = []
         interval: list[int] = []
@@ -112,12 +117,13 @@ class Batch(NamedTuple):
     def _joined(cls, pairs: list[tuple[str, str]], parts: Sequence["Batch"]) -> Self:
         if not parts:
             return cls.empty()
-        big, before = {}, 0
+        big: dict[int, list[Any]] = {}
+        before = 0
         for part in parts:
             big |= {before + place: row for place, row in part.big.items()}
             before += len(part.pair)
-        columns = [np.concatenate(column) for column in list(zip(*parts, strict=True))[1:-1]]
-        return cls(pairs, *columns, big)
+        columns = zip(*[part._columns for part in parts], strict=True)
+        return cls._make([pairs, *map(np.concatenate, columns), big])
 
     @property
     def n(self) -> int:
@@ -126,7 +132,11 @@ class Batch(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Memory of the columns."""
-        return sum(column.nbytes for column in self[1:-1])
+        return sum(column.nbytes for column in self._columns)
+
+    @property
+    def _columns(self) -> Any:
+        return self[1:-1]
 
     def take(self, places: Any) -> "Batch":
         """These candles, by place (numbers, a slice or a mask), in that order; of all `pairs`."""
@@ -134,11 +144,11 @@ class Batch(NamedTuple):
         big = {}
         if self.big:
             big = {at: self.big[place] for at, place in enumerate(order.tolist()) if place in self.big}
-        return Batch(self.pairs, *(column[order] for column in self[1:-1]), big)
+        return Batch._make([self.pairs, *(column[order] for column in self._columns), big])
 
     def knows(self) -> NDArray[np.int64]:
         """How many fields each knows of those that a row may miss."""
-        made = (self.exact[:, _FLOWS] != MISSING).sum(axis=1)
+        made: NDArray[np.int64] = (self.exact[:, _FLOWS] != MISSING).sum(axis=1)
         made += np.isfinite(self.real).sum(axis=1) + np.isfinite(self.metrics).sum(axis=1)
         return made + (len(METRIC_FIELDS) - METRICS) * self.known  # the patterns and their masks
 

@@ -17,9 +17,9 @@ _NULL = b"\xff\xff\xff\xff"
 Field = tuple[int, NDArray[np.int64], NDArray[np.bool_] | None]  # bytes of an integer, values, which are NULL
 
 
-def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()) -> bytes:
-    """All rows, `fields` first. These have their full width in a matrix of bytes; the bytes of what is NULL are left out
-    at the end, of the rows that have such."""
+def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()) -> list[list[bytes]]:
+    """Rows for `copied`, `fields` first. These have their full width in a matrix of bytes; where one is NULL its bytes
+    are left out at the end."""
     n = len(fields[0][1])
     # Of each field in how many rows it is NULL; one that nobody knows has no bytes at all.
     counts = [0 if null is None else int(np.count_nonzero(null)) for _, _, null in fields]
@@ -46,7 +46,13 @@ def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()
         for place, begin, end in zip(some.tolist(), [0, *ends], ends, strict=False):
             lines[place] = kept[begin:end]
     tails = [[_NULL if blob is None else len(blob).to_bytes(4, "big") + blob for blob in column] for column in blobs]
-    return b"".join((HEADER, *[part for row in zip(lines, *tails, strict=True) for part in row], TRAILER))
+    return [lines, *tails]
+
+
+def copied(rows: list[list[bytes]], begin: int = 0, end: int | None = None) -> bytes:
+    """What COPY is given of rows from `packed`, from the one to before the other."""
+    parts = [column[begin:end] for column in rows]
+    return b"".join((HEADER, *[part for row in zip(*parts, strict=True) for part in row], TRAILER))
 
 
 @lru_cache

@@ -17,7 +17,8 @@ def columns(data: bytes, widths: Sequence[int], blobs: int) -> list[Sequence[Any
     """Of rows that have integers of those widths, NULL as `null` tells, and then `blobs` fields of any length."""
     layout = Struct(">2x" + "".join(f"4x{_CODES[width]}" for width in widths))
     unpack, size, length_of = layout.unpack_from, layout.size, _LENGTH.unpack_from
-    rows, rest = [], []
+    rows: list[tuple[int, ...]] = []
+    rest: list[bytes | None] = []
     at, end = _BEGIN, len(data) - 2
     while at < end:
         rows.append(unpack(data, at))

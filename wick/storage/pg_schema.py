@@ -42,7 +42,9 @@ _SQL: Final = Dialect(
 
 def _view(interval: int, table: str) -> str:
     """Candles in plain numbers, for people and other programs: everything but the patterns."""
-    fields = ", ".join(f"{sql} AS {name}" for name, sql in floats(_SQL, str(LENGTH_MS[interval])).items() if name != "open_time_ms")
+    fields = ", ".join(
+        f"{sql} AS {name}" for name, sql in floats(_SQL, str(LENGTH_MS[interval])).items() if name != "open_time_ms"
+    )
     return (
         f"CREATE VIEW {table}_float AS SELECT venue, symbol, to_timestamp(open_time_ms / 1000.0) AS open_time, "
         f"open_time_ms, {fields} FROM {table} JOIN symbols ON id = pair"

@@ -1,8 +1,8 @@
 """Closed candles in PostgreSQL, or in TimescaleDB where the database has its extension.
 
-Rows go in by binary COPY, straight into their tables; only where a candle stands there already (a correction, or what is
-written again after a crash) by way of a temporary table, so that the better row stays. They come out by binary COPY
-too, whose rows are all laid out alike and so are read without numpy.
+Rows go in by binary COPY, straight into their tables; only where a candle stands there already (a correction, or what
+is written again after a crash) by way of a temporary table, so that the better row stays. They come out by binary COPY
+too, all laid out alike, and so are read without numpy.
 
 A connection that broke is made anew by whatever is called next.
 """
@@ -23,7 +23,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import LENGTH_MS, OPEN, PATTERNS, WIDE, Reader, needs
+from wick.market.stored import LENGTH_MS, WIDE, Reader, needs
 from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
 from wick.storage.pg_rows import columns, null
@@ -235,7 +235,9 @@ class PostgresStore:
             cursor.execute(_FENCE)  # nobody takes over before this transaction has ended
             fence = int(_one(cursor))
             if fence != self._fence:
-                raise FencedError(f"{self.address}: another sink has taken over (writer {fence}, this is {self._fence})")
+                raise FencedError(
+                    f"{self.address}: another sink has taken over (writer {fence}, this is {self._fence})"
+                )
         if self.timescale and not straight:
             cursor.execute(timescale.NO_LIMIT)
         for table, data in parts:
@@ -273,7 +275,9 @@ class PostgresStore:
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
     ) -> list[tuple[int, ...]]:
-        found = self._found(venue, symbol, interval, limit, before_ms, -END_MS, False, needs(INPUTS), f"flags & {CLOSED} <> 0")
+        found = self._found(
+            venue, symbol, interval, limit, before_ms, -END_MS, False, needs(INPUTS), f"flags & {CLOSED} <> 0"
+        )
         return [tuple(row) for row in Reader(NAMES.index(interval), found).rows(INPUTS)] if found else []
 
     def _found(
@@ -330,8 +334,10 @@ class PostgresStore:
         has = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE pair = id)" for table in schema.TABLES)
 
         def ask(cursor: Cursor) -> list[tuple[str, str]]:
-            cursor.execute(f'SELECT venue, symbol FROM symbols WHERE {has} ORDER BY venue COLLATE "C", symbol COLLATE "C"')
-            return cursor.fetchall()
+            cursor.execute(
+                f'SELECT venue, symbol FROM symbols WHERE {has} ORDER BY venue COLLATE "C", symbol COLLATE "C"'
+            )
+            return [(venue, symbol) for venue, symbol in cursor.fetchall()]
 
         return self._ask(ask)
 
@@ -339,7 +345,9 @@ class PostgresStore:
 
     def status(self) -> dict[str, Any]:
         def ask(cursor: Cursor) -> dict[str, Any]:
-            cursor.execute("SELECT current_setting('server_version'), pg_database_size(current_database()), fence FROM writer")
+            cursor.execute(
+                "SELECT current_setting('server_version'), pg_database_size(current_database()), fence FROM writer"
+            )
             server, size, fence = cursor.fetchone() or ("", 0, 0)
             told: dict[str, Any] = {
                 "kind": "PostgreSQL", "server": server.split()[0], "version": _version(cursor), "bytes": size,
@@ -374,7 +382,9 @@ class PostgresStore:
                 before = now_ms - int(keep_days[name] * DAY_MS)
                 yield from self._forget(name, table, before)
             if self.timescale and self.timescale.compresses:
-                yield from timescale.compress(self._cursor, name, table, now_ms - timescale.OPEN_CANDLES * LENGTH_MS[number])
+                yield from timescale.compress(
+                    self._cursor, name, table, now_ms - timescale.OPEN_CANDLES * LENGTH_MS[number]
+                )
 
     def _forget(self, name: str, table: str, before_ms: int) -> Iterator[str]:
         deleted, some = 0, DELETED_AT_ONCE
@@ -413,13 +423,15 @@ _BROKEN_INDEXES: Final = (
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT (i.indisvalid AND i.indisready)"
 )
 
+
 def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
-    """Where to look for candles, ever further: a query without bounds asks every chunk of a hypertable."""
+    """Where to look for candles: where they should be, then everywhere. Without bounds every chunk of a hypertable is
+    asked, and what should be there a clock that is wrong does not know."""
     if oldest:
         yield from_ms, min(before_ms, from_ms + 2 * length_ms)
     else:
-        before_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
-        yield max(from_ms, before_ms - 2 * length_ms - DAY_MS), before_ms
+        last_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
+        yield max(from_ms, last_ms - 2 * length_ms - DAY_MS), last_ms
     yield from_ms, before_ms
 
 

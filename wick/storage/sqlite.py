@@ -61,7 +61,7 @@ UNKNOWN = -(2**31)  # in `reals`, where prices are kept less the close
 def _whole(name: str) -> str:
     """A column of the stored form, in SQL."""
     if name not in _PLACE:
-        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
+        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS NUMERIC)) AS {name}"
     column, at = _PACKED[_PLACE[name]], 8 * _PLACE[name]
     # Little-endian bytes as hexadecimal digits, the only way in.
     places = ((7, 28), (8, 24), (5, 20), (6, 16), (3, 12), (4, 8), (1, 4), (2, 0))
@@ -71,7 +71,7 @@ def _whole(name: str) -> str:
     told = f"nullif({' + '.join(digits)}, {UNKNOWN})"
     if column.kind == PRICE:
         told = f"{told} + coalesce(close, 0) * {10**column.n}"
-    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS INTEGER)) AS {name}"
+    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS NUMERIC)) AS {name}"
 
 
 _DIALECT = Dialect(
@@ -384,8 +384,13 @@ class SqliteStore:
 
     def verify(self) -> Iterator[Finding]:
         yield Finding("every page of the file is read")
+        damage = []
         with self._open() as db:
-            damage = [text for (text,) in db.execute("PRAGMA quick_check(20)") if text != "ok"]
+            try:
+                for (text,) in db.execute("PRAGMA quick_check(20)"):
+                    damage += [text] if text != "ok" else []
+            except sqlite3.DatabaseError as error:
+                damage.append(str(error))
         for text in damage:
             yield Finding(text.replace("\n", " "), True, f"wick store copy {self.address} sqlite:NEW")
         if not damage:
@@ -422,7 +427,7 @@ class SqliteStore:
         with self._open() as db:
             (free,), (page,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
             if free:
-                db.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+                db.executescript("PRAGMA incremental_vacuum(2000)")  # `execute` would give one page back
                 (left,) = db.execute("PRAGMA freelist_count").fetchone()
                 return int(left * page) if left < free else 0
         return 0
@@ -475,14 +480,15 @@ def _packed(kept: "Columns", rows: list[int], close: "Integers") -> list[bytes]:
 
 def _unpacked(reals: Sequence[bytes], close: Sequence[int | None], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Columns of `reals`, as the stored form has them."""
-    values = array("i", b"".join(reals))
+    packed = array("i", b"".join(reals))
     if sys.byteorder == "big":
-        values.byteswap()
+        packed.byteswap()
+    values: list[Any] = packed.tolist()
     closes: dict[int, list[int]] = {}
     made: dict[str, Sequence[Any]] = {}
     for name in names:
         column = _PACKED[_PLACE[name]]
-        own: list[Any] = values[_PLACE[name] :: len(_PACKED)].tolist()
+        own = values[_PLACE[name] :: len(_PACKED)]
         unknown = UNKNOWN in own
         if column.kind == PRICE:
             if column.n not in closes:
