@@ -3,11 +3,11 @@
 
     .venv/bin/python scripts/bench/restart.py [--pairs 150] [--rounds 3] [--quick]
 
-A real worker process with 150 pairs at the end of a real PUSH socket, and a tick log with 60 s at 20,000 ticks/s, all of
-it this worker's. `killed`: it had saved its shards as it does by default, the oldest 15 s before it was killed, so that
-15 s of the log are read again. `nothing saved`: the baseline, all 60 s are. Each time is from the start of the process,
-Python and imports included, to the first diffs that a subscriber gets of what was traded after the start. What the
-store's history would add for pairs that were not saved is not in it.
+A real worker process with 150 pairs at the end of a real PUSH socket, and a tick log with 60 s at 20,000 ticks/s, all
+of it this worker's. `killed`: its shards had been saved 15 s before (the worst of the default), so that 15 s of the log
+are read again. `nothing saved`: the baseline, all 60 s are. Each time is from the start of the process, Python and
+imports included, to the first diffs that a subscriber gets of what was traded after the start. What the store's history
+would add for pairs that were not saved is not in it.
 """
 
 import os

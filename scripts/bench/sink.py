@@ -86,10 +86,10 @@ class Outbox:
 
 
 @contextmanager
-def sink(data_dir: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
-    own = {"CONFIG": "", "CORE_DATA_DIR": data_dir, "AGGREGATOR_WORKERS": 1, "STORE_URL": url}
+def sink(data_dir: Path, url: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
     (data_dir / "wick.toml").touch()
-    own["CONFIG"] = data_dir / "wick.toml"
+    own = {"CONFIG": data_dir / "wick.toml", "CORE_DATA_DIR": data_dir, "AGGREGATOR_WORKERS": 1, "STORE_URL": url}
+    own |= settings
     env = os.environ | {f"WICK_{name}": str(value) for name, value in own.items()} | {"PYTHONPATH": str(common.ROOT)}
     with (data_dir / "sink.log").open("wb") as output:
         process = subprocess.Popen(
@@ -178,7 +178,9 @@ def catching_up(url: str, stream: Stream, count: int) -> CatchUp:
         outbox = Outbox(data_dir)
         for _ in outbox.add(stream, range(count)):
             pass
-        with sink(data_dir, url) as process:
+        with sink(
+            data_dir, url, SINK_BATCH_MS=50
+        ) as process:  # the last rows are no batch, and would wait for a second
             until(lambda: bool(outbox.router.poll(0)), lambda: outbox.router.poll(50), START_S)
             began, cpu = time.perf_counter(), common.cpu_ns(process.pid)
             store = open_store(url, read_only=True)
@@ -250,7 +252,7 @@ def main() -> None:
     parser.add_argument("--stores", default="sqlite,postgres,timescale", help="which (default %(default)s)")
     args: argparse.Namespace = parser.parse_args()
     stream = Stream()
-    rounds, count, seconds = (20, 24, 5.0) if args.quick else (200, 240, 20.0)
+    rounds, count, seconds = (20, 80, 5.0) if args.quick else (200, 240, 20.0)
     lines, figures, targets = [], {}, []
     with addresses(args.stores.split(",")) as stores, TemporaryDirectory(dir=".") as folder:
         slow = naive(stream, rounds, Path(folder))

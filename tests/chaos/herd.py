@@ -242,7 +242,7 @@ class Killer:
     """
 
     WEIGHTS: Mapping[str, float] = {
-        "aggregator": 5, "sink": 3, "front": 2, "feed": 1.5, "database": 1.5, "redis": 1.5, "machine": 0.7,
+        "aggregator": 5, "sink": 3, "front": 2, "feed": 1.5, "database": 2, "redis": 2, "machine": 0.7,
     }  # fmt: skip
 
     def __init__(self, herd: Herd, victims: list[str], kills: int, every_s: float, seed: int) -> None:

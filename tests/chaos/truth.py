@@ -94,17 +94,15 @@ class Truth:
 def candles(truth: Truth, rules: CandleRules, heard: dict[str, Begin], until_ms: int) -> Rows:
     """Every candle that has closed by `until_ms`, of all intervals, with its metrics."""
     shard = Shard(0, 1, {VENUE: rules})
-    waiting = sorted(heard.items(), key=lambda one: one[1].since_ms)
     numbers = {symbol: number for number, symbol in enumerate(truth.symbols)}
     rows: Rows = {}
     for clock_ms, trades in truth.steps(until_ms + rules.grace_ms + STEP_MS):
-        while waiting and waiting[0][1].since_ms < clock_ms:
-            symbol, begin = waiting.pop(0)
-            shard.pair(VENUE, symbol, begin.since_ms)
         for symbol, begin in heard.items():
             own = [one for one in trades.get(numbers[symbol], ()) if one.trade_id >= begin.trade_id]
-            if own:
-                shard.pairs[VENUE, symbol].ticks(truth.packed(numbers[symbol], own))
+            if own or begin.since_ms < clock_ms:
+                state = shard.pair(VENUE, symbol, begin.since_ms)
+                if own:
+                    state.ticks(truth.packed(numbers[symbol], own))
         shard.advance(VENUE, clock_ms)
         for topic, body in shard.flush(clock_ms * 1_000_000):
             if topic.startswith(b"closes."):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.roles.past_venue import SYMBOL, PastVenue
-from tests.roles.test_past import filled
+from tests.roles.past_venue import SYMBOL
+from tests.roles.test_past import filled, venue
 from tests.storage.memory_store import MemoryStore
 from wick.cli import main
 from wick.errors import StoreError
@@ -24,7 +24,8 @@ class Wick:
     """The command with a venue and a store of this process."""
 
     def __init__(self, capsys: Any) -> None:
-        self.store, self.venue, self._capsys = MemoryStore(), PastVenue(minutes=11), capsys
+        self.store, self.venue, self._capsys = MemoryStore(), venue(), capsys
+        self.venue.asked, self.venue.fails_at = [], 0
 
     def __call__(self, *words: object) -> tuple[int, str]:
         status = main(["backfill", *map(str, words)])
@@ -161,7 +162,7 @@ def test_wrong_usage_names_what_is_valid(wick: Wick, words: Any, names: str) -> 
     assert status == 2 and names in said
 
 
-@pytest.mark.parametrize(("venue", "names"), [("okx", "--candles"), ("kraken", "without --candles")])
-def test_what_a_venue_does_not_have_is_said(wick: Wick, venue: str, names: str) -> None:
-    status, said = wick(venue, "BTC-USDT", *TIMES, *(["--candles"] if venue == "kraken" else []))
+@pytest.mark.parametrize(("name", "names"), [("okx", "--candles"), ("kraken", "without --candles")])
+def test_what_a_venue_does_not_have_is_said(wick: Wick, name: str, names: str) -> None:
+    status, said = wick(name, "BTC-USDT", *TIMES, *(["--candles"] if name == "kraken" else []))
     assert status == 1 and names in said

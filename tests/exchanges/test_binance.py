@@ -460,3 +460,36 @@ def test_a_real_recording_is_read_whole_and_in_order(name):
 
 def test_a_snapshot_weighs_what_its_levels_do() -> None:
     assert [VENUE.snapshot_weight(levels) for levels in (10, 100, 101, 1_000, 1_001, 9_000)] == [5, 5, 25, 50, 250, 250]
+
+
+# ---------------------------------------------------------------------- the past
+
+KLINE = [1499040000000, "0.01634790", "0.80000000", "0.01575800", "0.01577100", "148976.11427815", 1499644799999,
+         "2434.19055334", 308, "1756.87402397", "28.46694368", "0"]  # fmt: skip
+
+
+def test_its_own_candles_are_read_to_the_last_digit():
+    [kline] = VENUE.parse_candles(json.dumps([KLINE]).encode())
+    assert kline.open_ms == 1499040000000 and kline.trades == 308
+    assert (kline.open, kline.high, kline.low, kline.close) == ((163479, 7), (8, 1), (15758, 6), (15771, 6))
+    assert kline.volume == (14897611427815, 8) and kline.taker_buy_quote_volume == (2846694368, 8)
+    assert VENUE.candles_path("BTC-USDT", "1m", 7, 9).endswith("symbol=BTCUSDT&interval=1m&startTime=7&limit=9")
+
+
+@pytest.mark.parametrize("place", range(11))
+@pytest.mark.parametrize("value", [None, "x", -1, 1.5, [], "-1"])
+def test_a_candle_that_makes_no_sense_is_refused(place, value):
+    if place == 6:  # when it closes is known by when it opens
+        return
+    with pytest.raises(ParseError):
+        VENUE.parse_candles(json.dumps([[*KLINE[:place], value, *KLINE[place + 1 :]]]).encode())
+
+
+def test_the_first_trade_of_a_moment_is_that_of_its_aggregate():
+    row = {"a": 26129, "p": "0.01", "q": "4.7", "f": 27781, "l": 27783, "T": 1498793709153, "m": True, "M": True}
+    assert VENUE.parse_since("BTC-USDT", json.dumps([row]).encode()) == 27781
+    assert VENUE.parse_since("BTC-USDT", b"[]") is None
+    assert "startTime=2&" in VENUE.since_path("BTC-USDT", 1_000_001)  # not before that moment
+    for raw in (b"{}", b"[1]", b'[{"a":1}]', b"x"):
+        with pytest.raises(ParseError):
+            VENUE.parse_since("BTC-USDT", raw)

@@ -279,3 +279,13 @@ def test_an_answer_that_makes_no_sense_is_refused(raw):
         VENUE.parse_backfill(HOLE, raw)
     with pytest.raises(ParseError):
         VENUE.parse_symbols(raw)
+
+
+def test_the_first_trade_of_a_moment_is_the_first_of_a_page():
+    assert (
+        VENUE.parse_since("BTC-USD", PAGE)
+        == VENUE.parse_backfill(HOLE._replace(first_id=0, last_id=2**62), PAGE)[0].trade_id
+    )
+    assert VENUE.parse_since("BTC-USD", b'{"error":[],"result":{"XXBTZUSD":[],"last":"0"}}') is None
+    with pytest.raises(ParseError):
+        VENUE.parse_since("BTC-USD", b'{"error":[],"result":{"XXBTZUSD":1,"last":"0"}}')

@@ -13,6 +13,7 @@ import pytest
 import wick.exchanges
 from wick.errors import ParseError
 from wick.exchanges import CHANNELS, Hole, Venue, ids, load
+from wick.market import foreign, intervals
 from wick.market.trades import Topic
 
 NAMES = tuple(sorted(path.stem for path in Path(wick.exchanges.__file__).parent.glob("[!_]*.py")))
@@ -32,7 +33,7 @@ def test_a_venue_has_all_that_the_protocol_asks_for(venue):
         value = getattr(venue, name)
         assert isinstance(value, getattr(kind, "__origin__", kind)), name
     for name, declared in vars(Venue).items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and callable(declared):
             assert inspect.signature(getattr(type(venue), name)).parameters.keys() == (
                 inspect.signature(declared).parameters.keys()
             ), name
@@ -123,3 +124,14 @@ def test_rest_has_what_is_asked_for_somewhere(venue):
 def test_an_unknown_venue_is_an_error_that_names_the_valid_ones(venue_id):
     with pytest.raises(KeyError, match="binance"):
         load(venue_id)
+
+
+@EVERY
+def test_a_venue_says_what_it_has_of_the_past(venue):
+    assert bool(venue.candles) == bool(venue.candles_a_page)
+    assert {*venue.candles} <= {foreign.SECONDS, *intervals.NAMES}
+    if venue.candles:
+        assert "limit=5" in venue.candles_path("BTC-USDT", venue.candles[0], 1_000, 5)
+        assert venue.candles_weight(venue.candles_a_page) >= venue.candles_weight(1) > 0
+    if venue.since_weight:
+        assert venue.backfills and venue.since_path("BTC-USDT", 10**18).startswith("/")

@@ -92,6 +92,7 @@ def test_what_a_venue_does_not_have_is_made_of_the_longest_that_fits() -> None:
         found_of(venue, "15s")
 
 
+@pytest.mark.slow
 def test_behind_a_gap_metrics_begin_anew() -> None:
     found = found_of(PastVenue(minutes=11), "15s")
     rsi = 3 + CANDLE_FIELDS.index("rsi_14")

@@ -14,6 +14,7 @@ from tests.cli.live import data_dir
 from tests.roles.worker import VENUE, Venue, logged, logging_to, session, working
 from wick.net.clock import steady_ns
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError
+from wick.roles import aggregator
 from wick.storage import checkpoints
 from wick.storage.checkpoints import passed, shard_directory
 from wick.stream import saved
@@ -302,6 +303,47 @@ def test_shards_are_saved_in_turn_by_a_native_thread(data_dir):
         assert role._load() == (7, len(messages))
         found = {number: next(one.load()).state for number, one in role.keeper._checkpoints.items()}
         assert found == expected
+
+
+def test_a_replay_that_takes_long_tells_how_far_it_is(data_dir, monkeypatch, caplog):
+    monkeypatch.setattr(aggregator, "REPLAYED_NS", 0)
+    monkeypatch.setattr(aggregator, "LONG_NS", 0)
+    caplog.set_level("INFO")
+    messages, states = session(10, 10), []
+    logged(data_dir / "ticklog", messages)
+    monkeypatch.setattr(aggregator, "now_ns", lambda: TickHeader.unpack(messages[-1][0]).send_ns)
+    with working(data_dir) as (role, _):
+        monkeypatch.setattr(role, "_breathe", lambda *_: states.append(role.stats.state))
+        role._replay(role._load())
+        work(role)
+        assert role.gauges()["lag"] == {}, "what was read again took no time"
+    told = [int(state.split()[1]) for state in states if state.startswith("replaying ")]
+    assert len(told) >= len(messages) and told == sorted(told) and told[0] < told[-1] <= 99
+    assert "replaying the log: " in caplog.text and " a second" in caplog.text
+
+
+def test_a_log_whose_beginning_is_gone_has_lost_nothing_of_a_worker_that_never_had_it(data_dir):
+    messages = session(12, 12)
+    logged(data_dir / "ticklog", messages[5:])
+    with started(data_dir) as (role, _):
+        assert role.stats.counters["ticks"] == ticks_in(messages[5:]) and "lost_batches" not in role.stats.counters
+        pushed = TickHeader.unpack(messages[-1][0])
+        parts = [[shard, seq + 2, *rest] for shard, seq, *rest in pushed.parts]
+        role._receive(
+            [pushed._replace(block=pushed.block + 2, before=pushed.block + 1, parts=parts).pack(), messages[-1][1]]
+        )
+        assert role.stats.counters["lost_batches"] == len(parts)
+
+
+@pytest.mark.slow
+def test_a_worker_that_failed_saves_nothing_of_it(data_dir):
+    messages = session(11, 6)
+    with working(data_dir) as (role, _):
+        role._load()
+        role._is_live, role._code = True, 1
+        role._receive(messages[0])
+        role.drain()
+    assert not list((data_dir / "shards").glob("*/*.checkpoint"))
 
 
 @pytest.mark.slow

@@ -106,6 +106,9 @@ def test_what_was_damaged_since_is_not_gone_on_with(tmp_path):
     files(tmp_path)[0].write_bytes(b"something else")
     assert writer.write((1, 2), b"n", BASE).is_whole
     assert next(Checkpoints(tmp_path).load()) == Checkpoint((1, 2), b"n", BASE)
+    files(tmp_path)[-1].unlink()
+    files(tmp_path)[-1].unlink()
+    assert writer.write((1, 3), b"n", BASE).is_whole
 
 
 @pytest.mark.parametrize("goes_wrong", ["a whole one", "changes"])

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 DISK_MB = 48
 AWAY_S = 8.0
+DRAIN_S = 40.0
 Trouble = Callable[[ExitStack], Verdict]
 
 
@@ -53,7 +54,7 @@ def database_away(held: ExitStack) -> Verdict:
         herd.wait_until(lambda: herd.is_whole, 30, "the database is back")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 30, "the sink has written what waited")
 
-    return lived_through(short_folder(held), trouble, servers={"database": server}, STORE_URL=url)
+    return lived_through(short_folder(held), trouble, drain_s=DRAIN_S, servers={"database": server}, STORE_URL=url)
 
 
 def disk_full(held: ExitStack) -> Verdict:
@@ -85,7 +86,7 @@ def disk_full(held: ExitStack) -> Verdict:
         assert herd.said("feed-0", "ticklog_failed") == before, "the feed logs again"
         assert herd.kills == {} and herd.deaths == []
 
-    return lived_through(folder, trouble, data_dir=disk, AGGREGATOR_CHECKPOINT_S=2)
+    return lived_through(folder, trouble, drain_s=DRAIN_S, data_dir=disk, AGGREGATOR_CHECKPOINT_S=2)
 
 
 def _writes(file: Any, data: bytes) -> bool:
@@ -115,7 +116,7 @@ def store_corrupted(held: ExitStack) -> Verdict:
             file.rename(folder / f"away-{file.name}")
         herd.wait_until(lambda: herd.said("sink-0", "state") == "running", 40, "the sink begins a new one by itself")
 
-    return lived_through(folder, trouble)
+    return lived_through(folder, trouble, drain_s=DRAIN_S)
 
 
 def checkpoints_damaged(held: ExitStack) -> Verdict:
@@ -136,7 +137,7 @@ def checkpoints_damaged(held: ExitStack) -> Verdict:
                 newest.write_bytes(data)
         herd.wait_until(lambda: herd.is_whole and herd.runs(), 30, "the workers run again")
 
-    return lived_through(folder, trouble, AGGREGATOR_CHECKPOINT_S=1)
+    return lived_through(folder, trouble, drain_s=DRAIN_S, AGGREGATOR_CHECKPOINT_S=1)
 
 
 TROUBLES: dict[str, Trouble] = {

@@ -2,7 +2,7 @@
 
 It may be done while wick runs, and again: what is there already, from live data for one, stays, unless what comes is
 better (a suspect or partial candle, one that is missing). Cut off, it goes on from there when the same is asked for.
-The venue's limits are kept; those of trades are strict: a busy day of BTCUSDT takes about ten minutes.
+The venue's limits are kept; those of trades are strict: a busy day of BTCUSDT takes some twenty minutes.
 
 T is a time in UTC (2026-01-31, 2026-01-31T12:30), or how long ago (36h, 30d). Let it begin with a day, a week or a
 month: a candle that opens before the range is not whole, and left out.

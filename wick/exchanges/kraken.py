@@ -465,21 +465,25 @@ class Kraken(Venue):
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The page begins with the first trade after `since`, whatever its id."""
-        trades: list[Trade] = []
-        for pair, rows in _result(raw).items():
-            if pair != "last":
-                if type(rows) is not list:
-                    raise ParseError("corrupt answer", pair, rows)
-                trades += [_past_trade(hole.symbol, row) for row in rows]
-        return of_hole(hole, trades)
+        return of_hole(hole, _past_trades(hole.symbol, raw))
 
     def since_path(self, symbol: str, from_ns: int) -> str:
         pair = "".join(REST_NAMES.get(asset, asset) for asset in symbol.split("-"))
         return f"/0/public/Trades?pair={pair}&since={from_ns - 1}&count=1"
 
     def parse_since(self, symbol: str, raw: bytes) -> int | None:
-        rows = [row for pair, rows in _result(raw).items() if pair != "last" for row in rows]
-        return _past_trade(symbol, rows[0]).trade_id if rows else None
+        trades = _past_trades(symbol, raw)
+        return trades[0].trade_id if trades else None
+
+
+def _past_trades(symbol: str, raw: bytes) -> list[Trade]:
+    trades: list[Trade] = []
+    for pair, rows in _result(raw).items():
+        if pair != "last":
+            if type(rows) is not list:
+                raise ParseError("corrupt answer", pair, rows)
+            trades += [_past_trade(symbol, row) for row in rows]
+    return trades
 
 
 VENUE = Kraken()

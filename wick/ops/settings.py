@@ -77,8 +77,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("aggregator.warmup", INTEGER, 300,
             "Stored candles of each interval with which the metrics of a pair begin at a start; 0: none.", 0, 100_000),
     Setting("aggregator.warmup_s", NUMBER, 60,
-            "How long `scripts/run live` may fetch candles from the venues for that before it starts, where the store has "
-            "too few; 0: not at all.", 0, 3600),
+            "How long `scripts/run live` may fetch candles from the venues for that before it starts, where the store "
+            "has too few; 0: not at all.", 0, 3600),
     Setting("aggregator.live_hz", INTEGER, 2,
             "How often a second the metrics of unclosed candles are published to who is subscribed to them; 0: never.",
             0, 4),
@@ -128,11 +128,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("front.token_worth", INTEGER, 500, "The same for the clients of one token.", 1, 1_000_000),
     Setting("front.max_message_kb", INTEGER, 64, "A client's longest message, or disconnect.", 1, 16_384),
     Setting("store.url", TEXT, "",
-            "Where closed candles are kept: `postgresql://USER@HOST/DATABASE` (TimescaleDB is used where it is there), or "
+            "Where closed candles are kept: `postgresql://USER@HOST/DATABASE` (with TimescaleDB where it is there), or "
             "`sqlite:PATH`; blank: `sqlite:<core.data_dir>/candles.sqlite`.",
             starts=("sqlite:", "postgresql://", "postgres://"), blank=True),
     Setting("store.keep", LIST, (),
-            "How many days candles of an interval are kept, as `15s:30`; an interval that is not named is kept for ever.",
+            "How many days candles of an interval are kept, as `15s:30`; one that is not named is kept for ever.",
             blank=True),
     Setting("redis.url", TEXT, "", "The Redis or Valkey that keeps the latest state; blank: none.",
             starts=("redis://", "rediss://", "unix://"), blank=True),
@@ -142,7 +142,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ticklog.enabled", BOOLEAN, True, "Log every batch before it is passed on."),
     Setting("ticklog.segment_mb", INTEGER, 8, "The size of one file of the tick log.", 1, 1024),
     Setting("ticklog.budget_mb", INTEGER, 512,
-            "The size of the whole tick log. On full: the oldest segments make way, even those that a worker still needs.",
+            "The size of the whole tick log. On full: the oldest segments make way, also those that a worker needs.",
             2, 1_048_576),
     Setting("ticklog.keep_s", NUMBER, 900,
             "How long a segment is kept that every checkpoint has passed.", 0, 31_536_000),

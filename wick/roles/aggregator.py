@@ -98,7 +98,8 @@ class Aggregator(Role):
         self.spawn(self._work_forever)
 
     def drain(self) -> None:
-        if self._is_live:
+        # Of one that ends because something failed nobody knows what it has taken: the next one reads that again.
+        if self._is_live and not self._code:
             bus.drain(self.pull, self._receive, budget=1_000_000)
             self._turn()
             self._flush()
@@ -154,19 +155,20 @@ class Aggregator(Role):
         self.taken = max(self.taken, (header.epoch, header.block))
 
     def _take_all(self, header: TickHeader, records: bytes | memoryview) -> None:
-        """Of a flush each part that its stream has not taken yet. What is still missing before it is lost."""
+        """Of a flush each part that its stream has not taken yet. What is still missing before it is lost; but before
+        the first that we ever had of a stream there is nothing that we miss."""
         for part, some in header.pieces(records):
             stream, seq = self._stream(part[0], header.venue), part[1]
             if (header.epoch, seq) <= (stream.epoch, stream.seq):
                 self.stats.add("repeated_batches")
                 continue
             expected = stream.seq + 1 if header.epoch == stream.epoch else 1
-            if seq > expected:
+            if seq > expected and stream.epoch:
                 self.stats.add("lost_batches", seq - expected)
                 log.error("shard %d of %s lost batches %d to %d", part[0], header.venue, expected, seq - 1)
                 stream.outage()
             self._take(stream, header, part, some)
-            if some:
+            if some and self.stats.newest_ns:  # not during a replay
                 self.lags.took(part[0], self.stats.newest_ns)
 
     def _stream(self, shard: int, venue: str) -> Stream:

@@ -15,6 +15,7 @@ from wick.sim.symbols import UNITS
 from wick.sim.wires import Symbol, View
 
 INTERVALS = (SECONDS, *NAMES[2:])  # of those that Binance has: ours
+BEGIN_MS = 1_500_000_000_000  # before it, in July 2017, nothing was traded here
 PAST_LOTS = 1_000  # what is traded in a candle of the time before
 _ALL = 10**9
 
@@ -40,7 +41,7 @@ def candles(
     kept = view.trades_since(symbol.native, 0, _ALL)
     if not kept:
         return []
-    opens = _opens(name, from_ms, to_ms, limit)
+    opens = _opens(name, max(from_ms, BEGIN_MS), to_ms, limit)
     begun_ms = _open_ms(name, kept[0].time_ms)
     start = bisect_left([trade.time_ms for trade in kept], max(from_ms, begun_ms))
     traded = {open_ms: list(some) for open_ms, some in groupby(kept[start:], lambda one: _open_ms(name, one.time_ms))}

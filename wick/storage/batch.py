@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of_closes(cls, blocks: Iterable[Sequence[Any]]) -> Self:
-        """Of the blocks of `wire.messages.Closes`. They are small and many: bytes are joined before they are columns."""
+        """Of the blocks of `wire.messages.Closes`. Many small ones: their bytes are joined first."""
         numbers: dict[tuple[str, str], int] = {}
         pair: list[int] = []
         interval: list[int] = []

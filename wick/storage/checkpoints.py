@@ -104,12 +104,14 @@ class Checkpoints:
         another's, is not gone on with."""
         generations = _generations(self.directory)
         if generations and self._appendable:
-            newest = generations[-1]
-            before, size = _read(newest)
+            try:
+                before, size = _read(generations[-1])
+            except OSError:
+                before = None
             if before is not None:
                 frame = _frame(position, note, state, _changed(before.state, state))
                 if size + len(frame) < MOST * len(state) + LEAST:
-                    self._append(newest, size, frame)
+                    self._append(generations[-1], size, frame)
                     return Written(len(frame), False)
         frame = _frame(position, note, state, np.arange(-(-len(state) // PAGE), dtype=_NUMBER))
         self._begin(generations, frame)

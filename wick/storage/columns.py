@@ -12,6 +12,7 @@ from wick.market.stored import (
     DIGITS,
     FOLLOWING,
     LENGTH_MS,
+    MOST,
     NO_METRICS,
     OTHER,
     PRICE,
@@ -26,7 +27,7 @@ from wick.market.stored import (
     put,
 )
 from wick.metrics.fields import NAMES as METRIC_NAMES
-from wick.storage.batch import MISSING, Batch
+from wick.storage.batch import MISSING, PATTERNS, Batch
 
 Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -37,7 +38,8 @@ _REAL = {name: at for at, name in enumerate(FORMED_FIELDS[EXACT:])}
 _METRIC = {name: at for at, name in enumerate(METRIC_NAMES)}
 _TENS = np.array(TENS)
 _LENGTHS = np.array(LENGTH_MS, np.int64)
-_MOST = [2 ** (8 * column.bytes - 1) - 1 for column in COLUMNS]
+_MOST = [2 ** min(8 * column.bytes - 1, 62) - 1 for column in COLUMNS]
+_MOSTS = np.array(_MOST)[:, None]
 _SAFE = 2.0**61  # so that what is made of such numbers stays within 64 bits
 
 
@@ -55,18 +57,19 @@ def of(batch: Batch) -> Columns:
     n = batch.n
     values, null = np.zeros((len(COLUMNS), n), np.int64), np.zeros((len(COLUMNS), n), np.bool_)
     wide: dict[int, dict[str, int]] = {}
-    exact = {name: batch.exact[:, at] for name, at in _EXACT.items()}
+    # A row a field, as they are taken: a stride costs more than the copy.
+    whole, reals = np.ascontiguousarray(batch.exact.T), np.ascontiguousarray(batch.real.T)
+    metrics = np.ascontiguousarray(batch.metrics.T)
+    exact = {name: whole[at] for name, at in _EXACT.items()}
+    real = {name: reals[at] for name, at in _REAL.items()} | {name: metrics[at] for name, at in _METRIC.items()}
     turnover = np.abs(exact["high"].astype(np.float64)) + np.abs(exact["low"])
     turnover *= np.maximum(np.abs(exact["volume"]), np.abs(exact["taker_buy_volume"]))
-    slow = (turnover >= _SAFE) | (np.abs(batch.exact.astype(np.float64) * (batch.exact != MISSING)) >= _SAFE).any(
-        axis=1
-    )
+    slow = (turnover >= _SAFE) | (np.abs(whole) >= _SAFE).any(axis=0)  # (of MISSING this is below 0)
     slow[list(batch.big)] = True
     with np.errstate(all="ignore"):
         for at, column in enumerate(COLUMNS):
-            values[at], null[at] = _column(column, batch, exact)
-    over = (values > np.array(_MOST)[:, None]) | (values < -np.array(_MOST)[:, None])
-    slow |= over.any(axis=0)
+            values[at], null[at] = _column(column, batch, exact, real)
+    slow |= (np.abs(values) > _MOSTS).any(axis=0)
     places = np.nonzero(slow)[0].tolist()
     for place, row in zip(places, batch.take(places).rows(), strict=True):
         for at, value in enumerate(put(int(batch.interval[place]), row[3:])):
@@ -76,20 +79,20 @@ def of(batch: Batch) -> Columns:
                 values[at, place] = value
             elif value is not None:
                 wide.setdefault(place, {})[STORED[at]] = value
-    values[null] = 0
+    np.copyto(values, 0, where=null)
     return Columns(values, null, _patterns(batch), wide)
 
 
-def _column(column: Column, batch: Batch, exact: dict[str, Integers]) -> tuple[Any, Any]:
+def _column(column: Column, batch: Batch, exact: dict[str, Integers], real: dict[str, Floats]) -> tuple[Any, Any]:
     name, kind, _, n, _ = column
     if name == "unknown":
-        return _unknown(batch, exact), False
+        return _unknown(batch, exact, real), False
     if name == "known":
         return batch.knows(), False
     if name in exact:
         told = exact[name]
         return (told if kind == WHOLE else told - _expected(name, batch, exact)), told == MISSING
-    own: Floats = batch.real[:, _REAL[name]] if name in _REAL else batch.metrics[:, _METRIC[name]]
+    own = real[name]
     if kind == TICK:
         close = exact["close"]
         then = np.rint(close * np.exp(-own) if name == "log_return" else close / (1.0 + own / 100.0))
@@ -103,7 +106,7 @@ def _column(column: Column, batch: Batch, exact: dict[str, Integers]) -> tuple[A
         own = own * TENS[n]
     wrong = ~np.isfinite(own)
     # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
-    return np.clip(np.rint(np.where(wrong, 0.0, own)), -(2.0**63), 2.0**63 - 1024).astype(np.int64), wrong
+    return np.clip(np.rint(np.where(wrong, 0.0, own)), -(2.0**62), 2.0**62).astype(np.int64), wrong
 
 
 def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
@@ -129,26 +132,22 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
 
 def _digits(own: Floats, n: int, least: int, signed: bool) -> tuple[Integers, Bits]:
     """`stored._to_digits` in arrays."""
-    wrong = ~np.isfinite(own) if signed else ~(np.isfinite(own) & (own >= 0.0))
+    wrong = ~(np.abs(own) <= MOST) if signed else ~((own >= 0.0) & (own <= MOST))
     f, e = np.frexp(np.where(wrong, 0.0, np.abs(own)))
     m = np.rint(np.ldexp(f, n + 1)).astype(np.int64)
     code = np.where(f == 0.0, 0, np.maximum((e.astype(np.int64) - least << n) + m - (1 << n) + 1, 0))
     return (2 * code + (own < 0.0) if signed else code), wrong
 
 
-def _unknown(batch: Batch, exact: dict[str, Integers]) -> Integers:
+def _unknown(batch: Batch, exact: dict[str, Integers], real: dict[str, Floats]) -> Integers:
     """`stored._unknown` in arrays."""
-    lacks = np.isnan(batch.real) | np.isinf(batch.real)
-    metric = ~np.isfinite(batch.metrics)
-    told = {
-        "vwap": lacks[:, _REAL["vwap"]] & (exact["volume"] != 0),
-        "delta_ratio": lacks[:, _REAL["delta_ratio"]] & (exact["delta"] != MISSING),
-        "avg_trade_size": lacks[:, _REAL["avg_trade_size"]],
-    }
+    told = {name: ~np.isfinite(real[name]) for name in FOLLOWING}
+    told["vwap"] &= exact["volume"] != 0
+    told["delta_ratio"] &= exact["delta"] != MISSING
     for name in FOLLOWING[3:]:
-        told[name] = metric[:, _METRIC[name]] & batch.known
-    told["true_range"] &= ~metric[:, _METRIC["log_return"]]
-    told["bb_percent_b"] &= ~metric[:, _METRIC["sma_20"]] & ~metric[:, _METRIC["bb_bandwidth"]]
+        told[name] &= batch.known
+    told["true_range"] &= np.isfinite(real["log_return"])
+    told["bb_percent_b"] &= np.isfinite(real["sma_20"]) & np.isfinite(real["bb_bandwidth"])
     bits = np.where(batch.known, 0, NO_METRICS)
     for bit, name in enumerate(FOLLOWING):
         bits |= told[name].astype(np.int64) << bit
@@ -160,7 +159,7 @@ _OTHERS = np.array(OTHER)
 
 def _patterns(batch: Batch) -> list[bytes | None]:
     """`stored.fired` of each candle; None where nobody has computed them."""
-    rows, numbers = np.nonzero(batch.patterns)
+    rows, numbers = np.divmod(np.flatnonzero(batch.patterns.ravel() != 0), PATTERNS)
     values = batch.patterns[rows, numbers].astype(np.int64)
     sizes = np.abs(values)
     codes = (4 * numbers + 2 * (sizes != 5) + (values < 0)).astype(np.uint8).tobytes()

@@ -145,7 +145,8 @@ class Outbox:
         """
         if self._waiting:
             raise OSError(f"{len(self._waiting)} messages are not written yet")
-        for segment, failed in list(self._unsynced.items()):
+        unsynced = list(self._unsynced.items())
+        for segment, failed in unsynced:
             self._unsynced.pop(segment, None)  # what is appended from here on is for the next time
             try:
                 if failed:
@@ -158,7 +159,8 @@ class Outbox:
             except OSError:
                 self._unsynced[segment] = True
                 raise
-        sync_directory(self.directory)
+        if unsynced:
+            sync_directory(self.directory)
 
     def close(self) -> None:
         self._let_go()
