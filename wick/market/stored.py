@@ -330,7 +330,7 @@ class Reader:
         return next(iter(values)) if len(values) == 1 else None
 
     def rows(self, names: Sequence[str] = CANDLE_FIELDS) -> list[Row]:
-        return [[*row] for row in zip(*[self.field(name) for name in names], strict=True)]
+        return list(map(list, zip(*[self.field(name) for name in names], strict=True)))
 
     def field(self, name: str) -> Values:
         made = self._made.get(name)
