@@ -181,6 +181,39 @@ def test_after_a_failed_fsync_the_segment_is_written_anew(tmp_path, monkeypatch)
     outbox.close()
 
 
+def test_what_is_appended_after_a_segment_was_written_anew_is_in_a_file_that_is_there(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            outbox.sync()
+    outbox.sync()
+    outbox.append(5, 5, body(5, 5))
+    assert all_of(outbox) == [(5, seq) for seq in range(1, 6)]
+    outbox.close()
+    assert reread(tmp_path) == [(5, seq) for seq in range(1, 6)]
+
+
+def test_what_a_killed_process_left_unsynced_is_synced_with_what_follows(tmp_path, monkeypatch):
+    filled(tmp_path, each=60, size=1_000, budget=200_000).close()
+    outbox, synced = Outbox(tmp_path, 200_000), []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_ino))
+    outbox.sync()
+    assert sorted(synced) == sorted(path.stat().st_ino for path in tmp_path.iterdir()) and len(synced) > 1
+    outbox.close()
+
+
+def test_a_segment_that_cannot_be_read_stops_nobody_and_what_follows_is_newer(tmp_path, monkeypatch, caplog):
+    filled(tmp_path).close()
+    with monkeypatch.context() as failing:
+        failing.setattr(type(tmp_path), "read_bytes", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        outbox = Outbox(tmp_path, ROOM)
+    assert outbox.newest == (5, 1) and "cannot be read: [Errno 5]" in caplog.text
+    outbox.append(6, 1, body(6, 1))
+    assert all_of(outbox) == [(5, 1), (5, 2), (5, 3), (5, 4), (6, 1)]
+    outbox.close()
+
+
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path

@@ -46,7 +46,10 @@ class Outbox:
         self._file: BinaryIO | None = None  # the newest of them
         self._waiting: deque[tuple[Position, bytes]] = deque()
         self._waiting_bytes = 0
-        self._unsynced: dict[Path, bool] = {}  # with bytes that a crash would lose; whether it must be written anew
+        # With bytes that a crash would lose (of those found a killed process may have left some); whether one must be
+        # written anew.
+        self._unsynced = dict.fromkeys(self._segments, False)
+        self._ended: set[Path] = set()  # that a sync has failed on: what we would write to is soon another file
         self.lost = self.cut = 0  # messages that no disk took, and segments that made way
         self.newest = self._open()
 
@@ -55,7 +58,12 @@ class Outbox:
         while self._segments:
             segment = next(reversed(self._segments))
             newest, size = (0, 0), 0
-            for newest, size, _ in _frames(segment.read_bytes()):  # noqa: B007  (the last)
+            try:
+                data = segment.read_bytes()
+            except OSError as error:
+                log.error("outbox segment %s cannot be read: %s", segment, error)
+                return _first(segment)
+            for newest, size, _ in _frames(data):  # noqa: B007  (the last)
                 pass
             if size:
                 if size < self._segments[segment]:
@@ -63,10 +71,9 @@ class Outbox:
                     os.truncate(segment, size)
                 self._file = segment.open("ab", buffering=0)
                 self._segments[segment] = size
-                self._unsynced[segment] = False
                 return newest
             segment.unlink()
-            del self._segments[segment]
+            del self._segments[segment], self._unsynced[segment]
         return 0, 0
 
     # ------------------------------------------------------------------ in
@@ -111,8 +118,7 @@ class Outbox:
         """The segment that takes the next message: the newest, or another one."""
         if self._file is not None:
             segment = next(reversed(self._segments))
-            # One that a sync has failed on is written anew: it takes nothing more.
-            if self._segments[segment] < self._budget_bytes // SHARES and not self._unsynced.get(segment):
+            if self._segments[segment] < self._budget_bytes // SHARES and segment not in self._ended:
                 return self._file, segment
         self._let_go()
         segment = self.directory / f"{first[0]:020d}-{first[1]:012d}{SUFFIX}"
@@ -122,6 +128,7 @@ class Outbox:
             oldest = next(iter(self._segments))
             del self._segments[oldest]
             self._unsynced.pop(oldest, None)
+            self._ended.discard(oldest)
             oldest.unlink(missing_ok=True)
             self.cut += 1
         return self._file, segment
@@ -157,6 +164,7 @@ class Outbox:
             except FileNotFoundError:
                 continue  # it was the oldest, and has made way
             except OSError:
+                self._ended.add(segment)
                 self._unsynced[segment] = True
                 raise
         if unsynced:
