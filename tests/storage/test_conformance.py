@@ -1,6 +1,8 @@
 """What every store does, whichever database is behind it: one suite over all of them."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +23,23 @@ MONTH_MS = 1_719_792_000_000  # where `made` begins: 2024-07-01, a Monday
 EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRIC_FIELDS and kind != PLAIN]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
-def url(request: pytest.FixtureRequest) -> str:
-    """The address of a store that is not there yet. (Those with servers are slow tests.)"""
+@pytest.fixture(params=["sqlite", *[pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "timescale")]])
+def url(request: pytest.FixtureRequest, empty: Path) -> str:
+    """The address of a store that is empty. (Those with servers are slow tests.)"""
     if request.param == "sqlite":
-        return f"sqlite:{request.getfixturevalue('tmp_path') / 'candles.sqlite'}"
+        path: Path = request.getfixturevalue("tmp_path") / "candles.sqlite"
+        shutil.copy(empty, path)
+        return f"sqlite:{path}"
     told: str = request.getfixturevalue(f"{request.param}_url")
     return told
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To make one takes as long as ten tests."""
+    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
+    open_store(f"sqlite:{path}").close()
+    return path
 
 
 @pytest.fixture
