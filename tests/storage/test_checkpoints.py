@@ -2,13 +2,18 @@
 
 import os
 import random
+import resource
+import shutil
+import signal
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wick.ops.process import AlreadyRunningError, hold_lock
 from wick.storage import checkpoints as module
-from wick.storage.checkpoints import PAGE, Checkpoint, Checkpoints, passed, shard_directory
+from wick.storage.checkpoints import PAGE, Checkpoint, Checkpoints, hold, passed, shard_directory
 from wick.stream.shards import SHARDS
 
 BASE = random.Random(1).randbytes(200 * PAGE + 17)
@@ -125,6 +130,29 @@ def test_a_disk_that_is_full_leaves_the_older_ones_and_it_goes_on_when_there_is_
     assert not list(tmp_path.glob("*.part"))
     assert writer.write((1, 3), b"", other).is_whole, "after a failure nobody knows what the disk has of the file"
     assert next(Checkpoints(tmp_path).load()) == Checkpoint((1, 3), b"", other)
+
+
+def test_a_directory_that_somebody_deleted_is_made_again(tmp_path):
+    writer = Checkpoints(tmp_path / "shard")
+    writer.write((1, 1), b"", BASE)
+    shutil.rmtree(tmp_path / "shard")
+    assert writer.write((1, 2), b"", BASE).is_whole
+    assert [one.position for one in Checkpoints(tmp_path / "shard").load()] == [(1, 2)]
+
+
+def test_a_full_disk_keeps_nobody_from_holding_a_shard_or_a_place(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with closing(hold(tmp_path / "shard")), closing(hold_lock(tmp_path, "worker-0")):
+            with pytest.raises(AlreadyRunningError):
+                hold(tmp_path / "shard")
+            with pytest.raises(AlreadyRunningError):
+                hold_lock(tmp_path, "worker-0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_what_was_not_finished_is_removed(tmp_path):

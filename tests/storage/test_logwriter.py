@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +263,15 @@ def test_a_directory_that_went_away_is_counted_and_made_again(tmp_path):
         assert put(log, *at(RETRY_NS, 2))
         assert is_locked(tmp_path / "log")
     assert seqs(tmp_path / "log") == [2]
+
+
+def test_a_log_that_somebody_deletes_is_written_to_a_new_directory_within_a_second(tmp_path):
+    with written(tmp_path / "log") as log:
+        assert put(log, *at(0, 1))
+        shutil.rmtree(tmp_path / "log")
+        assert not put(log, *at(1, 2)) and log.is_failing
+        assert put(log, *at(1 + RETRY_NS, 3))
+    assert seqs(tmp_path / "log") == [3]
 
 
 # ---------------------------------------------------------------------- on to the disk

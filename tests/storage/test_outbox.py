@@ -1,6 +1,7 @@
 """Closes that a sink may ask for again: whatever the disk does, in order, bounded, and what is gone is told."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -160,6 +161,7 @@ def test_what_waits_is_bounded_and_what_is_let_go_of_is_counted(tmp_path, monkey
     monkeypatch.setattr(module, "MOST_WAITING", 10_000)
     outbox = Outbox(tmp_path / "gone", ROOM)
     (tmp_path / "gone").rmdir()
+    (tmp_path / "gone").write_text("no directory any more")
     for seq in range(1, 31):
         outbox.append(5, seq, body(5, seq, 1_000))
     assert outbox.lost == 30 - outbox.waiting > 0 and 8 <= outbox.waiting <= 10
@@ -212,6 +214,17 @@ def test_a_segment_that_cannot_be_read_stops_nobody_and_what_follows_is_newer(tm
     outbox.append(6, 1, body(6, 1))
     assert all_of(outbox) == [(5, 1), (5, 2), (5, 3), (5, 4), (6, 1)]
     outbox.close()
+
+
+def test_what_follows_a_directory_that_somebody_deleted_is_written_to_a_new_one(tmp_path):
+    outbox = filled(tmp_path / "shard")
+    shutil.rmtree(tmp_path / "shard")
+    for seq in (5, 6):
+        outbox.append(5, seq, body(5, seq))
+    outbox.sync()
+    assert outbox.waiting == 0 and all_of(outbox) == [(5, 5), (5, 6)]
+    outbox.close()
+    assert reread(tmp_path / "shard") == [(5, 5), (5, 6)]
 
 
 LIMITED = """

@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.ops.process import AlreadyRunningError
+from wick.ops.process import AlreadyRunningError, sign
 from wick.storage.outbox import sync_directory
 from wick.storage.ticklog import Position
 from wick.stream.shards import SHARDS
@@ -70,9 +70,7 @@ def hold(directory: Path) -> BinaryIO:
         raise AlreadyRunningError(
             f"another worker (process {holder}) still writes {directory}; stop it first"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()).encode())
-    file.flush()
+    sign(file)
     return file
 
 
@@ -129,6 +127,7 @@ class Checkpoints:
         number = int(generations[-1].stem) + 1 if generations else 1
         path = self.directory / f"{number:012d}{SUFFIX}"
         part = path.with_suffix(".part")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
         try:
             with part.open("wb", buffering=0) as file:
                 _write(file, frame)

@@ -118,10 +118,12 @@ class Outbox:
         """The segment that takes the next message: the newest, or another one."""
         if self._file is not None:
             segment = next(reversed(self._segments))
-            if self._segments[segment] < self._budget_bytes // SHARES and segment not in self._ended:
+            is_there = os.fstat(self._file.fileno()).st_nlink  # somebody may have deleted it
+            if is_there and self._segments[segment] < self._budget_bytes // SHARES and segment not in self._ended:
                 return self._file, segment
         self._let_go()
         segment = self.directory / f"{first[0]:020d}-{first[1]:012d}{SUFFIX}"
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
         self._file = segment.open("xb", buffering=0)
         self._segments[segment] = 0
         while sum(self._segments.values()) > self._budget_bytes * (SHARES - 1) // SHARES:
