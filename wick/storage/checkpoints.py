@@ -145,13 +145,18 @@ def passed(data_dir: Path) -> Position | None:
     """The position that all shards have passed with the checkpoint before their newest: what comes behind it in the log
     is needed even where the newest is torn. None where a shard has none. (Where a whole generation is damaged the log
     goes further back only as far as `ticklog.keep_s`.)"""
-    reached = {_reached(shard_directory(data_dir, shard)) for shard in range(SHARDS)}
-    known = [one for one in reached if one is not None]
-    return min(known) if len(known) == len(reached) else None
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return min(found[-2:][0] for found in each) if all(each) else None
 
 
-def _reached(directory: Path) -> Position | None:
-    """The position of the last checkpoint but one, by the heads of the frames; of the only one."""
+def newest_epoch(data_dir: Path) -> int:
+    """Of the feeds that checkpoints have heard of; 0: of none."""
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return max([epoch for found in each for epoch, _ in found], default=0)
+
+
+def _positions(directory: Path) -> list[Position]:
+    """Of its checkpoints, oldest first, by the heads of the frames."""
     found: list[Position] = []
     for path in _generations(directory):
         try:
@@ -163,9 +168,9 @@ def _reached(directory: Path) -> Position | None:
                     if magic != MAGIC or at > size:
                         break
                     found.append((epoch, block))
-        except FileNotFoundError:
-            continue  # it has just made way
-    return found[-2:][0] if found else None
+        except OSError:
+            continue  # it has just made way, or cannot be read, which its worker says
+    return found
 
 
 def _generations(directory: Path) -> list[Path]:
