@@ -2,9 +2,7 @@
 
 import os
 import random
-import resource
 import shutil
-import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.storage.flushes import limited
 from wick.ops.process import AlreadyRunningError, hold_lock
 from wick.storage import checkpoints as module
 from wick.storage.checkpoints import PAGE, Checkpoint, Checkpoints, hold, newest_epoch, passed, shard_directory
@@ -158,18 +157,11 @@ def test_a_directory_that_somebody_deleted_is_made_again(tmp_path):
 
 
 def test_a_full_disk_keeps_nobody_from_holding_a_shard_or_a_place(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        with closing(hold(tmp_path / "shard")), closing(hold_lock(tmp_path, "worker-0")):
-            with pytest.raises(AlreadyRunningError):
-                hold(tmp_path / "shard")
-            with pytest.raises(AlreadyRunningError):
-                hold_lock(tmp_path, "worker-0")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+    with limited(0), closing(hold(tmp_path / "shard")), closing(hold_lock(tmp_path, "worker-0")):
+        with pytest.raises(AlreadyRunningError):
+            hold(tmp_path / "shard")
+        with pytest.raises(AlreadyRunningError):
+            hold_lock(tmp_path, "worker-0")
 
 
 def test_what_was_not_finished_is_removed(tmp_path):

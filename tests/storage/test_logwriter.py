@@ -2,18 +2,15 @@
 
 import errno
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.storage.flushes import LARGE, PLENTY, batch, packed, put, read_back, segments, written
+from tests.storage.flushes import LARGE, PLENTY, batch, limited, packed, put, read_back, segments, written
 from wick.ops.process import AlreadyRunningError
 from wick.storage import committer, ticklog
 from wick.storage.logwriter import RETRY_NS, SEGMENT_NS, FileLog, Limits
@@ -166,19 +163,6 @@ def test_a_segment_goes_when_all_readers_have_passed_it_and_it_has_been_kept_lon
 
 
 # ---------------------------------------------------------------------- disks that are full or fail
-
-
-@contextmanager
-def limited(size):
-    """No file of this process may grow beyond that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("room", [SIZE // 2, 0, 2 * SIZE - 5])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.storage.flushes import limited
 from wick.storage import outbox as module
 from wick.storage.outbox import Outbox
 from wick.wire.messages import Kept
@@ -194,6 +195,30 @@ def test_what_is_appended_after_a_segment_was_written_anew_is_in_a_file_that_is_
     assert all_of(outbox) == [(5, seq) for seq in range(1, 6)]
     outbox.close()
     assert reread(tmp_path) == [(5, seq) for seq in range(1, 6)]
+
+
+def test_a_segment_stays_as_it_is_where_the_disk_has_no_room_to_write_it_anew(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            outbox.sync()
+    with limited(100), pytest.raises(OSError, match="only a part"):
+        outbox.sync()
+    outbox.close()
+    assert reread(tmp_path) == [(5, seq) for seq in range(1, 5)]
+    assert len([*tmp_path.iterdir()]) == 1, "the beginning of the other one is gone"
+
+
+def test_until_the_directory_is_synced_nothing_is(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output"):
+                outbox.sync()
+    outbox.sync()
+    outbox.close()
 
 
 def test_what_a_killed_process_left_unsynced_is_synced_with_what_follows(tmp_path, monkeypatch):

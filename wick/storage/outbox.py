@@ -18,6 +18,7 @@ from wick.wire.messages import Kept
 
 SUFFIX = ".closes"
 SEGMENTS = "[0-9]" * 20 + "-" + "[0-9]" * 12 + SUFFIX
+ANEW = ".anew"
 SHARES = 8  # a segment is such a part of the budget: so much goes at once
 PAGE_BYTES = 1 << 20  # of an answer
 MOST_WAITING = 8 << 20  # bytes of messages that the disk has not taken; on full: the oldest are let go of, counted
@@ -42,6 +43,8 @@ class Outbox:
         self.directory = directory
         self._budget_bytes = budget_bytes
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for unfinished in directory.glob(f"*{ANEW}"):
+            unfinished.unlink()
         self._segments = {path: path.stat().st_size for path in sorted(directory.glob(SEGMENTS))}  # in order
         self._file: BinaryIO | None = None  # the newest of them
         self._waiting: deque[tuple[Position, bytes]] = deque()
@@ -169,8 +172,13 @@ class Outbox:
                 self._ended.add(segment)
                 self._unsynced[segment] = True
                 raise
-        if unsynced:
-            sync_directory(self.directory)
+        try:
+            if unsynced:
+                sync_directory(self.directory)
+        except OSError:
+            for segment, _ in unsynced:
+                self._unsynced.setdefault(segment, False)
+            raise
 
     def close(self) -> None:
         self._let_go()
@@ -233,9 +241,10 @@ def _first(segment: Path) -> Position:
 
 
 def _write_anew(segment: Path) -> None:
-    anew = segment.with_suffix(".anew")
+    anew, data = segment.with_suffix(ANEW), segment.read_bytes()
     with anew.open("wb", buffering=0) as file:
-        file.write(segment.read_bytes())
+        if file.write(data) != len(data):
+            raise OSError("the disk took only a part of an outbox segment")
         os.fdatasync(file.fileno())
     anew.replace(segment)
 
