@@ -2,17 +2,15 @@
 
 import errno
 import os
-import resource
-import signal
+import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.storage.flushes import LARGE, PLENTY, batch, packed, put, read_back, segments, written
+from tests.storage.flushes import LARGE, PLENTY, batch, limited, packed, put, read_back, segments, written
 from wick.ops.process import AlreadyRunningError
 from wick.storage import committer, ticklog
 from wick.storage.logwriter import RETRY_NS, SEGMENT_NS, FileLog, Limits
@@ -167,19 +165,6 @@ def test_a_segment_goes_when_all_readers_have_passed_it_and_it_has_been_kept_lon
 # ---------------------------------------------------------------------- disks that are full or fail
 
 
-@contextmanager
-def limited(size):
-    """No file of this process may grow beyond that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-
-
 @pytest.mark.parametrize("room", [SIZE // 2, 0, 2 * SIZE - 5])
 def test_a_full_disk_stops_nobody_leaves_nothing_torn_and_is_tried_again_every_second(tmp_path, room, caplog):
     now, size = 10**18, len(packed(*at(10**18, 1)))
@@ -262,6 +247,15 @@ def test_a_directory_that_went_away_is_counted_and_made_again(tmp_path):
         assert put(log, *at(RETRY_NS, 2))
         assert is_locked(tmp_path / "log")
     assert seqs(tmp_path / "log") == [2]
+
+
+def test_a_log_that_somebody_deletes_is_written_to_a_new_directory_within_a_second(tmp_path):
+    with written(tmp_path / "log") as log:
+        assert put(log, *at(0, 1))
+        shutil.rmtree(tmp_path / "log")
+        assert not put(log, *at(1, 2)) and log.is_failing
+        assert put(log, *at(1 + RETRY_NS, 3))
+    assert seqs(tmp_path / "log") == [3]
 
 
 # ---------------------------------------------------------------------- on to the disk

@@ -175,17 +175,17 @@ class VenueFeed:
     def _read_these(self, symbols: list[str]) -> None:
         wanted = set(symbols)
         gone = [symbol for symbol in self._since_ns if symbol not in wanted]
+        at_ns = now_ns()
         self.connections.drop(self._topics(gone))
         for symbol in gone:
-            self.ticks.remove(symbol)
+            self.ticks.remove(symbol, at_ns)
             self.books.remove(symbol)
             del self._since_ns[symbol]
             self._away.discard(symbol)
             self._silent.forget(symbol)
         new = [symbol for symbol in symbols if symbol not in self._since_ns]
-        at_ns = now_ns()
         for symbol in new:
-            self.ticks.add(symbol)
+            self.ticks.add(symbol, at_ns)
             if "depth" in self._channels:
                 self.books.add(symbol, (self._instruments or {}).get(symbol))
             self._since_ns[symbol] = at_ns

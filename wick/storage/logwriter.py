@@ -124,6 +124,8 @@ class FileLog:
             self._fail(self.committer.error)
         if self._file < 0:
             return not 0 <= now_ns - self._tried_ns < RETRY_NS
+        if not os.fstat(self._file).st_nlink:  # somebody has deleted it
+            return True
         return self._size >= self._limits.segment_bytes or not 0 <= now_ns - self._began_ns < SEGMENT_NS
 
     def begin(self, position: Position, tails: bytes, now_ns: int) -> bool:
