@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.storage.candles import VERSIONS, F, made, row
+from tests.storage.candles import STORES, VERSIONS, F, made, row
 from wick.errors import FencedError, StoreError
 from wick.market.rows import MAY_MISS, rank
 from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, FOREIGN, METRIC_FIELDS, PARTIAL, PLAIN, REAL
@@ -21,9 +21,9 @@ MONTH_MS = 1_719_792_000_000  # where `made` begins: 2024-07-01, a Monday
 EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRIC_FIELDS and kind != PLAIN]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
+@pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest) -> str:
-    """The address of a store that is not there yet. (Those with servers are slow tests.)"""
+    """The address of a store that is not there yet."""
     if request.param == "sqlite":
         return f"sqlite:{request.getfixturevalue('tmp_path') / 'candles.sqlite'}"
     told: str = request.getfixturevalue(f"{request.param}_url")
