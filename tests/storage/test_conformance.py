@@ -1,6 +1,8 @@
 """What every store does, whichever database is behind it: one suite over all of them."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +24,22 @@ EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRI
 
 
 @pytest.fixture(params=STORES)
-def url(request: pytest.FixtureRequest) -> str:
-    """The address of a store that is not there yet."""
+def url(request: pytest.FixtureRequest, empty: Path) -> str:
+    """The address of a store that is empty."""
     if request.param == "sqlite":
-        return f"sqlite:{request.getfixturevalue('tmp_path') / 'candles.sqlite'}"
+        path: Path = request.getfixturevalue("tmp_path") / "candles.sqlite"
+        shutil.copy(empty, path)
+        return f"sqlite:{path}"
     told: str = request.getfixturevalue(f"{request.param}_url")
     return told
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To make one takes as long as ten tests."""
+    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
+    open_store(f"sqlite:{path}").close()
+    return path
 
 
 @pytest.fixture

@@ -322,6 +322,16 @@ def test_a_segment_is_on_the_disk_whole_when_the_log_has_gone_on_to_the_next(tmp
     assert last == {segment.name: segment.stat().st_size for segment in segments(tmp_path)}
 
 
+def test_what_a_killed_writer_had_no_time_to_sync_is_on_the_disk_before_tails_are_made_of_it(tmp_path, monkeypatch):
+    with written(tmp_path) as log:
+        for seq in (1, 2):
+            put(log, *batch(0, seq))
+    (segment,) = segments(tmp_path)
+    disk = Disk(monkeypatch)
+    FileLog(tmp_path, Limits(LARGE, PLENTY)).close()
+    assert disk.synced == [(segment.name, HEAD + 2 * SIZE)]
+
+
 def test_a_sync_that_fails_ends_its_segment_and_is_never_tried_again_on_it(tmp_path, monkeypatch, caplog):
     disk = Disk(monkeypatch)
     log = FileLog(tmp_path, Limits(LARGE, PLENTY, commit_s=0.001))

@@ -54,10 +54,10 @@ _NEVER: Final = 2**63 - 1
 def rank(row: Row) -> tuple[int, int, int, int, int]:
     """Of two rows of one candle the one that ranks higher stands; of equals the later.
 
-    Complete beats partial, own beats foreign, then the higher revision wins. Rows of the same revision say the same, but not all that is
-    known: a worker that begins again without its state publishes what it closed before once more, with metrics of few
-    candles or none, and without the book. So the one that knows more fields wins, then the one whose metrics go
-    further back.
+    Complete beats partial, own beats foreign, then the higher revision wins. Rows of the same revision say the same,
+    but not all that is known: a worker that begins again without its state publishes what it closed before once more,
+    with metrics of few candles or none, and without the book. So the one that knows more fields wins, then the one
+    whose metrics go further back.
     """
     known = sum([row[at] is not None for at in _MAY_MISS])
     anchor = row[_ANCHOR]

@@ -18,7 +18,9 @@ NULL is what is not known. A number beyond its column's bytes is kept aside (`wi
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from math import exp, frexp, inf, isfinite, ldexp, log1p
+from operator import add, sub
 from typing import Any, Final, NamedTuple
 
 from wick.market.intervals import INTERVALS
@@ -84,19 +86,19 @@ COLUMNS: Final = (
     Column("log_return", TICK),
     Column("amihud_20", DIGITS, 4, 13, -100),
     Column("vpin_50", RATIO, 4, 4),
-    Column("rsi_14", RATIO, 4, 2),
+    Column("rsi_14", RATIO, 4, 3),
     Column("macd", PRICE, 8, 2),
     Column("macd_signal", PRICE, 8, 2),
-    Column("stoch_k", RATIO, 4, 2),
-    Column("stoch_d", RATIO, 4, 2),
+    Column("stoch_k", RATIO, 4, 3),
+    Column("stoch_d", RATIO, 4, 3),
     Column("cci_20", RATIO, 4, 1),
     Column("roc_10", TICK),
-    Column("mfi_14", RATIO, 4, 2),
-    Column("adx_14", RATIO, 4, 2),
-    Column("plus_di_14", RATIO, 4, 2),
-    Column("minus_di_14", RATIO, 4, 2),
-    Column("tsi_25_13", RATIO, 4, 2),
-    Column("ultosc", RATIO, 4, 2),
+    Column("mfi_14", RATIO, 4, 3),
+    Column("adx_14", RATIO, 4, 3),
+    Column("plus_di_14", RATIO, 4, 3),
+    Column("minus_di_14", RATIO, 4, 3),
+    Column("tsi_25_13", RATIO, 4, 3),
+    Column("ultosc", RATIO, 4, 3),
     Column("sma_20", PRICE, 8, 2),
     Column("ema_20", PRICE, 8, 1),
     Column("ema_50", PRICE, 8, 1),
@@ -106,8 +108,8 @@ COLUMNS: Final = (
     Column("donchian_upper_20", PRICE),
     Column("donchian_lower_20", PRICE),
     Column("atr_14", PRICE, 8, 2),
-    Column("supertrend_10_3", PRICE, 8, 0),
-    Column("psar", PRICE, 8, 0),
+    Column("supertrend_10_3", PRICE, 8, 1),
+    Column("psar", PRICE, 8, 1),
     Column("garman_klass_20", DIGITS, 4, 13, -40),
     Column("realized_vol_20", DIGITS, 4, 13, -40),
     Column("obv", SIGNED, 4, 14, -40),
@@ -328,7 +330,7 @@ class Reader:
         return next(iter(values)) if len(values) == 1 else None
 
     def rows(self, names: Sequence[str] = CANDLE_FIELDS) -> list[Row]:
-        return [[*row] for row in zip(*[self.field(name) for name in names], strict=True)]
+        return list(map(list, zip(*[self.field(name) for name in names], strict=True)))
 
     def field(self, name: str) -> Values:
         made = self._made.get(name)
@@ -355,10 +357,13 @@ class Reader:
             return [open_ms + length + more for open_ms, more in zip(self._told[OPEN], kept, strict=True)]
         if kind == LESS:
             expected, of = EXPECTED[name]
+            if name in ("delta_max", "delta_min") and None not in (told := self.field("delta")):
+                bound = max if name == "delta_max" else min
+                return list(map(add, map(bound, told, repeat(0)), kept))
             usual = map(expected, *[self.field(other) for other in of])
             if None in kept:
                 return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
-            return [own + more for own, more in zip(usual, kept, strict=True)]
+            return list(map(add, usual, kept))
         if kind == TICK:
             return self._returns(name, kept)
         if kind in (DIGITS, SIGNED):
@@ -381,8 +386,10 @@ class Reader:
 
     def _then(self, name: str) -> Values:
         """The earlier close."""
-        pairs = zip(self._told["open"], self._told[name], strict=True)
-        return [None if gap is None else open_ - gap for open_, gap in pairs]
+        gaps = self._told[name]
+        if None not in gaps:
+            return list(map(sub, self._told["open"], gaps))
+        return [None if gap is None else open_ - gap for open_, gap in zip(self._told["open"], gaps, strict=True)]
 
     def _returns(self, name: str, kept: Values) -> Values:
         pairs = zip(self._told["close"], self._then(name), strict=True)
@@ -412,7 +419,9 @@ class Reader:
         if name == "true_range":
             ranges = zip(told["high"], told["low"], self._then("log_return"), told["price_decimals"], strict=True)
             return [
-                None if then is None else (max(high, then) - min(low, then)) / TENS[price]
+                None
+                if then is None
+                else ((high if high > then else then) - (low if low < then else then)) / TENS[price]
                 for high, low, then, price in ranges
             ]
         if name == "bb_percent_b":
@@ -429,8 +438,8 @@ class Reader:
 # Of open, high, low, close: a part of the candle's height, and what is said of a candle without any.
 _SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
     "body_ratio": (lambda o, high, low, c: c - o, 0.0),
-    "upper_wick_ratio": (lambda o, high, low, c: high - max(o, c), 0.0),
-    "lower_wick_ratio": (lambda o, high, low, c: min(o, c) - low, 0.0),
+    "upper_wick_ratio": (lambda o, high, low, c: high - (o if o > c else c), 0.0),
+    "lower_wick_ratio": (lambda o, high, low, c: (o if o < c else c) - low, 0.0),
     "close_location": (lambda o, high, low, c: c - low, 0.5),
 }
 

@@ -16,7 +16,6 @@ import gevent
 
 from wick import exchanges
 from wick.errors import WireError
-from wick.market.numbers import parse_decimal
 from wick.market.records import records
 from wick.market.trades import RECORD_STRUCT
 from wick.metrics.processor import Processor
@@ -28,11 +27,12 @@ from wick.ops.settings import Settings
 from wick.roles.actors import MOST_WAITING, Stream
 from wick.roles.base import Role, run_role
 from wick.roles.keeper import Keeper
+from wick.roles.rules import candle_rules
 from wick.roles.warming import warm
 from wick.storage import ticklog
 from wick.storage.ticklog import START, Position
 from wick.stream.lag import Lags
-from wick.stream.shard import CandleRules, LiveStream, Shard, deepest, enrich, live
+from wick.stream.shard import LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
 from wick.wire import codec
 from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic
@@ -57,7 +57,7 @@ class Aggregator(Role):
         closes, every_ns = settings["aggregator.closes_mb"] << 20, int(settings["aggregator.checkpoint_s"] * 1e9)
         self.keeper = Keeper(Path(self.data_dir), self.owned, closes, every_ns, self.stats)
         self.venues = exchanges.ids()
-        self.rules = rules = {venue: _rules(settings, venue) for venue in self.venues}
+        self.rules = rules = {venue: candle_rules(settings, venue) for venue in self.venues}
         self.processor = Processor(deepest(rules))
         self.shards = {number: Shard(number, 0, rules, self.processor) for number in sorted(self.owned)}
         self.taken: Position = START  # the newest block whose ticks are all in the shards, or in inboxes
@@ -406,17 +406,6 @@ class Aggregator(Role):
         self.watches.pop(who, None)
         if watch.streams and self.settings["aggregator.live_hz"]:
             self.watches[who] = (steady_ns() + WATCH_S * 10**9, watch.streams)
-
-
-def _rules(settings: Settings, venue: str) -> CandleRules:
-    empty, own = settings["aggregator.empty"], exchanges.load(venue)
-    return CandleRules(
-        settings["aggregator.grace_ms"],
-        settings["aggregator.history"],
-        own.empty if empty == "venue" else empty,
-        parse_decimal(settings["aggregator.large_notional"]),
-        own.contiguous_ids,
-    )
 
 
 def main(argv: Sequence[str]) -> int:

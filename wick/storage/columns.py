@@ -12,6 +12,7 @@ from wick.market.stored import (
     DIGITS,
     FOLLOWING,
     LENGTH_MS,
+    MOST,
     NO_METRICS,
     OTHER,
     PRICE,
@@ -26,7 +27,7 @@ from wick.market.stored import (
     put,
 )
 from wick.metrics.fields import NAMES as METRIC_NAMES
-from wick.storage.batch import MISSING, Batch
+from wick.storage.batch import MISSING, PATTERNS, Batch
 
 Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -131,7 +132,7 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
 
 def _digits(own: Floats, n: int, least: int, signed: bool) -> tuple[Integers, Bits]:
     """`stored._to_digits` in arrays."""
-    wrong = ~(np.abs(own) <= 1e300) if signed else ~((own >= 0.0) & (own <= 1e300))
+    wrong = ~(np.abs(own) <= MOST) if signed else ~((own >= 0.0) & (own <= MOST))
     f, e = np.frexp(np.where(wrong, 0.0, np.abs(own)))
     m = np.rint(np.ldexp(f, n + 1)).astype(np.int64)
     code = np.where(f == 0.0, 0, np.maximum((e.astype(np.int64) - least << n) + m - (1 << n) + 1, 0))
@@ -158,7 +159,7 @@ _OTHERS = np.array(OTHER)
 
 def _patterns(batch: Batch) -> list[bytes | None]:
     """`stored.fired` of each candle; None where nobody has computed them."""
-    rows, numbers = np.nonzero(batch.patterns)
+    rows, numbers = np.divmod(np.flatnonzero(batch.patterns.ravel() != 0), PATTERNS)
     values = batch.patterns[rows, numbers].astype(np.int64)
     sizes = np.abs(values)
     codes = (4 * numbers + 2 * (sizes != 5) + (values < 0)).astype(np.uint8).tobytes()

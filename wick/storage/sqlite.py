@@ -480,14 +480,15 @@ def _packed(kept: "Columns", rows: list[int], close: "Integers") -> list[bytes]:
 
 def _unpacked(reals: Sequence[bytes], close: Sequence[int | None], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Columns of `reals`, as the stored form has them."""
-    values = array("i", b"".join(reals))
+    packed = array("i", b"".join(reals))
     if sys.byteorder == "big":
-        values.byteswap()
+        packed.byteswap()
+    values: list[Any] = packed.tolist()
     closes: dict[int, list[int]] = {}
     made: dict[str, Sequence[Any]] = {}
     for name in names:
         column = _PACKED[_PLACE[name]]
-        own: list[Any] = values[_PLACE[name] :: len(_PACKED)].tolist()
+        own = values[_PLACE[name] :: len(_PACKED)]
         unknown = UNKNOWN in own
         if column.kind == PRICE:
             if column.n not in closes:
