@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.storage.candles import VERSIONS, F, made, row
+from tests.storage.candles import STORES, VERSIONS, F, made, row
 from wick.errors import FencedError, StoreError
 from wick.market.rows import MAY_MISS, rank
 from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, EMPTY, FOREIGN, METRIC_FIELDS, PARTIAL, PLAIN, REAL
@@ -23,9 +23,9 @@ MONTH_MS = 1_719_792_000_000  # where `made` begins: 2024-07-01, a Monday
 EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRIC_FIELDS and kind != PLAIN]
 
 
-@pytest.fixture(params=["sqlite", *[pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "timescale")]])
+@pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, empty: Path) -> str:
-    """The address of a store that is empty. (Those with servers are slow tests.)"""
+    """The address of a store that is empty."""
     if request.param == "sqlite":
         path: Path = request.getfixturevalue("tmp_path") / "candles.sqlite"
         shutil.copy(empty, path)
