@@ -558,7 +558,8 @@ def rank_sql(row: str) -> str:
 
 class Dialect(NamedTuple):
     """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, a power
-    of two as a float64, the name of that type, and the larger and the smaller of two."""
+    of two as a float64, the name of that type, the larger and the smaller of two; and whether fields of kind `less` are
+    kept so, or whole."""
 
     column: Callable[[str], str]
     quotient: Callable[[str, str], str]
@@ -566,6 +567,7 @@ class Dialect(NamedTuple):
     real: str
     most: str
     least: str
+    less: bool = True
 
 
 def floats(dialect: Dialect, length_ms: str) -> dict[str, str]:
@@ -611,7 +613,7 @@ def _ten(decimals: str, real: str) -> str:
 def _sql(column: Column, dialect: Dialect, length_ms: str, made: dict[str, str]) -> str:
     name, kind, _, n, _ = column
     kept, real = dialect.column(name), dialect.real
-    if kind == WHOLE:
+    if kind == WHOLE or (kind == LESS and not dialect.less):
         return kept
     if kind == TICK:
         open_, close = (f"CAST({made[price]} AS {real})" for price in ("open", "close"))
