@@ -29,7 +29,6 @@ from wick.market.stored import (
     needs,
     rank_sql,
 )
-from wick.metrics.fields import NAMES as METRIC_NAMES
 from wick.storage import checks, sqlite_rows
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
@@ -41,11 +40,10 @@ DAY_MS = 86_400_000
 MAY_PASS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
             sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL}  # fmt: skip
 BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_ANCHOR = METRIC_NAMES.index("obv_anchor_ms")
 _STEP = 5_000  # rows in one transaction, where old ones are deleted
 _COUNTED = 200 << 20  # of a larger file the rows are told from times, not counted
 
-_KEPT = (OPEN, *sqlite_rows.BESIDE, sqlite_rows.DATA, PATTERNS, WIDE)
+_KEPT = sqlite_rows.KEPT
 
 
 _DIALECT = Dialect(
@@ -59,9 +57,11 @@ def _view() -> str:
     """Values in plain numbers, of the stored form, of what stands in the table."""
     shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
     form = ", ".join(sqlite_rows.whole(column.name) for column in COLUMNS)
-    inner = f"SELECT venue, symbol, name, length_ms, {OPEN}, {form}, patterns FROM candles"
+    names = f"venue, symbol, name, length_ms, {OPEN}, patterns"
+    beside = "flags, revision, known, obv_anchor_ms, nulls, close, wide"
+    inner = f"SELECT {names}, {beside}, {sqlite_rows.hexadecimal()} FROM candles"
     joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
-    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM ({joined})"
+    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM (SELECT {names}, {form} FROM ({joined}))"
 
 
 def _whole_schema() -> Iterator[str]:
@@ -241,6 +241,7 @@ class SqliteStore:
         return int(number)
 
     def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
+        kept = sqlite_rows.packed(batch)
         with self._transaction() as db:
             if self._number is not None:
                 (number,) = db.execute("SELECT number FROM writer").fetchone()
@@ -249,7 +250,8 @@ class SqliteStore:
                         f"{self.address}: writer {number} has taken over, this one was number {self._number}"
                     )
             pairs = [self._pair(db, *pair) for pair in batch.pairs]
-            db.executemany(_UPSERT, _parameters(batch, pairs))
+            numbers = [pairs[pair] for pair in batch.pair.tolist()]
+            db.executemany(_UPSERT, zip(numbers, batch.interval.tolist(), *kept, strict=True))
             db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
 
     def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
@@ -400,17 +402,6 @@ class SqliteStore:
                 (left,) = db.execute("PRAGMA freelist_count").fetchone()
                 return int(left * page) if left < free else 0
         return 0
-
-
-def _parameters(batch: "Batch", pairs: Sequence[int]) -> list[tuple[Any, ...]]:
-    """The values of each row; `pairs` are the numbers of those of the batch."""
-    data, patterns, known, beyond = sqlite_rows.packed(batch)
-    wide = [json.dumps({name: str(value) for name, value in beyond[at].items()}) if at in beyond else None
-            for at in range(batch.n)]  # fmt: skip
-    flags, revision = (batch.exact[:, CANDLE_FIELDS.index(name)].tolist() for name in ("flags", "revision"))
-    anchor = [None if value != value else int(value) for value in batch.metrics[:, _ANCHOR].tolist()]
-    told = (batch.interval.tolist(), batch.exact[:, 0].tolist(), flags, revision, known, anchor, data, patterns, wide)
-    return [(pairs[pair], *row) for pair, row in zip(batch.pair.tolist(), zip(*told, strict=True), strict=True)]
 
 
 def _size(path: Path) -> int:

@@ -6,12 +6,14 @@ the last one; of the others as `market.stored` has them, numbers of so many bina
 and prices less the close again. What is not known has a bit in `nulls`; so has what does not fit: it is in `wide`.
 """
 
+import json
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import repeat
 from operator import add, or_, sub
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wick.market.schema import FORMED_FIELDS
@@ -30,14 +32,17 @@ from wick.market.stored import (
     Column,
     of_digits,
 )
+from wick.metrics.fields import NAMES as METRIC_NAMES
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
 
 DATA: Final = "data"
-BESIDE: Final = ("flags", "revision", "known", "obv_anchor_ms")  # columns of their own, for the rank
+# Columns of their own: what the rank is made of, what others are kept less, and a bit for each that is not known.
+NULLS: Final = "nulls"
+BESIDE: Final = ("flags", "revision", "known", "obv_anchor_ms", NULLS, "close", DATA)
 _CODES: Final = {"q": 8, "i": 4, "f": 4, "h": 2, "b": 1}
-_NULLS: Final = "nulls"
+KEPT: Final = (OPEN, *BESIDE, PATTERNS, WIDE)
 # Exact fields that are kept in four bytes, less another.
 _BASES: Final = {
     "open": "close", "high": "close", "low": "close", "first_trade_id": "last_trade_id", "cvd_anchor_ms": OPEN,
@@ -59,7 +64,7 @@ def _code(column: Column) -> str:
 
 
 class Place(NamedTuple):
-    """Of a column in `data`: its type, its first byte, its bit in `nulls`."""
+    """Of a column in `data`: its type, where it begins, its bit in `nulls`."""
 
     code: str
     at: int
@@ -67,20 +72,27 @@ class Place(NamedTuple):
 
 
 def _laid_out() -> tuple[dict[str, Place], int]:
-    names = [column.name for column in COLUMNS if column.name not in ("known", "obv_anchor_ms", *_FOLLOW)]
+    """What has eight bytes lies at the front, and is kept in four of a row in which all of it fits; from behind that
+    on the others are at the same places in all rows."""
+    names = [column.name for column in COLUMNS if column.name not in ("known", "obv_anchor_ms", "close", *_FOLLOW)]
     names.sort(key=lambda name: [*_CODES].index(_code(_COLUMN[name])))
     always = ("flags", "revision", "unknown", "price_decimals", "quantity_decimals")
-    bits = {name: 1 << at for at, name in enumerate([name for name in names if name not in always] + [*_FOLLOW])}
-    places, at = {_NULLS: Place("q", 0, 0)}, 8
+    bits = {name: 1 << at for at, name in enumerate([name for name in (*names, *_FOLLOW, "close") if name not in always])}
+    places: dict[str, Place] = {}
+    ends = {"front": 0, "rest": 0}
     for name in names:
-        places[name] = Place(_code(_COLUMN[name]), at, bits.get(name, 0))
-        at += _CODES[places[name].code]
-    for name in _FOLLOW:
+        code = _code(_COLUMN[name])
+        part = "front" if code == "q" else "rest"
+        places[name] = Place(code, ends[part], bits.get(name, 0))
+        ends[part] += _CODES[code]
+    for name in (*_FOLLOW, "close"):
         places[name] = Place("", 0, bits[name])
-    return places, -(-at // 8) * 8
+    return places, -(-ends["rest"] // 8) * 8
 
 
-PLACES, WIDTH = _laid_out()
+PLACES, _REST = _laid_out()
+_FRONT: Final = [name for name, place in PLACES.items() if place.code == "q"]
+_WIDE, _NARROW = Struct(f"<{len(_FRONT)}q"), Struct(f"<{len(_FRONT)}i")
 
 
 # ---------------------------------------------------------------------- out
@@ -88,7 +100,8 @@ PLACES, WIDTH = _laid_out()
 
 def asked(needed: Iterable[str]) -> list[str]:
     """The table's columns for what `stored.needs` names."""
-    return [name for name in (OPEN, "obv_anchor_ms", DATA, PATTERNS, WIDE) if name in needed or name == DATA]
+    own = (OPEN, "obv_anchor_ms", NULLS, "close", DATA, PATTERNS, WIDE)
+    return [name for name in own if name in needed or name in BESIDE[-3:]]
 
 
 def unpacked(
@@ -100,14 +113,14 @@ def unpacked(
         if name in PLACES:
             page.column(name)
     kept: dict[str, Sequence[Any]] = {name: page.values[name] for name in needed if name in page.values}
-    nulls = page.raw(_NULLS)
+    nulls = told[NULLS]
     if any(nulls):
         some = reduce(or_, nulls)
         for name in kept:
             bit = PLACES[name].bit
             if some & bit:
                 kept[name] = [None if bits & bit else value for value, bits in zip(kept[name], nulls, strict=True)]
-    own = {name: values for name, values in told.items() if name != DATA}
+    own = {name: values for name, values in told.items() if name not in (DATA, NULLS)}
     if any(told[WIDE]):
         _put_wide(kept, told[WIDE])
         own[WIDE] = [None] * len(nulls)
@@ -135,21 +148,32 @@ class _Page:
     """Columns of joined rows; what is not known is any number here."""
 
     def __init__(self, interval: int, told: dict[str, Sequence[Any]]) -> None:
-        self._data = b"".join(told[DATA])
+        data = told[DATA]
+        sizes = {*map(len, data)}
+        if len(sizes) > 1:
+            sizes = {_WIDE.size + _REST}
+            data = [_widened(row) for row in data]
+        self._data = b"".join(data)
+        (self._width,) = sizes
+        self._front = self._width - _REST
         self._opens, self._length = told[OPEN], LENGTH_MS[interval]
         self._typed: dict[str, array[Any]] = {}
         self._closes: dict[int, list[int]] = {}
-        self.values: dict[str, Sequence[Any]] = {}
+        self.values: dict[str, Sequence[Any]] = {"close": told["close"]}
 
     def raw(self, name: str) -> list[Any]:
         code, at, _ = PLACES[name]
+        if code != "q":
+            at += self._front
+        elif self._front == _NARROW.size:
+            code, at = "i", at // 2
         typed = self._typed.get(code)
         if typed is None:
             typed = self._typed[code] = array(code, self._data)
             if sys.byteorder == "big":
                 typed.byteswap()
         size = typed.itemsize
-        return typed[at // size :: WIDTH // size].tolist()
+        return typed[at // size :: self._width // size].tolist()
 
     def column(self, name: str) -> Sequence[Any]:
         made = self.values.get(name)
@@ -176,18 +200,24 @@ class _Page:
         return own
 
 
+def _widened(row: bytes) -> bytes:
+    if len(row) == _WIDE.size + _REST:
+        return row
+    return _WIDE.pack(*_NARROW.unpack_from(row)) + row[_NARROW.size :]
+
+
 # ---------------------------------------------------------------------- in
 
 
-_INTEGERS: Final = [name for name, place in PLACES.items() if place.code in "qihb" and place.code and name != _NULLS]
+_INTEGERS: Final = ["close", *(name for name, place in PLACES.items() if place.code and place.code != "f")]
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _ORDER: Final = [name for name in _INTEGERS if name in _EXACT] + [name for name in _INTEGERS if name not in _EXACT]
 # What is less than this fits for sure; differences are compared as floats.
-_MOST: Final = {"q": float("inf"), "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
+_MOST: Final = {"": float("inf"), "q": float("inf"), "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
 
 
-def packed(batch: "Batch") -> tuple[list[bytes], list[bytes | None], list[int], dict[int, dict[str, int]]]:
-    """Of each candle `data`, `patterns` and `known`; and by candle what is in `wide`."""
+def packed(batch: "Batch") -> list[list[Any]]:
+    """The columns KEPT."""
     import numpy as np
 
     from wick.storage import columns
@@ -240,56 +270,95 @@ def packed(batch: "Batch") -> tuple[list[bytes], list[bytes | None], list[int], 
 
     absent = np.concatenate((null | over, missing[first:] | other, unknown | huge))
     bit = np.array([PLACES[name].bit for name in (*_ORDER, *_FOLLOW, *_FLOATS)])
-    parts = {_NULLS: bit @ absent} | dict(zip(_ORDER, less, strict=True)) | dict(zip(_FLOATS, bits, strict=True))
-    rows = np.zeros((n, WIDTH), np.uint8)
+    parts = dict(zip(_ORDER, less, strict=True)) | dict(zip(_FLOATS, bits, strict=True))
+    rest = np.zeros((n, _REST), np.uint8)
     for code, width in _CODES.items():
-        names = [name for name, place in PLACES.items() if place.code == code]
-        begin_at = PLACES[names[0]].at
-        section = rows[:, begin_at : begin_at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
-        section[:] = np.stack([parts[name] for name in names], axis=1)
-    data = rows.tobytes()
-    return (
-        [data[begin : begin + WIDTH] for begin in range(0, n * WIDTH, WIDTH)],
-        kept.patterns, kept.values[number["known"]].tolist(), {place: told for place, told in wide.items() if told},
-    )  # fmt: skip
+        if code != "q":
+            names = [name for name, place in PLACES.items() if place.code == code]
+            begin_at = PLACES[names[0]].at
+            section = rest[:, begin_at : begin_at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
+            section[:] = np.stack([parts[name] for name in names], axis=1)
+    front = np.stack([parts[name] for name in _FRONT], axis=1)
+    wide_fronts, narrow_fronts, rests = (
+        _cut(told.tobytes(), told.itemsize * told.shape[1]) for told in (front.astype("<i8"), front.astype("<i4"), rest)
+    )
+    is_narrow = (np.abs(front) < 2**31).all(axis=1).tolist()
+    fronts = zip(is_narrow, narrow_fronts, wide_fronts, strict=True)
+    data = [(narrow if is_so else whole_one) + behind
+            for (is_so, narrow, whole_one), behind in zip(fronts, rests, strict=True)]  # fmt: skip
+    plain = {name: batch.exact[:, _EXACT[name]].tolist() for name in ("flags", "revision")}
+    anchor = batch.metrics[:, _ANCHOR].tolist()
+    told = {
+        OPEN: opens.tolist(), **plain, "known": kept.values[number["known"]].tolist(),
+        "obv_anchor_ms": [None if value != value else int(value) for value in anchor],
+        NULLS: (bit @ absent).tolist(), "close": parts["close"].tolist(), DATA: data, PATTERNS: kept.patterns,
+        WIDE: [_text(wide.get(place)) for place in range(n)],
+    }  # fmt: skip
+    return list(told.values())
+
+
+_ANCHOR: Final = METRIC_NAMES.index("obv_anchor_ms")
+
+
+def _text(numbers: dict[str, int] | None) -> str | None:
+    return json.dumps({name: str(value) for name, value in numbers.items()}) if numbers else None
+
+
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[begin : begin + size] for begin in range(0, len(data), size)]
 
 
 # ---------------------------------------------------------------------- in SQL
 
 
+def hexadecimal() -> str:
+    """The digits of what is in `data`, of each column by the name behind x_, and what they are looked up in."""
+    made = ["'123456789ABCDEF' AS d", "'89ABCDEF01234567' AS s", f"length(data) = {_NARROW.size + _REST} AS narrow"]
+    for name, (code, at, _) in PLACES.items():
+        if code == "q":
+            made.append(f"hex(substr(data,{at // 2 + 1},4)) AS y_{name},hex(substr(data,{at + 1},8)) AS x_{name}")
+        elif code:
+            made.append(f"hex(substr(data,{at - _REST},{_CODES[code]})) AS x_{name}")
+    return ",".join(made)
+
+
 def whole(name: str) -> str:
-    """A number of `stored.COLUMNS` (exact fields whole), in SQL, of a row of the table."""
+    """A number of `stored.COLUMNS` (exact fields whole), in SQL, of what `hexadecimal` tells and the table's columns."""
     if name in ("known", "obv_anchor_ms"):
         return f"{name} AS {name}"
     code, _, bit = PLACES[name]
     column = _COLUMN[name]
     if name == "close_time_ms":
-        told = f"{OPEN} + length_ms"
+        told = f"{OPEN}+length_ms"
     elif name == "delta":
-        told = f"2 * {_number('taker_buy_volume')} - {_number('volume')}"
+        told = f"2*{_number('taker_buy_volume')}-{_number('volume')}"
+    elif name == "close":
+        told = name
     elif code == "f":
         # As `stored.DIGITS` has them, made of what float32 has.
-        own, first = _number(name), (column.least + 126 << column.n) - 1
-        size = f"max(({own} & {2**31 - 1}) >> {23 - column.n}, {first}) - {first}"
-        told = f"2 * ({size}) + ({own} < 0)" if column.kind == SIGNED else size
+        first = (column.least + 126 << column.n) - 1
+        size = f"max(({_number(name)}&{2**31 - 1})>>{23 - column.n},{first})-{first}"
+        told = f"2*({size})+(instr(s,substr(x_{name},7,1))<9)" if column.kind == SIGNED else size
     else:
         told = _number(name)
         base = "close" if column.kind == PRICE else _BASES.get(name)
         if base is not None:
-            told += f" + {OPEN if base == OPEN else _number(base)} * {10**column.n}"
+            told += f"+{base if base in (OPEN, 'close') else _number(base)}*{10**column.n}"
     if bit:
-        told = f"CASE WHEN {_number(_NULLS)} & {bit} THEN json_extract(wide, '$.{name}') + 0 ELSE {told} END"
+        told = f"CASE WHEN nulls&{bit} THEN CAST(json_extract(wide,'$.{name}') AS NUMERIC) ELSE {told} END"
     return f"{told} AS {name}"
 
 
 def _number(name: str) -> str:
-    """Little-endian bytes as hexadecimal digits, the only way in."""
-    code, at, _ = PLACES[name]
-    width = _CODES[code]
-    last = at + width
-    signed = f"(instr('89ABCDEF01234567',substr(hex(substr(data,{last},1)),1,1))-9<<{8 * width - 4})"
-    digits = [signed, f"(instr('123456789ABCDEF',substr(hex(substr(data,{last},1)),2))<<{8 * width - 8})"]
-    for byte in range(width - 1):
-        two = f"hex(substr(data,{at + byte + 1},1))"
-        digits += [f"(instr('123456789ABCDEF',substr({two},{place},1))<<{8 * byte + shift})" for place, shift in ((1, 4), (2, 0))]
-    return f"({'|'.join(digits)})"
+    code = PLACES[name].code
+    if code == "q":
+        return f"CASE narrow WHEN 1 THEN {_digits(f'y_{name}', 4)} ELSE {_digits(f'x_{name}', 8)} END"
+    return _digits(f"x_{name}", _CODES[code])
+
+
+def _digits(text: str, width: int) -> str:
+    """Little-endian bytes as hexadecimal digits, the only way in. The first digit of the last is above 7 below 0."""
+    places = [(2 * byte + 1 + low, 8 * byte + 4 * (1 - low)) for byte in range(width) for low in (0, 1)]
+    last = 2 * width - 1
+    told = [f"(instr(d,substr({text},{at},1))<<{shift})" for at, shift in places if at != last]
+    return f"({'|'.join(told)}|((instr(s,substr({text},{last},1))-9)<<{8 * width - 4}))"
