@@ -314,11 +314,15 @@ def needs(names: Iterable[str]) -> tuple[str, ...]:
 
 class Reader:
     """Fields of candles of one interval, from what `needs` names, a sequence each (`wide`: None or a dict, seldom).
-    `made`: fields that a store has ready."""
+    `made`: fields that a store has ready; `closes`, where it keeps what is of kind `price` less the close."""
 
-    def __init__(self, interval: int, told: dict[str, Values], made: dict[str, Values] | None = None) -> None:
+    def __init__(
+        self, interval: int, told: dict[str, Values], made: dict[str, Values] | None = None,
+        closes: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
+        self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
         self._made: dict[str, Values] = made or {}
         if any(told[WIDE]):
             for name in told:
@@ -383,6 +387,12 @@ class Reader:
             own: int | None = 0
         else:
             own = self._price if kind == PRICE else self._size
+        if kind == PRICE and self._bases is not None:
+            base = self._base(n)
+            if own is not None and None not in kept:
+                ten = TENS[n + own]
+                return [(value + more) / ten for value, more in zip(kept, base, strict=True)]
+            kept = self._whole(kept, n)
         if own is not None:
             ten = TENS[n + own]
             if None in kept:
@@ -390,6 +400,20 @@ class Reader:
             return [value / ten for value in kept]
         decimals = self._told["price_decimals" if kind == PRICE else "quantity_decimals"]
         return [None if value is None else value / TENS[n + more] for value, more in zip(kept, decimals, strict=True)]
+
+    def _base(self, n: int) -> list[int]:
+        """The closes, to `n` decimals more."""
+        assert self._bases is not None
+        made = self._bases.get(n)
+        if made is None:
+            ten = 10**n
+            made = self._bases[n] = [close * ten for close in self._bases[0]]
+        return made
+
+    def _whole(self, kept: Values, n: int) -> Values:
+        if self._bases is None:
+            return kept
+        return [None if value is None else value + more for value, more in zip(kept, self._base(n), strict=True)]
 
     def _then(self, name: str) -> Values:
         """The earlier close."""
@@ -434,7 +458,8 @@ class Reader:
             ]
             return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"))
+            means = self._whole(self._told["sma_20"], _KIND["sma_20"].n)
+            return _percents(self.field("close"), means, self.field("bb_bandwidth"))
         height = self._made.get("height")
         if height is None:
             height = self._made["height"] = list(map(sub, self.field("high"), self.field("low")))
@@ -485,7 +510,7 @@ _SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterab
     "upper_wick_ratio": (lambda o, high, low, c: [
         h - (one if one > other else other) for h, one, other in zip(high, o, c, strict=True)], 0.0),
     "lower_wick_ratio": (lambda o, high, low, c: [
-        (one if one < other else other) - l for l, one, other in zip(low, o, c, strict=True)], 0.0),
+        (one if one < other else other) - below for below, one, other in zip(low, o, c, strict=True)], 0.0),
     "close_location": (lambda o, high, low, c: map(sub, c, low), 0.5),
 }  # fmt: skip
 

@@ -21,10 +21,8 @@ from wick.market.stored import (
     COLUMNS,
     LENGTH_MS,
     OPEN,
-    PATTERNS,
     WIDE,
     Dialect,
-    Reader,
     floats,
     needs,
     rank_sql,
@@ -307,7 +305,7 @@ class SqliteStore:
         told: dict[str, Sequence[Any]] = dict(zip(asked, zip(*found, strict=True), strict=True))
         if any(told[WIDE]):
             told[WIDE] = [json.loads(wide) if wide else None for wide in told[WIDE]]
-        return Reader(number, *sqlite_rows.unpacked(number, needed, told)).rows(names)
+        return sqlite_rows.reader(number, needed, told).rows(names)
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS

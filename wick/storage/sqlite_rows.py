@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import repeat
+from math import inf
 from operator import add, or_, sub
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -30,6 +31,7 @@ from wick.market.stored import (
     WHOLE,
     WIDE,
     Column,
+    Reader,
     of_digits,
 )
 from wick.metrics.fields import NAMES as METRIC_NAMES
@@ -41,7 +43,7 @@ DATA: Final = "data"
 # Columns of their own: what the rank is made of, what others are kept less, and a bit for each that is not known.
 NULLS: Final = "nulls"
 BESIDE: Final = ("flags", "revision", "known", "obv_anchor_ms", NULLS, "close", DATA)
-_CODES: Final = {"q": 8, "i": 4, "f": 4, "h": 2, "b": 1}
+_CODES: Final = {"v": 8, "q": 8, "i": 4, "f": 4, "h": 2, "b": 1}
 KEPT: Final = (OPEN, *BESIDE, PATTERNS, WIDE)
 # Exact fields that are kept in four bytes, less another.
 _BASES: Final = {
@@ -60,7 +62,9 @@ def _code(column: Column) -> str:
         return "b"
     if column.name in ("flags", "unknown") or (column.kind == RATIO and column.n == 4):
         return "h"
-    return "i" if column.name in (*_BASES, "revision", "trade_count") or column.kind not in (WHOLE, LESS) else "q"
+    if column.name in ("quote_volume", "taker_buy_quote_volume", "last_trade_id"):
+        return "q"  # a trade or two, and it needs more than four
+    return "i" if column.name in (*_BASES, "revision", "trade_count") or column.kind not in (WHOLE, LESS) else "v"
 
 
 class Place(NamedTuple):
@@ -72,8 +76,8 @@ class Place(NamedTuple):
 
 
 def _laid_out() -> tuple[dict[str, Place], int]:
-    """What has eight bytes lies at the front, and is kept in four of a row in which all of it fits; from behind that
-    on the others are at the same places in all rows."""
+    """What may need eight bytes (`v`) lies at the front, and has four in a row where all of it fits; from behind that on
+    the others are at the same places in all rows."""
     names = [column.name for column in COLUMNS if column.name not in ("known", "obv_anchor_ms", "close", *_FOLLOW)]
     names.sort(key=lambda name: [*_CODES].index(_code(_COLUMN[name])))
     always = ("flags", "revision", "unknown", "price_decimals", "quantity_decimals")
@@ -82,7 +86,7 @@ def _laid_out() -> tuple[dict[str, Place], int]:
     ends = {"front": 0, "rest": 0}
     for name in names:
         code = _code(_COLUMN[name])
-        part = "front" if code == "q" else "rest"
+        part = "front" if code == "v" else "rest"
         places[name] = Place(code, ends[part], bits.get(name, 0))
         ends[part] += _CODES[code]
     for name in (*_FOLLOW, "close"):
@@ -91,7 +95,7 @@ def _laid_out() -> tuple[dict[str, Place], int]:
 
 
 PLACES, _REST = _laid_out()
-_FRONT: Final = [name for name, place in PLACES.items() if place.code == "q"]
+_FRONT: Final = [name for name, place in PLACES.items() if place.code == "v"]
 _WIDE, _NARROW = Struct(f"<{len(_FRONT)}q"), Struct(f"<{len(_FRONT)}i")
 
 
@@ -104,44 +108,37 @@ def asked(needed: Iterable[str]) -> list[str]:
     return [name for name in own if name in needed or name in BESIDE[-3:]]
 
 
-def unpacked(
-    interval: int, needed: Sequence[str], told: dict[str, Sequence[Any]]
-) -> tuple[dict[str, Sequence[Any]], dict[str, Sequence[Any]]]:
-    """`told` and `made` for a `stored.Reader`, of columns of the table."""
+def reader(interval: int, needed: Sequence[str], told: dict[str, Sequence[Any]]) -> Reader:
+    """Of columns of the table."""
     page = _Page(interval, told)
-    for name in needed:
-        if name in PLACES:
-            page.column(name)
-    kept: dict[str, Sequence[Any]] = {name: page.values[name] for name in needed if name in page.values}
-    nulls = told[NULLS]
+    kept = {name: page.column(name) for name in needed if name in PLACES}
+    nulls, closes = told[NULLS], told["close"]
     if any(nulls):
         some = reduce(or_, nulls)
         for name in kept:
             bit = PLACES[name].bit
             if some & bit:
                 kept[name] = [None if bits & bit else value for value, bits in zip(kept[name], nulls, strict=True)]
-    own = {name: values for name, values in told.items() if name not in (DATA, NULLS)}
     if any(told[WIDE]):
-        _put_wide(kept, told[WIDE])
-        own[WIDE] = [None] * len(nulls)
-    ready = {name: values for name, values in kept.items() if _is_ready(_COLUMN[name])}
-    return {**own, **kept}, ready
+        _put_wide(kept, told[WIDE], closes)
+    own = {name: values for name, values in told.items() if name not in (DATA, NULLS)} | kept
+    own[WIDE] = (None,)
+    return Reader(interval, own, {name: values for name, values in kept.items() if name in _READY}, closes)
 
 
-def _is_ready(column: Column) -> bool:
-    return column.kind in (WHOLE, LESS, DIGITS, SIGNED)
+_READY: Final = {column.name for column in COLUMNS if column.kind in (WHOLE, LESS, DIGITS, SIGNED)}
 
 
-def _put_wide(kept: dict[str, Sequence[Any]], wide: Sequence[dict[str, str] | None]) -> None:
+def _put_wide(kept: dict[str, Sequence[Any]], wide: Sequence[dict[str, str] | None], closes: Sequence[int]) -> None:
     for at, numbers in enumerate(wide):
         for name, text in (numbers or {}).items():
             if name in kept:
                 column, value = _COLUMN[name], int(text)
-                values = kept[name] = [*kept[name]]
-                is_code = column.kind in (DIGITS, SIGNED)
-                values[at] = (
-                    of_digits([value], column.n, column.least, column.kind == SIGNED)[0] if is_code else value
-                )
+                if column.kind in (DIGITS, SIGNED):
+                    (value,) = of_digits([value], column.n, column.least, column.kind == SIGNED)
+                elif column.kind == PRICE:
+                    value -= closes[at] * 10**column.n
+                kept[name] = [*kept[name][:at], value, *kept[name][at + 1 :]]
 
 
 class _Page:
@@ -158,15 +155,16 @@ class _Page:
         self._front = self._width - _REST
         self._opens, self._length = told[OPEN], LENGTH_MS[interval]
         self._typed: dict[str, array[Any]] = {}
-        self._closes: dict[int, list[int]] = {}
         self.values: dict[str, Sequence[Any]] = {"close": told["close"]}
 
     def raw(self, name: str) -> list[Any]:
         code, at, _ = PLACES[name]
-        if code != "q":
+        if code != "v":
             at += self._front
         elif self._front == _NARROW.size:
             code, at = "i", at // 2
+        else:
+            code = "q"
         typed = self._typed.get(code)
         if typed is None:
             typed = self._typed[code] = array(code, self._data)
@@ -191,12 +189,6 @@ class _Page:
         base = _BASES.get(name)
         if base is not None:
             return list(map(add, own, self._opens if base == OPEN else self.column(base)))
-        column = _COLUMN[name]
-        if column.kind == PRICE:
-            if column.n not in self._closes:
-                ten = 10**column.n
-                self._closes[column.n] = [price * ten for price in self.column("close")]
-            return list(map(add, own, self._closes[column.n]))
         return own
 
 
@@ -213,7 +205,7 @@ _INTEGERS: Final = ["close", *(name for name, place in PLACES.items() if place.c
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _ORDER: Final = [name for name in _INTEGERS if name in _EXACT] + [name for name in _INTEGERS if name not in _EXACT]
 # What is less than this fits for sure; differences are compared as floats.
-_MOST: Final = {"": float("inf"), "q": float("inf"), "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
+_MOST: Final = {"": inf, "v": inf, "q": inf, "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
 
 
 def packed(batch: "Batch") -> list[list[Any]]:
@@ -273,7 +265,7 @@ def packed(batch: "Batch") -> list[list[Any]]:
     parts = dict(zip(_ORDER, less, strict=True)) | dict(zip(_FLOATS, bits, strict=True))
     rest = np.zeros((n, _REST), np.uint8)
     for code, width in _CODES.items():
-        if code != "q":
+        if code != "v":
             names = [name for name, place in PLACES.items() if place.code == code]
             begin_at = PLACES[names[0]].at
             section = rest[:, begin_at : begin_at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
@@ -315,7 +307,7 @@ def hexadecimal() -> str:
     """The digits of what is in `data`, of each column by the name behind x_, and what they are looked up in."""
     made = ["'123456789ABCDEF' AS d", "'89ABCDEF01234567' AS s", f"length(data) = {_NARROW.size + _REST} AS narrow"]
     for name, (code, at, _) in PLACES.items():
-        if code == "q":
+        if code == "v":
             made.append(f"hex(substr(data,{at // 2 + 1},4)) AS y_{name},hex(substr(data,{at + 1},8)) AS x_{name}")
         elif code:
             made.append(f"hex(substr(data,{at - _REST},{_CODES[code]})) AS x_{name}")
@@ -351,7 +343,7 @@ def whole(name: str) -> str:
 
 def _number(name: str) -> str:
     code = PLACES[name].code
-    if code == "q":
+    if code == "v":
         return f"CASE narrow WHEN 1 THEN {_digits(f'y_{name}', 4)} ELSE {_digits(f'x_{name}', 8)} END"
     return _digits(f"x_{name}", _CODES[code])
 
