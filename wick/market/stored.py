@@ -323,6 +323,7 @@ class Reader:
         self._length = LENGTH_MS[interval]
         self._told = told
         self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
+        self._thens: dict[str, Values] = {}
         self._made: dict[str, Values] = made or {}
         if any(told[WIDE]):
             for name in told:
@@ -350,8 +351,9 @@ class Reader:
 
     def _field(self, name: str) -> Values:
         if name in (PATTERNS, "bull", "bear"):
+            kept = self._told[PATTERNS]
             none = None, None, None
-            told = [none if kept is None else found(kept) for kept in self._told[PATTERNS]]
+            told = [none if one is None else found(one) for one in kept] if None in kept else map(found, kept)
             self._made |= zip((PATTERNS, "bull", "bear"), zip(*told, strict=True), strict=True)
             return self._made[name]
         if name == OPEN:
@@ -387,17 +389,18 @@ class Reader:
             own: int | None = 0
         else:
             own = self._price if kind == PRICE else self._size
-        if kind == PRICE and self._bases is not None:
-            base = self._base(n)
-            if own is not None and None not in kept:
-                ten = TENS[n + own]
-                return [(value + more) / ten for value, more in zip(kept, base, strict=True)]
-            kept = self._whole(kept, n)
         if own is not None:
             ten = TENS[n + own]
-            if None in kept:
-                return [None if value is None else value / ten for value in kept]
-            return [value / ten for value in kept]
+            try:  # nearly always all is known
+                if kind == PRICE and self._bases is not None:
+                    return [(value + more) / ten for value, more in zip(kept, self._base(n), strict=True)]
+                return [value / ten for value in kept]
+            except TypeError:
+                pass
+        if kind == PRICE:
+            kept = self._whole(kept, n)
+        if own is not None:
+            return [None if value is None else value / ten for value in kept]
         decimals = self._told["price_decimals" if kind == PRICE else "quantity_decimals"]
         return [None if value is None else value / TENS[n + more] for value, more in zip(kept, decimals, strict=True)]
 
@@ -417,21 +420,28 @@ class Reader:
 
     def _then(self, name: str) -> Values:
         """The earlier close."""
-        gaps, opens = self._told[name], self.field("open")
-        if None not in gaps:
-            return list(map(sub, opens, gaps))
-        return [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
+        then = self._thens.get(name)
+        if then is None:
+            gaps, opens = self._told[name], self.field("open")
+            if None in gaps:
+                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
+            else:
+                then = list(map(sub, opens, gaps))
+            self._thens[name] = then
+        return then
 
     def _returns(self, name: str) -> Values:
         close, then = self.field("close"), self._then(name)
-        if None not in then:
-            if name == "log_return":
-                return list(map(log1p, map(truediv, map(sub, close, then), then)))
-            return [100.0 * (now - before) / before for now, before in zip(close, then, strict=True)]
         pairs = zip(close, then, strict=True)
+        if None in then:
+            part = [None if before is None else (now - before) / before for now, before in pairs]
+            if name == "log_return":
+                return [None if one is None else log1p(one) for one in part]
+            pairs = zip(close, then, strict=True)
+            return [None if before is None else 100.0 * (now - before) / before for now, before in pairs]
         if name == "log_return":
-            return [None if before is None else log1p((now - before) / before) for now, before in pairs]
-        return [None if before is None else 100.0 * (now - before) / before for now, before in pairs]
+            return list(map(log1p, [(now - before) / before for now, before in pairs]))
+        return [100.0 * (now - before) / before for now, before in pairs]
 
     def _following(self, name: str) -> Values:
         """A field that is not kept."""
@@ -458,8 +468,8 @@ class Reader:
             ]
             return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            means = self._whole(self._told["sma_20"], _KIND["sma_20"].n)
-            return _percents(self.field("close"), means, self.field("bb_bandwidth"))
+            base = repeat(0) if self._bases is None else self._base(_KIND["sma_20"].n)
+            return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"), base)
         height = self._made.get("height")
         if height is None:
             height = self._made["height"] = list(map(sub, self.field("high"), self.field("low")))
@@ -469,19 +479,23 @@ class Reader:
 
     def _shown(self, values: Values, decimals: str, own: int | None) -> Values:
         """In whole units."""
-        if own is not None and None not in values:
+        if own is not None:
             ten = TENS[own]
-            return [value / ten for value in values]
+            try:
+                return [value / ten for value in values]
+            except TypeError:
+                pass
         told = zip(values, self._told[decimals], strict=True)
         return [None if value is None else value / TENS[more] for value, more in told]
 
 
 def _quotients(above: Values, below: Values, none: float | None) -> Values:
     """`none` where it is 0 that is divided by."""
-    if 0 not in below and None not in above:
+    try:
         return list(map(truediv, above, below))
-    told = zip(above, below, strict=True)
-    return [None if one is None else one / other if other else none for one, other in told]
+    except (TypeError, ZeroDivisionError):
+        told = zip(above, below, strict=True)
+        return [None if one is None else one / other if other else none for one, other in told]
 
 
 # `EXPECTED` of many at once, where all is known.
@@ -515,19 +529,21 @@ _SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterab
 }  # fmt: skip
 
 
-def _percents(close: Values, sma: Values, widths: Values) -> Values:
-    """%b; means are kept in hundredths of a tick."""
-    if None not in sma and None not in widths:
-        means = [mean / 100.0 for mean in sma]
-        bands = list(map(mul, widths, means))
-        if 0.0 not in bands and isfinite(sum(bands)):
-            told = zip(close, means, bands, strict=True)
-            made = [(now - mean + band / 2.0) / band for now, mean, band in told]
-            if isfinite(sum(made)):
-                return made
+def _percents(close: Values, sma: Values, widths: Values, base: Iterable[int]) -> Values:
+    """%b; means are kept in hundredths of a tick, less `base`."""
+    told = list(zip(close, sma, base, widths, strict=False))
+    try:
+        made = [
+            (now - (mean := (kept + more) / 100.0)) / (width * mean) + 0.5
+            for now, kept, more, width in told
+        ]  # fmt: skip
+        if isfinite(sum(made)):
+            return made
+    except (TypeError, ZeroDivisionError):
+        pass
     return [
-        None if mean is None or width is None else _percent_b(now, mean / 100.0, width)
-        for now, mean, width in zip(close, sma, widths, strict=True)
+        None if kept is None or width is None else _percent_b(now, (kept + more) / 100.0, width)
+        for now, kept, more, width in told
     ]
 
 
@@ -535,7 +551,7 @@ def _percent_b(close: int, mean: float, bandwidth: float) -> float | None:
     band = bandwidth * mean
     if not band:
         return 0.0
-    share = (close - mean + band / 2.0) / band if isfinite(band) else inf
+    share = (close - mean) / band + 0.5 if isfinite(band) else inf
     return share if isfinite(share) else None
 
 
