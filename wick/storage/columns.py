@@ -108,16 +108,17 @@ def of(batch: Batch) -> Columns:
             values[at], null[at] = _tick(name, exact, real[_REAL[name]])
     finite = np.isfinite(real)
     values[_UNKNOWN], values[_KNOWN] = _unknown(batch, exact, finite), _knows(batch, whole, finite)
-    for at in np.flatnonzero(null.any(axis=1)):
-        values[at][null[at]] = 0
+    for some in np.flatnonzero(null.any(axis=1)).tolist():
+        values[some, null[some]] = 0
     wide: dict[int, dict[str, int]] = {}
     places = _slow(batch, whole, exact, values)
     for place, row in zip(places, batch.take(places).rows() if places else (), strict=True):
         for at, value in enumerate(put(int(batch.interval[place]), row[3:])):
             fits = value is not None and abs(value) <= _MOST[at]
-            null[at, place] = not fits
-            values[at, place] = value if fits else 0
-            if value is not None and not fits:
+            null[at, place], values[at, place] = not fits, 0
+            if value is not None and fits:
+                values[at, place] = value
+            elif value is not None:
                 wide.setdefault(place, {})[STORED[at]] = value
     return Columns(values, null, _patterns(batch), wide)
 
