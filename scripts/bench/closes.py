@@ -230,7 +230,7 @@ def naive(market: Market) -> Step:
 
 def main() -> None:
     args = common.parser(__doc__, rounds=9).parse_args()
-    pairs, rounds = (30, 2) if args.quick else (300, args.rounds)
+    pairs, rounds = (30, 1) if args.quick else (300, args.rounds)
     common.pin()
     names = ("boundary", "close", "together", "close, one of two", "close, in step", "naive")
     steps: dict[str, list[Step]] = {name: [] for name in names}

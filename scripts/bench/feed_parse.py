@@ -289,7 +289,7 @@ def against_cryptofeed(rounds: int, python: str) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     args = common.parser(__doc__, rounds=25).parse_args()
-    rounds = 2 if args.quick else args.rounds
+    rounds = 1 if args.quick else args.rounds
     common.pin()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)  # as the feed does; for everybody here
