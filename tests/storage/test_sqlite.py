@@ -123,7 +123,7 @@ def test_a_damaged_file_is_an_error_that_names_it_and_what_to_type(path, damage,
 
 @pytest.mark.parametrize("cut", [0.3, 0.7, 0.95])
 def test_a_file_that_was_cut_is_found_by_verify_and_what_can_be_read_can_be_copied(tmp_path, path, store, cut):
-    put(store, *made(600))
+    put(store, *made(200))
     store.close()
     whole = path.stat().st_size
     with path.open("r+b") as file:

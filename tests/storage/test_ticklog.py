@@ -73,6 +73,7 @@ def test_the_newest_tails_come_with_all_flushes_since_and_no_other(tmp_path):
     assert tails == b"before 3" and [header.block for header, _ in flushes] == [3, 4, 5, 6, 7]
 
 
+@pytest.mark.slow
 def test_a_tail_cut_at_any_byte_gives_exactly_the_whole_blocks_before_it(tmp_path):
     ends = []
     with written(tmp_path) as log:
