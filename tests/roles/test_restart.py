@@ -122,6 +122,33 @@ def test_a_worker_that_is_killed_anywhere_publishes_the_same_rows(seed, data_dir
 
 
 @pytest.mark.slow
+def test_shards_that_move_between_workers_go_on_where_they_were(data_dir):
+    chance, venue = random.Random(1), Venue()
+    messages = session(1, 40, venue)
+    venue.begin_anew()
+    messages += session(101, 40, venue)
+    expected, _ = undisturbed(data_dir, messages)
+    lives, at = [], 0
+    with logging_to(data_dir / "ticklog") as write:
+        for workers in (2, 1, 3, 4, 2):
+            until = min(len(messages), at + len(messages) // 4)
+            for message in messages[at:until]:
+                write(message)
+            at, life = until, {}
+            for index in range(workers):
+                with working(data_dir, index, aggregator__workers=workers) as (role, heard):
+                    if until < len(messages) and chance.random() < 0.2:
+                        continue  # it dies at once
+                    role._replay(role._load())
+                    work(role)
+                    save(role, chance.sample(sorted(role.owned), chance.randint(0, len(role.owned))))
+                    assert "lost_batches" not in role.stats.counters
+                    life |= rows_of(heard)
+            lives.append(life)
+    check(lives, expected)
+
+
+@pytest.mark.slow
 def test_two_venues_of_one_shard_are_mended_in_the_order_of_the_log(data_dir):
     shard = shard_of(VENUE, "BTC-USDT")
     names = (f"C{number}-USDT" for number in range(10_000))
