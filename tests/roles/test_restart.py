@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.live import data_dir
 from tests.roles.worker import VENUE, Venue, logged, logging_to, session, working
+from tests.storage.flushes import limited
 from wick.net.clock import steady_ns
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError
 from wick.roles import aggregator
@@ -407,6 +408,18 @@ def test_a_shard_that_cannot_be_saved_keeps_no_other_from_it(data_dir, monkeypat
             role.keeper.wait()
         assert role.stats.counters["failed_checkpoints"] == 2
         assert role.stats.counters["checkpoints"] == 2 * (SHARDS - 1)
+
+
+def test_a_worker_that_starts_on_a_full_disk_saves_all_its_shards_when_there_is_room(data_dir, caplog):
+    with working(data_dir) as (role, _):
+        with limited(0):
+            role._load()
+            save(role, [5, 6])
+        assert role.stats.counters["failed_checkpoints"] == 2
+        assert caplog.text.count(f"{shard_directory(data_dir, 5)} cannot be written") == 1
+        save(role)
+        assert role.stats.counters["checkpoints"] == SHARDS
+        assert all(outbox.page((0, 0)).messages for outbox in role.keeper.outboxes.values())
 
 
 @pytest.mark.slow
