@@ -21,6 +21,7 @@ VENUE = "binance"
 STEP_MS = 15_000
 BEGIN_MS = 1_719_792_000_000  # 2024-07-01 00:00, a Monday
 MADE = 32  # candles a pair with metrics of their own; then they come again, at later times
+NEVER_BELOW = [FORMED_FIELDS.index(name) - EXACT for name in ("tick_rv", "quoted_spread_bps")]
 AT = {name: index for index, name in enumerate(FORMED_FIELDS)}
 
 
@@ -46,6 +47,8 @@ class Stream:
         for its in candles[2 * WARM :]:
             exact = self._exact(its)
             real = self._random.normal(0, 10, (pairs, REALS))
+            real[:, [AT["book_imbalance"] - EXACT, AT["depth_imbalance_10bps"] - EXACT]] /= 100
+            real[:, NEVER_BELOW] = abs(real[:, NEVER_BELOW])
             numbers = list(range(pairs))
             block = Block(numbers, [0] * pairs, exact.tobytes(), real.tobytes(), [])
             *_, [whole] = processor.run([(columns, block)])
@@ -55,6 +58,7 @@ class Stream:
     def _exact(self, its: NDArray[np.float64]) -> NDArray[np.int64]:
         """The exact fields, of a candle of each pair as a bank takes it."""
         time, open_, high, low, close, turnover, volume, delta = its.astype(np.int64)
+        delta += (volume + delta) % 2  # bought and sold are whole lots
         count = self._random.integers(20, 2_000, len(time))
         values = {
             "open_time_ms": time, "close_time_ms": time + STEP_MS, "flags": CLOSED, "price_decimals": 2,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg2.errors import UniqueViolation
+from psycopg2.errors import DivisionByZero, UniqueViolation
 from psycopg2.extensions import cursor as Cursor
 
 from wick.errors import FencedError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # numpy comes into a process only with what writes
 
 
 DAY_MS: Final = 86_400_000
-_FENCE: Final = "BEGIN; SELECT fence FROM writer FOR SHARE"
+_FENCE: Final = "SELECT 1 / (fence = {})::int FROM writer FOR SHARE; "  # an error where it is another one
 _POSITION: Final = (
     "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
 )
@@ -81,31 +81,28 @@ class PostgresStore(PostgresConnection):
     def _transaction(
         self, cursor: Cursor, parts: list[tuple[str, bytes]], positions: Mapping[str, Position], straight: bool
     ) -> None:
+        """A statement for each table, and one more, each of several commands: a way to the server and back takes as
+        long as a hundred rows."""
+        before = "BEGIN; "
         if not straight and parts:
             cursor.execute(schema.MAKE_STAGE)
-        if self._fence is None:
-            cursor.execute("BEGIN")
-        else:
-            cursor.execute(_FENCE)  # nobody takes over before this transaction has ended
-            fence = int(one(cursor))
-            if fence != self._fence:
-                raise FencedError(
-                    f"{self.address}: another sink has taken over (writer {fence}, this is {self._fence})"
-                )
-        if self.timescale and not straight:
-            cursor.execute(timescale.NO_LIMIT)
+            before += f"{timescale.NO_LIMIT}; " if self.timescale else ""
         for table, data in parts:
-            cursor.copy_expert(
-                f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)",
-                BytesIO(data), 1 << 20,
-            )  # fmt: skip
-            if not straight:
-                cursor.execute(f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}")
+            into = f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)"
+            cursor.copy_expert(before + into, BytesIO(data), 1 << 20)
+            before = "" if straight else f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}; "
+        told = [value for stream, position in positions.items() for value in (stream, *position)]
         if positions:
-            told = [value for stream, position in positions.items() for value in (stream, *position)]
-            cursor.execute(_POSITION.format(", ".join(["(%s, %s, %s)"] * len(positions))) + "; COMMIT", told)
-        else:
-            cursor.execute("COMMIT")
+            before += _POSITION.format(", ".join(["(%s, %s, %s)"] * len(positions))) + "; "
+        if self._fence is not None:
+            before += _FENCE.format(self._fence)  # nobody takes over before this transaction has ended
+        try:
+            cursor.execute(before + "COMMIT", told)
+        except DivisionByZero:
+            cursor.execute("ROLLBACK; SELECT fence FROM writer")
+            raise FencedError(
+                f"{self.address}: another sink has taken over (writer {one(cursor)}, this is {self._fence})"
+            ) from None
 
     # ------------------------------------------------------------------ out
 
