@@ -133,6 +133,8 @@ def test_a_disk_that_is_full_leaves_the_older_ones_and_it_goes_on_when_there_is_
 
 
 def test_a_generation_that_cannot_be_read_is_passed_over_by_all_who_ask(tmp_path, monkeypatch):
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _: None)
     for shard in range(SHARDS):
         Checkpoints(shard_directory(tmp_path, shard)).write((1, 1), b"", b"state")
         Checkpoints(shard_directory(tmp_path, shard)).write((2, 2), b"", b"state")
@@ -146,6 +148,15 @@ def test_a_generation_that_cannot_be_read_is_passed_over_by_all_who_ask(tmp_path
     monkeypatch.setattr(Path, "open", failing)
     assert (passed(tmp_path), newest_epoch(tmp_path)) == ((1, 1), 2)
     assert [one.position for one in Checkpoints(shard_directory(tmp_path, 3)).load()] == [(1, 1)]
+
+
+def test_a_damaged_head_makes_no_feed_newer_than_all_that_can_be(tmp_path):
+    Checkpoints(shard_directory(tmp_path, 3)).write((7, 1), b"", b"state")
+    [path] = files(shard_directory(tmp_path, 3))
+    data = bytearray(path.read_bytes())
+    data[8:16] = b"\xff" * 8
+    path.write_bytes(data)
+    assert newest_epoch(tmp_path) == 0
 
 
 def test_a_directory_that_somebody_deleted_is_made_again(tmp_path):

@@ -92,10 +92,12 @@ class Keeper:
 
     def save(self, number: int, position: Position, note: bytes, state: bytes) -> None:
         """Begin to write what `due` has asked for."""
+        self.outboxes[number].try_again()
         self._writing = number, gevent.get_hub().threadpool.spawn(self._write, number, position, note, state)
 
     def save_now(self, number: int, position: Position, note: bytes, state: bytes) -> None:
         """The same, and wait for it."""
+        self.outboxes[number].try_again()
         self._written(number, self._write(number, position, note, state))
 
     def wait(self) -> None:

@@ -30,6 +30,7 @@ SUFFIX = ".checkpoint"
 GENERATIONS = "[0-9]" * 12 + SUFFIX
 MAGIC = b"WCP1"
 PAGE = 256  # bytes: a pair's candle of one interval and a ring's row of ten pairs are about as large
+NO_EPOCH = 1 << 62  # ns: the year 2116; a head that says so is damaged
 MOST = 4  # times as large as a whole state may a generation become: what is written is a third more than the changes
 LEAST = 1 << 16  # bytes of changes for which no new generation is worth its rename
 _HEAD = Struct("<4sIQQIII")  # magic, crc, epoch, block, bytes of the note, of the state, pages
@@ -165,7 +166,7 @@ def _positions(directory: Path) -> list[Position]:
                 while len(head := os.pread(file.fileno(), _HEAD.size, at)) == _HEAD.size:
                     magic, _, epoch, block, note, _, pages = _HEAD.unpack(head)
                     at += _HEAD.size + note + pages * (_NUMBER.itemsize + PAGE)
-                    if magic != MAGIC or at > size:
+                    if magic != MAGIC or at > size or epoch >= NO_EPOCH:
                         break
                     found.append((epoch, block))
         except OSError:

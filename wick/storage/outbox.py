@@ -49,6 +49,7 @@ class Outbox:
         self._file: BinaryIO | None = None  # the newest of them
         self._waiting: deque[tuple[Position, bytes]] = deque()
         self._waiting_bytes = 0
+        self._is_failing = False
         # With bytes that a crash would lose (of those found a killed process may have left some); whether one must be
         # written anew.
         self._unsynced = dict.fromkeys(self._segments, False)
@@ -91,6 +92,11 @@ class Outbox:
             self._waiting_bytes -= len(self._waiting.popleft()[1]) - _HEAD.size
             self.lost += 1
 
+    def try_again(self) -> None:
+        """With what waits: of a shard without pairs nothing may follow that would take it along."""
+        if self._waiting:
+            self._write()
+
     @property
     def waiting(self) -> int:
         """Messages that the disk has not taken."""
@@ -98,7 +104,6 @@ class Outbox:
 
     def _write(self) -> None:
         """What waits, in one call."""
-        failing = len(self._waiting) > 1
         data = b"".join([frame for _, frame in self._waiting])
         try:
             file, segment = self._room(self._waiting[0][0])
@@ -106,12 +111,14 @@ class Outbox:
                 file.truncate(self._segments[segment])
                 raise OSError("the disk took only a part of a message")
         except OSError as error:
-            if not failing:
+            if not self._is_failing:
                 log.error("the outbox in %s cannot be written, messages wait in memory: %s", self.directory, error)
+            self._is_failing = True
             self._let_go()
             return
-        if failing:
+        if self._is_failing:
             log.info("the outbox in %s is written again, with %d messages", self.directory, len(self._waiting))
+        self._is_failing = False
         self._segments[segment] += len(data)
         self._unsynced.setdefault(segment, False)
         self._waiting.clear()
