@@ -354,7 +354,8 @@ class Reader:
             kept = self._told[PATTERNS]
             none = None, None, None
             told = [none if one is None else found(one) for one in kept] if None in kept else map(found, kept)
-            self._made |= zip((PATTERNS, "bull", "bear"), zip(*told, strict=True), strict=True)
+            parts = zip(*told, strict=True) if kept else ((), (), ())
+            self._made |= zip((PATTERNS, "bull", "bear"), parts, strict=True)
             return self._made[name]
         if name == OPEN:
             return self._told[OPEN]
