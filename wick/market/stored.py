@@ -508,9 +508,7 @@ _EXPECTED: Final[dict[str, Callable[..., Iterable[int]]]] = {
         else map(mul, bought, map(floordiv, turnover, volume))
     ),
     "first_trade_id": lambda last, count: (
-        map(EXPECTED["first_trade_id"][0], last, count)
-        if 0 in count
-        else map(sub, map(add, last, repeat(1)), count)
+        map(EXPECTED["first_trade_id"][0], last, count) if 0 in count else map(sub, map(add, last, repeat(1)), count)
     ),
     "delta": lambda bought, volume: map(sub, map(add, bought, bought), volume),
     "delta_max": lambda delta: [one if one > 0 else 0 for one in delta],
