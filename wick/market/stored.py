@@ -377,11 +377,14 @@ class Reader:
             return list(map(add, map(add, self._told[OPEN], repeat(self._length)), kept))
         expected, of = EXPECTED[name]
         told = [self.field(other) for other in of]
-        unknown = None in kept or any(None in own for own in told)
-        usual = map(expected, *told) if unknown else _EXPECTED[name](*told)
-        if unknown:
-            return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
-        return list(map(add, usual, kept) if any(kept) else usual)
+        try:  # nearly always all is known
+            usual = _EXPECTED[name](*told)
+            if any(kept) or None in kept:
+                return list(map(add, usual, kept))
+            return list(usual)
+        except TypeError:
+            pairs = zip(map(expected, *told), kept, strict=True)
+            return [None if more is None else own + more for own, more in pairs]
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
         """Divided, so that it is the number nearest to those decimals."""

@@ -315,9 +315,7 @@ class PostgresStore:
         data = self._ask(ask)
         if data is None:
             return None
-        told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs)), strict=True))
-        if not oldest:
-            told = {name: values[::-1] for name, values in told.items()}
+        told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs), not oldest), strict=True))
         told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
         return told
 
