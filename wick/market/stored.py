@@ -341,6 +341,8 @@ class Reader:
         return next(iter(values)) if len(values) == 1 else None
 
     def rows(self, names: Sequence[str] = CANDLE_FIELDS) -> list[Row]:
+        if not self._told[OPEN]:
+            return []
         return list(map(list, zip(*[self.field(name) for name in names], strict=True)))
 
     def field(self, name: str) -> Values:

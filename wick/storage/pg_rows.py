@@ -45,9 +45,11 @@ def columns(data: bytes, widths: Sequence[int], blobs: int, newest_first: bool =
         rows.reverse()
         for column in rest:
             column.reverse()
-    made: list[Sequence[Any]] = list(zip(*rows, strict=True))[: len(widths)] or [() for _ in widths]
+    made: list[Sequence[Any]] = [() for _ in widths]
+    if rows:
+        made[:] = [*zip(*rows, strict=True)][: len(widths)]
     for number, width in enumerate(widths):
         low = null(width)
         if low in made[number]:
             made[number] = [None if value == low else value for value in made[number]]
-    return made + [*rest]
+    return [*made, *rest]
