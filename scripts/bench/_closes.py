@@ -21,6 +21,7 @@ VENUE = "binance"
 STEP_MS = 15_000
 BEGIN_MS = 1_719_792_000_000  # 2024-07-01 00:00, a Monday
 MADE = 32  # candles a pair with metrics of their own; then they come again, at later times
+NEVER_BELOW = [FORMED_FIELDS.index(name) - EXACT for name in ("tick_rv", "quoted_spread_bps")]
 AT = {name: index for index, name in enumerate(FORMED_FIELDS)}
 
 
@@ -47,6 +48,7 @@ class Stream:
             exact = self._exact(its)
             real = self._random.normal(0, 10, (pairs, REALS))
             real[:, [AT["book_imbalance"] - EXACT, AT["depth_imbalance_10bps"] - EXACT]] /= 100
+            real[:, NEVER_BELOW] = abs(real[:, NEVER_BELOW])
             numbers = list(range(pairs))
             block = Block(numbers, [0] * pairs, exact.tobytes(), real.tobytes(), [])
             *_, [whole] = processor.run([(columns, block)])

@@ -7,8 +7,7 @@ The real engine makes 900 candles of 15 s of each pair from the benchmarks' mark
 pair on average, and quotes; prices have five digits, as the simulator's), the real store writes them into a real
 TimescaleDB (tests/servers/timescale.py: it has to be installed by scripts/setup --test, and needs node), and `compact`
 compresses them. What the market lacks, the two imbalances of the order book, is drawn: noise, which costs most. Bytes
-are what the table and its indexes take on disk, as the server tells it; with few candles most of them are pages that are
-not full.
+are what the table and its indexes take on disk, as the server tells it (of few candles: pages that are not full).
 
 Baseline: the same fields, without the patterns, as a column of float64 each, compressed likewise.
 """

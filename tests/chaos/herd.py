@@ -26,6 +26,7 @@ from wick.wire.codec import unpack
 TURN = datetime(2027, 2, 1, tzinfo=UTC)  # a Monday: all twelve intervals begin here
 POLL_S = 0.02
 START_S, STOP_S = 60.0, 20.0
+SAY_EACH = 25  # kills
 
 
 class Server(Protocol):
@@ -245,8 +246,10 @@ class Killer:
         "aggregator": 5, "sink": 3, "front": 2, "feed": 1.5, "database": 2, "redis": 2, "machine": 0.7,
     }  # fmt: skip
 
-    def __init__(self, herd: Herd, victims: list[str], kills: int, every_s: float, seed: int) -> None:
-        self.herd, self.victims, self.kills, self.every_s = herd, victims, kills, every_s
+    def __init__(
+        self, herd: Herd, victims: list[str], kills: int, every_s: float, seed: int, say: Callable[[str], object]
+    ) -> None:
+        self.herd, self.victims, self.kills, self.every_s, self.say = herd, victims, kills, every_s, say
         self.random = random.Random(seed)
         self.done = 0
 
@@ -261,6 +264,8 @@ class Killer:
                 away_s = self.random.choice([0, 0, 0, 0, 0.2, 1.0, 3.0])
                 self.herd.kill(name, away_s)
                 self.done += 1
+                if not self.done % SAY_EACH:
+                    self.say(f"{self.done} kills: {dict(self.herd.kills)}, by themselves died {len(self.herd.deaths)}")
 
     def _chosen(self) -> list[str]:
         weights = [self.WEIGHTS[name.partition("-")[0]] for name in self.victims]

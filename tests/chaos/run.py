@@ -301,8 +301,10 @@ def chaos(
 ) -> Verdict:
     """Kills at random moments, of all that can be killed or of the `victims`."""
 
+    say = more.get("say", lambda _text: None)
+
     def trouble(herd: Herd) -> None:
-        Killer(herd, victims or [*herd.commands, *herd.servers, "machine"], kills, every_s, seed).run()
+        Killer(herd, victims or [*herd.commands, *herd.servers, "machine"], kills, every_s, seed, say).run()
 
     return lived_through(folder, trouble, seed=seed, **more)
 

@@ -366,6 +366,22 @@ def test_a_disk_that_takes_no_checkpoint_is_an_alarm_and_tried_again(data_dir, m
         assert role.stats.counters["checkpoints"] == SHARDS and "saved again" in caplog.text
 
 
+def test_a_shard_that_cannot_be_saved_keeps_no_other_from_it(data_dir, monkeypatch):
+    bad = shard_directory(data_dir, 5)
+    with working(data_dir, aggregator__checkpoint_s=32.0) as (role, _):
+        write = checkpoints.Checkpoints.write
+        monkeypatch.setattr(
+            checkpoints.Checkpoints, "write",
+            lambda own, *given: write(own, *given) if own.directory != bad else (_ for _ in ()).throw(OSError(5, "no")),
+        )  # fmt: skip
+        for _ in range(2 * SHARDS):
+            role.keeper._due_ns = 0
+            role._save()
+            role.keeper.wait()
+        assert role.stats.counters["failed_checkpoints"] == 2
+        assert role.stats.counters["checkpoints"] == 2 * (SHARDS - 1)
+
+
 @pytest.mark.slow
 def test_a_worker_whose_shards_another_one_still_writes_ends_with_3_and_names_it(data_dir):
     options = ["--core-data-dir", str(data_dir), "--aggregator-workers", "1"]

@@ -14,7 +14,7 @@ const database = await PGlite.create({ extensions: { timescaledb } });
 
 const SSL = 80877103, GSS = 80877104, CANCEL = 80877102;
 const SETTING = /^\s*set\s+(?!local\b)/i;
-const COPY_IN = /^\s*copy\b[\s\S]*\bfrom\s+stdin\b/i;
+const COPY_IN = /(^|;)\s*copy\b[^;]*\bfrom\s+stdin\b/i;
 const EMPTY = Buffer.alloc(0);
 
 function message(kind, body = EMPTY) {

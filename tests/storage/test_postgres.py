@@ -14,7 +14,7 @@ from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
 from wick.storage.batch import Batch
-from wick.storage.pg_pack import copied, packed
+from wick.storage.pg_pack import blob, packed
 from wick.storage.pg_rows import columns
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
@@ -56,15 +56,16 @@ INTEGERS = [st.none() | st.integers(1 - 2 ** (8 * width - 1), 2 ** (8 * width - 
 BLOBS = [st.none() | st.binary(max_size=most) for most in (9, 2)]
 
 
-@given(st.lists(st.tuples(*INTEGERS, *BLOBS), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.integers(0, 2), *INTEGERS, *BLOBS), min_size=1, max_size=12))
 def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
-    *integers, first, second = zip(*rows, strict=True)
-    fields = [
-        (width, np.array([value or 0 for value in own], np.int64), np.array([value is None for value in own]))
-        for width, own in zip(WIDTHS, integers, strict=True)
-    ]
-    data = copied(packed(fields, [first, second]))
-    assert read(data) == [list(one) for one in rows]
+    tables, *integers, first, second = zip(*rows, strict=True)
+    values = np.array([[value or 0 for value in own] for own in integers], np.int64)
+    null = np.array([[value is None for value in own] for own in integers])
+    tails = [blob(one) + blob(other) for one, other in zip(first, second, strict=True)]
+    data = packed(values, null, WIDTHS, tails, 5, np.array(tables))
+    for table in {*tables}:
+        assert sorted(map(repr, read(data[table]))) == sorted(repr([*one]) for at, *one in rows if at == table)
+    assert {*data} == {*tables}
 
 
 def read(data):
@@ -86,9 +87,11 @@ def read(data):
 
 def test_what_comes_out_is_read_as_it_went_in_and_the_lowest_integer_is_null():
     low = [-(2**15), -(2**31), -(2**63)]
-    told = [(np.array([7, value, -1], np.int64), width) for value, width in zip(low, WIDTHS, strict=True)]
-    data = copied(packed([(width, own, None) for own, width in told], [[b"", None, b"abc"]]))
-    assert [[*column] for column in columns(data, WIDTHS, 1)] == [[7, None, -1]] * 3 + [[b"", None, b"abc"]]
+    values = np.array([[7, value, -1] for value in low])
+    tails = [blob(one) for one in (b"", None, b"abc")]
+    data = packed(values, np.zeros((3, 3), np.bool_), WIDTHS, tails, 4, np.zeros(3, np.int64))[0]
+    told = zip(*columns(data, WIDTHS, 1), strict=True)
+    assert {*told} == {(7, 7, 7, b""), (None, None, None, None), (-1, -1, -1, b"abc")}
 
 
 def test_no_rows_are_read_as_empty_columns():

@@ -6,6 +6,7 @@ at a time, and says once a second how it goes. Nobody upstream waits for it. Whe
 keeps the latest state there (`roles.latest`).
 """
 
+import gc
 import logging
 import os
 import signal
@@ -257,6 +258,9 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, sink.stop)
     with lock:
         log.info("started pid=%d", os.getpid())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 1_000_000)  # messages that wait have no cycles, and are many
         code = sink.run()
         sink.close()
         return code

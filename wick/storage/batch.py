@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.blocks import EXACT, REALS, Block, of_metrics
+from wick.market.blocks import EXACT, REALS, of_metrics
 from wick.market.intervals import NAMES
 from wick.market.schema import FLOW_FIELDS, FOREIGN, FORMED, FORMED_FIELDS, METRIC_FIELDS, PARTIAL, UNKNOWN, Row
 from wick.metrics import pattern_table
@@ -58,28 +58,32 @@ class Batch(NamedTuple):
         """Of the blocks of `wire.messages.Closes`. Many small ones: their bytes are joined first."""
         numbers: dict[tuple[str, str], int] = {}
         pair: list[int] = []
-        interval: list[int] = []
-        known: list[bool] = []
+        intervals = bytearray()
+        counts: list[int] = []
+        has: list[bool] = []
         told: list[tuple[int, Row]] = []
         parts: tuple[list[bytes], ...] = ([], [], [], [])
-        for venue, symbols, *columns in blocks:
-            block = Block(*columns)
-            n, has = len(block.pairs), bool(block.metrics)
+        for venue, symbols, pairs, its, own_exact, own_real, own_big, own_metrics, own_patterns in blocks:
+            n = len(pairs)
             own = [numbers.setdefault((venue, symbol), len(numbers)) for symbol in symbols]
-            told += [(len(pair) + place, row) for place, row in block.big]
-            pair += [own[one] for one in block.pairs]
-            interval += block.intervals
-            known += [has] * n
-            more = (block.metrics, block.patterns) if has else (_NAN * (n * METRICS), bytes(n * PATTERNS))
-            for part, data in zip(parts, (block.exact, block.real, *more), strict=True):
-                part.append(data)
+            if own_big:
+                told += [(len(pair) + place, row) for place, row in own_big]
+            pair += [own[one] for one in pairs]
+            intervals += bytes(its)
+            counts.append(n)
+            has.append(bool(own_metrics))
+            parts[0].append(own_exact)
+            parts[1].append(own_real)
+            parts[2].append(own_metrics or _NAN * (n * METRICS))
+            parts[3].append(own_patterns or bytes(n * PATTERNS))
         exact, real, metrics, patterns = (
             np.frombuffer(bytearray().join(part), kind).reshape(-1, width).astype(kind.newbyteorder("="), copy=False)
             for part, (kind, width) in zip(parts, _WIDTHS, strict=True)
         )
         big = _put_big(exact, real, told)
-        numbered = np.array(pair, np.int32), np.array(interval, np.int16)
-        return cls([*numbers], *numbered, exact, real, metrics, patterns, np.array(known, np.bool_), big)
+        numbered = np.array(pair, np.int32), np.frombuffer(intervals, np.uint8).astype(np.int16)
+        known = np.repeat(np.array(has, np.bool_), counts)
+        return cls([*numbers], *numbered, exact, real, metrics, patterns, known, big)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Row]) -> Self:
@@ -166,18 +170,25 @@ class Batch(NamedTuple):
         )
 
     def best(self) -> "Batch":
-        """One row a candle: the best by `rank`, of equals the last; in order of pair, interval and time."""
+        """One row a candle: the best by `rank`, of equals the last. Where none comes twice, as nearly always, this is
+        the batch itself; else it is in order of pair, interval and time."""
+        if self._comes_once():
+            return self
         rank = self.rank()
         keys = (self.exact[:, 0], self.interval, self.pair)
         order = np.lexsort((*rank.T[::-1], *keys))  # stable: of equals the last comes last
-        if not self.n:
-            return self
         last = np.zeros(self.n, np.bool_)
         last[-1] = True
         for key in keys:
             sorted_key = key[order]
             last[:-1] |= sorted_key[1:] != sorted_key[:-1]
         return self.take(order[last])
+
+    def _comes_once(self) -> bool:
+        """Whether no candle comes twice, as far as one number a candle tells."""
+        keys = self.exact[:, 0] * (len(NAMES) * len(self.pairs)) + self.pair * len(NAMES) + self.interval
+        keys.sort()
+        return bool((keys[1:] != keys[:-1]).all())
 
     def rows(self) -> list[Row]:
         """[venue, symbol, interval, *CANDLE_FIELDS] of each."""
@@ -203,7 +214,8 @@ def _put_big(
     """Put the rows that came beside, by place, into the columns; those of numbers that do not fit."""
     big: dict[int, list[Any]] = {}
     # The number that stands for what is not known, should one ever be published as a value.
-    for place in map(int, np.nonzero((exact == MISSING).any(axis=1))[0]):
+    published = exact.min(initial=0) == MISSING
+    for place in map(int, np.nonzero((exact == MISSING).any(axis=1))[0]) if published else ():
         big[place] = [*exact[place].tolist(), *_nulls(real[place].tolist())]
         exact[place][exact[place] == MISSING] = 0
     for place, row in told:

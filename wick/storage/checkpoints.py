@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.ops.process import AlreadyRunningError
+from wick.ops.process import AlreadyRunningError, sign
 from wick.storage.outbox import sync_directory
 from wick.storage.ticklog import Position
 from wick.stream.shards import SHARDS
@@ -70,9 +70,7 @@ def hold(directory: Path) -> BinaryIO:
         raise AlreadyRunningError(
             f"another worker (process {holder}) still writes {directory}; stop it first"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()).encode())
-    file.flush()
+    sign(file)
     return file
 
 
@@ -129,6 +127,7 @@ class Checkpoints:
         number = int(generations[-1].stem) + 1 if generations else 1
         path = self.directory / f"{number:012d}{SUFFIX}"
         part = path.with_suffix(".part")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
         try:
             with part.open("wb", buffering=0) as file:
                 _write(file, frame)
@@ -146,13 +145,18 @@ def passed(data_dir: Path) -> Position | None:
     """The position that all shards have passed with the checkpoint before their newest: what comes behind it in the log
     is needed even where the newest is torn. None where a shard has none. (Where a whole generation is damaged the log
     goes further back only as far as `ticklog.keep_s`.)"""
-    reached = {_reached(shard_directory(data_dir, shard)) for shard in range(SHARDS)}
-    known = [one for one in reached if one is not None]
-    return min(known) if len(known) == len(reached) else None
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return min(found[-2:][0] for found in each) if all(each) else None
 
 
-def _reached(directory: Path) -> Position | None:
-    """The position of the last checkpoint but one, by the heads of the frames; of the only one."""
+def newest_epoch(data_dir: Path) -> int:
+    """Of the feeds that checkpoints have heard of; 0: of none."""
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return max([epoch for found in each for epoch, _ in found], default=0)
+
+
+def _positions(directory: Path) -> list[Position]:
+    """Of its checkpoints, oldest first, by the heads of the frames."""
     found: list[Position] = []
     for path in _generations(directory):
         try:
@@ -164,9 +168,9 @@ def _reached(directory: Path) -> Position | None:
                     if magic != MAGIC or at > size:
                         break
                     found.append((epoch, block))
-        except FileNotFoundError:
-            continue  # it has just made way
-    return found[-2:][0] if found else None
+        except OSError:
+            continue  # it has just made way, or cannot be read, which its worker says
+    return found
 
 
 def _generations(directory: Path) -> list[Path]:

@@ -1,46 +1,80 @@
 """Batches in the columns that a store keeps (`market.stored`), all candles at once."""
 
+from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.blocks import EXACT
-from wick.market.schema import FORMED_FIELDS
+from wick.market.blocks import EXACT, REALS
+from wick.market.schema import FLOW_FIELDS, FORMED_FIELDS, METRIC_FIELDS
 from wick.market.stored import (
     COLUMNS,
     DIGITS,
     FOLLOWING,
     LENGTH_MS,
+    LESS,
     MOST,
     NO_METRICS,
     OTHER,
     PRICE,
+    RATIO,
     SIGNED,
     SIZE,
     STORED,
     TENS,
     TICK,
     WHOLE,
-    Column,
     fired,
     put,
 )
 from wick.metrics.fields import NAMES as METRIC_NAMES
-from wick.storage.batch import MISSING, PATTERNS, Batch
+from wick.storage.batch import METRICS, MISSING, PATTERNS, Batch
 
 Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bits: TypeAlias = NDArray[np.bool_]
 
 _EXACT = {name: at for at, name in enumerate(FORMED_FIELDS[:EXACT])}
-_REAL = {name: at for at, name in enumerate(FORMED_FIELDS[EXACT:])}
-_METRIC = {name: at for at, name in enumerate(METRIC_NAMES)}
+_REAL = {name: at for at, name in enumerate((*FORMED_FIELDS[EXACT:], *METRIC_NAMES))}
 _TENS = np.array(TENS)
 _LENGTHS = np.array(LENGTH_MS, np.int64)
 _MOST = [2 ** min(8 * column.bytes - 1, 62) - 1 for column in COLUMNS]
-_MOSTS = np.array(_MOST)[:, None]
-_SAFE = 2.0**61  # so that what is made of such numbers stays within 64 bits
+_MOSTS = np.array(_MOST)
+_SAFE = 2**61  # so that what is made of such numbers stays within 64 bits
+_BEYOND = 2.0**62
+
+# Columns that are computed alike are computed together, a row of a matrix each: of the exact fields ...
+_FIELDS = [(at, column) for at, column in enumerate(COLUMNS) if column.name in (_EXACT.keys() | _REAL.keys())]
+_SAME = [(at, _EXACT[one.name]) for at, one in _FIELDS if one.name in _EXACT and one.kind == WHOLE]
+_SAME_TO, _SAME_OF = (np.array(part) for part in zip(*_SAME, strict=True))
+_LESS = [(at, column.name) for at, column in _FIELDS if column.kind == LESS]
+# ... of the REAL ones those that are scaled, by what their power of ten depends on ...
+_SCALED = sorted(
+    ((at, one) for at, one in _FIELDS if one.name in _REAL and one.kind in (WHOLE, RATIO, PRICE, SIZE)),
+    key=lambda told: ({PRICE: 1, SIZE: 2}.get(told[1].kind, 0), told[1].n),
+)
+_SCALED_TO = np.array([at for at, _ in _SCALED])
+_SCALED_OF = np.array([_REAL[column.name] for _, column in _SCALED])
+_FIXED = sum(column.kind not in (PRICE, SIZE) for _, column in _SCALED)
+_FIXED_TENS = np.array([[TENS[column.n]] for _, column in _SCALED[:_FIXED]])
+_BY_DECIMALS = [  # the field of the decimals, how many more, and of which rows
+    ({PRICE: "price_decimals", SIZE: "quantity_decimals"}[kind], n, slice(places[0], places[-1] + 1))
+    for (kind, n), group in groupby(range(_FIXED, len(_SCALED)), key=lambda place: _SCALED[place][1][1:4:2])
+    for places in [list(group)]
+]
+# ... those that are kept as digits, and ticks.
+_CODED = [(at, column) for at, column in _FIELDS if column.kind in (DIGITS, SIGNED)]
+_CODED_TO = np.array([at for at, _ in _CODED])
+_CODED_OF = np.array([_REAL[column.name] for _, column in _CODED])
+_SIGNED = np.array([[column.kind == SIGNED] for _, column in _CODED])
+_SHIFT = np.array([[52 - column.n] for _, column in _CODED])
+_HALF = (1 << _SHIFT - 1) - 1
+_FIRST = np.array([[(column.least + 1022 << column.n) - 1] for _, column in _CODED])
+_TICKS = [(at, column.name) for at, column in _FIELDS if column.kind == TICK]
+_UNKNOWN, _KNOWN = STORED.index("unknown"), STORED.index("known")
+_FOLLOWING = np.array([_REAL[name] for name in FOLLOWING])
+_FLOWS = [at for name, at in _EXACT.items() if name in FLOW_FIELDS]
 
 
 class Columns(NamedTuple):
@@ -55,58 +89,92 @@ class Columns(NamedTuple):
 def of(batch: Batch) -> Columns:
     """What is kept of a batch's candles."""
     n = batch.n
-    values, null = np.zeros((len(COLUMNS), n), np.int64), np.zeros((len(COLUMNS), n), np.bool_)
-    wide: dict[int, dict[str, int]] = {}
+    values, null = np.empty((len(COLUMNS), n), np.int64), np.zeros((len(COLUMNS), n), np.bool_)
     # A row a field, as they are taken: a stride costs more than the copy.
-    whole, reals = np.ascontiguousarray(batch.exact.T), np.ascontiguousarray(batch.real.T)
-    metrics = np.ascontiguousarray(batch.metrics.T)
-    exact = {name: whole[at] for name, at in _EXACT.items()}
-    real = {name: reals[at] for name, at in _REAL.items()} | {name: metrics[at] for name, at in _METRIC.items()}
-    turnover = np.abs(exact["high"].astype(np.float64)) + np.abs(exact["low"])
-    turnover *= np.maximum(np.abs(exact["volume"]), np.abs(exact["taker_buy_volume"]))
-    slow = (turnover >= _SAFE) | (np.abs(whole) >= _SAFE).any(axis=0)  # (of MISSING this is below 0)
-    slow[list(batch.big)] = True
+    whole, real = np.ascontiguousarray(batch.exact.T), np.empty((len(_REAL), n))
+    real[:REALS], real[REALS:] = batch.real.T, batch.metrics.T
+    exact = dict(zip(_EXACT, whole, strict=True))
+    values[_SAME_TO] = whole[_SAME_OF]
+    for at, name in _LESS:
+        np.subtract(exact[name], _expected(name, batch, exact), values[at])
+    if whole.min(initial=0) == MISSING:
+        null[_SAME_TO] = whole[_SAME_OF] == MISSING
+        for at, name in _LESS:
+            null[at] = exact[name] == MISSING
     with np.errstate(all="ignore"):
-        for at, column in enumerate(COLUMNS):
-            values[at], null[at] = _column(column, batch, exact, real)
-    slow |= (np.abs(values) > _MOSTS).any(axis=0)
-    places = np.nonzero(slow)[0].tolist()
-    for place, row in zip(places, batch.take(places).rows(), strict=True):
+        _scale(exact, real, values, null)
+        _code(real, values, null)
+        for at, name in _TICKS:
+            values[at], null[at] = _tick(name, exact, real[_REAL[name]])
+    finite = np.isfinite(real)
+    values[_UNKNOWN], values[_KNOWN] = _unknown(batch, exact, finite), _knows(batch, whole, finite)
+    for some in np.flatnonzero(null.any(axis=1)).tolist():
+        values[some, null[some]] = 0
+    wide: dict[int, dict[str, int]] = {}
+    places = _slow(batch, whole, exact, values)
+    for place, row in zip(places, batch.take(places).rows() if places else (), strict=True):
         for at, value in enumerate(put(int(batch.interval[place]), row[3:])):
             fits = value is not None and abs(value) <= _MOST[at]
-            null[at, place] = not fits
+            null[at, place], values[at, place] = not fits, 0
             if value is not None and fits:
                 values[at, place] = value
             elif value is not None:
                 wide.setdefault(place, {})[STORED[at]] = value
-    np.copyto(values, 0, where=null)
     return Columns(values, null, _patterns(batch), wide)
 
 
-def _column(column: Column, batch: Batch, exact: dict[str, Integers], real: dict[str, Floats]) -> tuple[Any, Any]:
-    name, kind, _, n, _ = column
-    if name == "unknown":
-        return _unknown(batch, exact, real), False
-    if name == "known":
-        return batch.knows(), False
-    if name in exact:
-        told = exact[name]
-        return (told if kind == WHOLE else told - _expected(name, batch, exact)), told == MISSING
-    own = real[name]
-    if kind == TICK:
-        close = exact["close"]
-        then = np.rint(close * np.exp(-own) if name == "log_return" else close / (1.0 + own / 100.0))
-        wrong = ~((then > 0.5) & (then < _SAFE))
-        return exact["open"] - np.where(wrong, 0, then).astype(np.int64), wrong
-    if kind in (DIGITS, SIGNED):
-        return _digits(own, column.n, column.least, kind == SIGNED)
-    if kind in (PRICE, SIZE):
-        own = own * _TENS[n + exact["price_decimals" if kind == PRICE else "quantity_decimals"]]
-    elif kind != WHOLE:
-        own = own * TENS[n]
+def _slow(batch: Batch, whole: Integers, exact: dict[str, Integers], values: Integers) -> list[int]:
+    """The candles with numbers that are too big for arrays, or for their columns: nearly always none."""
+    turnover = np.abs(exact["high"].astype(np.float64)) + np.abs(exact["low"])
+    turnover *= np.maximum(np.abs(exact["volume"]), np.abs(exact["taker_buy_volume"]))
+    slow = turnover >= _SAFE
+    if max(int(whole.max(initial=0)), -int(whole.min(initial=0))) >= _SAFE:
+        slow |= (np.abs(whole) >= _SAFE).any(axis=0)  # (of MISSING this is below 0)
+    most, least = values.max(axis=1, initial=0), values.min(axis=1, initial=0)
+    for at in np.flatnonzero((most > _MOSTS) | (least < -_MOSTS)):
+        slow |= (values[at] > _MOST[at]) | (values[at] < -_MOST[at])
+    slow[list(batch.big)] = True
+    return [int(place) for place in np.flatnonzero(slow)]
+
+
+def _scale(exact: dict[str, Integers], real: Floats, values: Integers, null: Bits) -> None:
+    own = real[_SCALED_OF]
+    own[:_FIXED] *= _FIXED_TENS
+    for decimals, n, rows in _BY_DECIMALS:
+        own[rows] *= _TENS[exact[decimals] + n]
     wrong = ~np.isfinite(own)
+    if wrong.any():
+        null[_SCALED_TO] = wrong
+        own[wrong] = 0.0
+    np.rint(own, own)
     # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
-    return np.clip(np.rint(np.where(wrong, 0.0, own)), -(2.0**62), 2.0**62).astype(np.int64), wrong
+    np.clip(own, -_BEYOND, _BEYOND, out=own)
+    values[_SCALED_TO] = own
+
+
+def _code(real: Floats, values: Integers, null: Bits) -> None:
+    """`stored._to_digits` in arrays: a float's bits are the power of two and the digits already, in that order, and are
+    rounded where those end."""
+    own = real[_CODED_OF]
+    size = np.abs(own)
+    below = own < 0.0
+    wrong = ~(size <= MOST) | (below & ~_SIGNED)
+    if wrong.any():
+        null[_CODED_TO] = wrong
+        size[wrong] = 0.0
+    bits = size.view(np.int64)
+    code = bits >> _SHIFT
+    code = (bits + ((code & 1) + _HALF)) >> _SHIFT  # half to even
+    code -= _FIRST
+    np.maximum(code, 0, out=code)
+    values[_CODED_TO] = np.where(_SIGNED, 2 * code + below, code)
+
+
+def _tick(name: str, exact: dict[str, Integers], own: Floats) -> tuple[Integers, Bits]:
+    close = exact["close"]
+    then = np.rint(close * np.exp(-own) if name == "log_return" else close / (1.0 + own / 100.0))
+    wrong = ~((then > 0.5) & (then < float(_SAFE)))
+    return exact["open"] - np.where(wrong, 0, then).astype(np.int64), wrong
 
 
 def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
@@ -114,9 +182,9 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
     if name == "close_time_ms":
         return exact["open_time_ms"] + _LENGTHS[batch.interval]
     if name == "quote_volume":
-        return exact["volume"] * ((exact["high"] + exact["low"]) // 2)
+        return exact["volume"] * ((exact["high"] + exact["low"]) >> 1)
     if name == "taker_buy_volume":
-        return exact["volume"] // 2
+        return exact["volume"] >> 1
     if name == "taker_buy_quote_volume":
         volume = exact["volume"]
         return exact["taker_buy_volume"] * np.where(
@@ -130,28 +198,29 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
     return np.maximum(delta, 0) if name == "delta_max" else np.minimum(delta, 0)
 
 
-def _digits(own: Floats, n: int, least: int, signed: bool) -> tuple[Integers, Bits]:
-    """`stored._to_digits` in arrays."""
-    wrong = ~(np.abs(own) <= MOST) if signed else ~((own >= 0.0) & (own <= MOST))
-    f, e = np.frexp(np.where(wrong, 0.0, np.abs(own)))
-    m = np.rint(np.ldexp(f, n + 1)).astype(np.int64)
-    code = np.where(f == 0.0, 0, np.maximum((e.astype(np.int64) - least << n) + m - (1 << n) + 1, 0))
-    return (2 * code + (own < 0.0) if signed else code), wrong
-
-
-def _unknown(batch: Batch, exact: dict[str, Integers], real: dict[str, Floats]) -> Integers:
+def _unknown(batch: Batch, exact: dict[str, Integers], finite: Bits) -> Any:
     """`stored._unknown` in arrays."""
-    told = {name: ~np.isfinite(real[name]) for name in FOLLOWING}
+    bits = np.where(batch.known, 0, NO_METRICS)
+    if finite[_FOLLOWING].all():
+        return bits
+    known = {name: finite[at] for name, at in _REAL.items()}
+    told = {name: ~known[name] for name in FOLLOWING}
     told["vwap"] &= exact["volume"] != 0
     told["delta_ratio"] &= exact["delta"] != MISSING
     for name in FOLLOWING[3:]:
         told[name] &= batch.known
-    told["true_range"] &= np.isfinite(real["log_return"])
-    told["bb_percent_b"] &= np.isfinite(real["sma_20"]) & np.isfinite(real["bb_bandwidth"])
-    bits = np.where(batch.known, 0, NO_METRICS)
+    told["true_range"] &= known["log_return"]
+    told["bb_percent_b"] &= known["sma_20"] & known["bb_bandwidth"]
     for bit, name in enumerate(FOLLOWING):
         bits |= told[name].astype(np.int64) << bit
     return bits
+
+
+def _knows(batch: Batch, whole: Integers, finite: Bits) -> Any:
+    """`Batch.knows` of these columns."""
+    made = np.add.reduce(finite.view(np.uint8), axis=0, dtype=np.uint8)  # of fewer than 256
+    made += np.add.reduce((whole[_FLOWS] != MISSING).view(np.uint8), axis=0, dtype=np.uint8)
+    return made.astype(np.int64) + (len(METRIC_FIELDS) - METRICS) * batch.known
 
 
 _OTHERS = np.array(OTHER)

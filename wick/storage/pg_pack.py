@@ -4,75 +4,97 @@ The format (PostgreSQL's manual, "COPY", "Binary Format"): a header, then of eac
 each field its length, -1 where it is NULL, and its bytes, integers in network order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-_NULL = b"\xff\xff\xff\xff"
+NULL = b"\xff\xff\xff\xff"
 
-Field = tuple[int, NDArray[np.int64], NDArray[np.bool_] | None]  # bytes of an integer, values, which are NULL
-
-
-def packed(fields: Sequence[Field], blobs: Sequence[Iterable[bytes | None]] = ()) -> list[list[bytes]]:
-    """Rows for `copied`, `fields` first. These have their full width in a matrix of bytes; where one is NULL its bytes
-    are left out at the end."""
-    n = len(fields[0][1])
-    # Of each field in how many rows it is NULL; one that nobody knows has no bytes at all.
-    counts = [0 if null is None else int(np.count_nonzero(null)) for _, _, null in fields]
-    widths = tuple(0 if count == n else width for (width, _, _), count in zip(fields, counts, strict=True))
-    layout, template = _layout(widths, len(blobs))
-    matrix = np.empty((n, layout.itemsize), np.uint8)
-    matrix[:] = template
-    rows = matrix.view(layout)[:, 0]
-    for at, (_, values, _) in enumerate(fields):
-        if widths[at]:
-            rows[f"value{at}"] = values
-    nulls = [(at, null) for at, (_, _, null) in enumerate(fields) if null is not None and 0 < counts[at] < n]
-    lines = _cut(matrix.tobytes(), layout.itemsize)
-    if nulls:
-        some = np.flatnonzero(np.logical_or.reduce([null for _, null in nulls]))
-        own = matrix[some]
-        keep = np.ones(own.shape, np.bool_)
-        for at, null in nulls:
-            where, begin = null[some], _begin(layout, at)
-            own[where, begin - 4 : begin] = 0xFF
-            keep[where, begin : begin + fields[at][0]] = False
-        kept = own[keep].tobytes()
-        ends = np.cumsum(keep.sum(axis=1)).tolist()
-        for place, begin, end in zip(some.tolist(), [0, *ends], ends, strict=False):
-            lines[place] = kept[begin:end]
-    tails = [[_NULL if blob is None else len(blob).to_bytes(4, "big") + blob for blob in column] for column in blobs]
-    return [lines, *tails]
+Integers: TypeAlias = NDArray[np.int64]
+Bits: TypeAlias = NDArray[np.bool_]
+Bytes: TypeAlias = NDArray[np.uint8]
+Words: TypeAlias = NDArray[np.uint32]
 
 
-def copied(rows: list[list[bytes]], begin: int = 0, end: int | None = None) -> bytes:
-    """What COPY is given of rows from `packed`, from the one to before the other."""
-    parts = [column[begin:end] for column in rows]
-    return b"".join((HEADER, *[part for row in zip(*parts, strict=True) for part in row], TRAILER))
+def blob(value: bytes | None) -> bytes:
+    """A field of any length."""
+    return NULL if value is None else len(value).to_bytes(4, "big") + value
+
+
+def packed(
+    values: Integers, null: Bits, widths: Sequence[int], tails: Sequence[bytes], count: int, of: NDArray[Any]
+) -> dict[int, bytes]:
+    """What COPY is given, for each table: `of` names each row's. A row has `count` fields: integers, a row of `values`
+    and `null` each, those of 2 bytes first, an odd number of them, then those of 4, then those of 8; and its tail.
+
+    Rows that are alike, with the same fields NULL and as long a tail, are one matrix of bytes.
+    """
+    widths = tuple(widths)
+    rows = _full(values, widths, count).view(np.uint8)
+    kinds = _kinds(null, np.array([*map(len, tails)], np.int64))
+    order = np.lexsort((of, kinds))
+    pieces: dict[int, list[bytes]] = {}
+    for same in np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1):
+        own, first = rows[same], int(same[0])
+        tail = np.frombuffer(b"".join([tails[place] for place in same.tolist()]), np.uint8).reshape(len(same), -1)
+        block = np.concatenate([*_kept(own, np.flatnonzero(null[:, first]), widths), tail], axis=1)
+        tables = of[same]
+        borders = [0, *(np.flatnonzero(np.diff(tables)) + 1).tolist(), len(same)]
+        for begin, end in pairwise(borders):
+            pieces.setdefault(int(tables[begin]), []).append(block[begin:end].tobytes())
+    return {table: b"".join([HEADER, *own, TRAILER]) for table, own in sorted(pieces.items())}
+
+
+def _full(values: Integers, widths: tuple[int, ...], count: int) -> Words:
+    """The rows without their tails, as if nothing were NULL."""
+    n = values.shape[1]
+    two, four = widths.count(2), widths.count(2) + widths.count(4)
+    template = _template(widths, count)
+    words = np.empty((n, len(template)), np.uint32)
+    words[:] = template
+    words.view(np.uint16)[:, 3 : 3 * two + 1 : 3] = values[:two].astype(np.int16).byteswap(True).view(np.uint16).T
+    at = _begin(widths, two) // 4
+    words[:, at : at + 2 * (four - two) : 2] = values[two:four].astype(np.int32).byteswap(True).view(np.uint32).T
+    at = _begin(widths, four) // 4
+    eight = values[four:].byteswap().view(np.uint32)
+    words[:, at::3], words[:, at + 1 :: 3] = eight[:, ::2].T, eight[:, 1::2].T
+    return words
 
 
 @lru_cache
-def _layout(widths: tuple[int, ...], blobs: int) -> tuple[np.dtype[np.void], NDArray[np.uint8]]:
-    """Of the integers of a row (0: NULL), and such a row with its lengths."""
-    parts = [("count", ">i2")]
-    for at, width in enumerate(widths):
-        parts += [(f"length{at}", ">i4"), (f"value{at}", f">i{width}")][: 2 if width else 1]
-    layout = np.dtype(parts)
-    row = np.zeros(1, layout)
-    row["count"] = len(widths) + blobs
-    for at, width in enumerate(widths):
-        row[f"length{at}"] = width or -1
-    return layout, row.view(np.uint8)
+def _template(widths: tuple[int, ...], count: int) -> Words:
+    """Such a row with its lengths."""
+    assert widths.count(2) % 2 and list(widths) == sorted(widths), "the others begin at whole words"
+    row = count.to_bytes(2, "big") + b"".join([width.to_bytes(4, "big") + bytes(width) for width in widths])
+    return np.frombuffer(row, np.uint32)
 
 
-def _begin(layout: np.dtype[np.void], at: int) -> int:
-    assert layout.fields is not None
-    return int(layout.fields[f"value{at}"][1])
+def _begin(widths: Sequence[int], at: int) -> int:
+    """Where a field's bytes begin, behind its length."""
+    return 2 + 4 * (at + 1) + sum(widths[:at])
 
 
-def _cut(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
+def _kinds(null: Bits, lengths: Integers) -> Integers:
+    """A number for each row: the same one where the same fields are NULL and the tails are as long."""
+    kinds = lengths
+    some = null[null.any(axis=1) & ~null.all(axis=1)]
+    for bits in np.packbits(some, axis=0):
+        kinds = np.unique(kinds << 8 | bits, return_inverse=True)[1]
+    return kinds
+
+
+def _kept(rows: Bytes, null: Integers, widths: Sequence[int]) -> list[Bytes]:
+    """What stays of rows with these fields NULL, piece by piece."""
+    kept, end = [], 0
+    for at in null.tolist():
+        begin = _begin(widths, at)
+        rows[:, begin - 4 : begin] = 0xFF
+        kept.append(rows[:, end:begin])
+        end = begin + widths[at]
+    return [*kept, rows[:, end:]]

@@ -14,8 +14,9 @@ SCHEMA: Final = "wick"
 TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
 KEY: Final = ("pair", "open_time_ms")
 WIDTHS: Final = {"pair": 4, "open_time_ms": 8, **{column.name: column.bytes for column in COLUMNS}}
-# As COPY has them: integers, then what has any length.
-ALL: Final = (*WIDTHS, PATTERNS, "wide")
+# As they go in by COPY: integers by their width, then what has any length.
+INTEGERS: Final = tuple(sorted(WIDTHS, key=lambda name: WIDTHS[name]))
+ALL: Final = (*INTEGERS, PATTERNS, "wide")
 
 # Not `candles_1M`: names without quotes are lower case.
 TABLES: Final = [f"candles_{'1month' if name == '1M' else name}" for name in NAMES]

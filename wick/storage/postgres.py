@@ -9,56 +9,29 @@ A connection that broke is made anew by whatever is called next.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-import psycopg2
-from psycopg2.errors import UniqueViolation
-from psycopg2.extensions import connection as Connection
+from psycopg2.errors import DivisionByZero, UniqueViolation
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import make_dsn, parse_dsn
 
-from wick.errors import FencedError, StoreAwayError, StoreError
+from wick.errors import FencedError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 from wick.market.stored import LENGTH_MS, WIDE, Reader, needs
 from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
+from wick.storage.pg_connection import SESSION, PostgresConnection, one, version_of
 from wick.storage.pg_rows import columns, null
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
 
-T = TypeVar("T")
 
-LOCK: Final = 0x7769636B  # of migrations: one at a time
 DAY_MS: Final = 86_400_000
-# Of the connection, whatever the server has: nobody waits for ever, neither we nor those who wait for us.
-_CONNECT: Final = {
-    "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-    "tcp_user_timeout": 20_000, "application_name": "wick",
-}  # fmt: skip
-_SESSION: Final = (
-    f"SET search_path TO {schema.SCHEMA}, public; SET statement_timeout = '30s'; SET lock_timeout = '10s'; "
-    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
-)
-# SQLSTATEs, or classes of them, of what may be over later: no connection, no room, shut down, cancelled, a lock, a
-# deadlock, a standby that is to become the primary, an error of a disk.
-_AWAY: Final = ("08", "53", "57P", "57014", "55P03", "40001", "40P01", "25006", "58")
-_WRONG: Final = {  # how to mend it
-    "28": "look at the user and the password in store.url",
-    "3D": "make the database: createdb NAME",
-    "42P01": "wick store init",
-    "42501": "the database's owner has to let wick in: GRANT CREATE, CONNECT ON DATABASE ... TO ...",
-    "XX": "the database is damaged: restore a backup, then wick backfill --gaps",
-}
-# Said at connecting, where there is no SQLSTATE.
-_WAIT: Final = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
-
-_FENCE: Final = "BEGIN; SELECT fence FROM writer FOR SHARE"
+_FENCE: Final = "SELECT 1 / (fence = {})::int FROM writer FOR SHARE; "  # an error where it is another one
 _POSITION: Final = (
     "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
 )
@@ -67,134 +40,15 @@ _REVISION: Final = CANDLE_FIELDS.index("revision")
 _ROW_FIELDS: Final = needs(CANDLE_FIELDS)
 
 
-class PostgresStore:
-    """One connection. Every failure is a StoreError that names the address without its password."""
-
-    def __init__(self, url: str, read_only: bool = False) -> None:
-        try:
-            parts = parse_dsn(url)
-        except psycopg2.Error:
-            raise StoreError(
-                "store.url is no address of a PostgreSQL: valid is postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-            ) from None
-        self._password = parts.pop("password", "")
-        user, host, port = parts.get("user", ""), parts.get("host", ""), parts.get("port", "")
-        place = f"{user}{user and '@'}{host}{port and ':'}{port}/{parts.get('dbname', '')}"
-        self.address = f"postgresql://{place}"
-        self._dsn = make_dsn(url, **{name: value for name, value in _CONNECT.items() if name not in parts})
-        self._read_only = read_only
-        self._db: Connection | None = None
-        self._fence: int | None = None
-        self._numbers: dict[tuple[str, str], int] = {}
-        self.timescale: timescale.Edition | None = None
-        self._ask(lambda cursor: None)
-
-    # ------------------------------------------------------------------ the connection
-
-    def _connected(self) -> Connection:
-        if self._db is None or self._db.closed:
-            self._numbers.clear()
-            self._db = psycopg2.connect(self._dsn)
-            self._db.autocommit = True  # transactions are begun and ended in the statements themselves
-            with self._db.cursor() as cursor:
-                cursor.execute(_SESSION)
-                if self._read_only:
-                    cursor.execute("SET default_transaction_read_only = on")
-                else:
-                    self._migrate(cursor)
-                self._check_version(cursor)
-                self.timescale = timescale.probe(cursor)
-                if self.timescale and not self._read_only:
-                    timescale.prepare(cursor, self.timescale)
-        return self._db
-
-    @contextmanager
-    def _cursor(self) -> Iterator[Cursor]:
-        """Errors are ours, and no transaction stays open behind one."""
-        try:
-            with self._connected().cursor() as cursor:
-                yield cursor
-        except (psycopg2.Error, StoreError) as error:
-            self._undo()
-            raise self._told(error) if isinstance(error, psycopg2.Error) else error from error
-        except BaseException:
-            self._undo()
-            raise
-
-    def _undo(self) -> None:
-        if self._db is not None and not self._db.closed:
-            try:
-                with self._db.cursor() as cursor:
-                    cursor.execute("ROLLBACK")
-                return
-            except psycopg2.Error:
-                pass
-        self.close()
-
-    def _told(self, error: psycopg2.Error) -> StoreError:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if self._password:
-            text = text.replace(self._password, "***")
-        code = error.pgcode or ""
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
-        if code.startswith(_AWAY) or (lost and ("FATAL" not in text or any(some in text for some in _WAIT))):
-            return StoreAwayError(f"{self.address}: {text}")
-        mend = next((how for begin, how in _WRONG.items() if code.startswith(begin)), "")
-        return StoreError(f"{self.address}: {text}{mend and '; '}{mend}")
-
-    def _ask(self, question: Callable[[Cursor], T]) -> T:
-        """Something that changes nothing: asked twice, where the connection had broken unnoticed."""
-        was_there = self._db is not None
-        try:
-            with self._cursor() as cursor:
-                return question(cursor)
-        except StoreAwayError:
-            if not was_there or self._db is not None:
-                raise
-        with self._cursor() as cursor:
-            return question(cursor)
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    # ------------------------------------------------------------------ the schema
-
-    def _migrate(self, cursor: Cursor) -> None:
-        cursor.execute("SELECT to_regclass(%s)", (f"{schema.SCHEMA}.schema_version",))
-        if _one(cursor) and _version(cursor) >= schema.VERSION:
-            return
-        while True:
-            cursor.execute(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})")
-            cursor.execute(schema.VERSION_TABLE)
-            version = _version(cursor)
-            if version < schema.VERSION:
-                for statement in schema.MIGRATIONS[version]:
-                    cursor.execute(statement)
-                cursor.execute("INSERT INTO schema_version VALUES (%s)", (version + 1,))
-            cursor.execute("COMMIT")
-            if version + 1 >= schema.VERSION:
-                return
-
-    def _check_version(self, cursor: Cursor) -> None:
-        cursor.execute("SELECT to_regclass(%s)", (f"{schema.SCHEMA}.schema_version",))
-        if not _one(cursor):
-            raise StoreError(f"{self.address}: nothing is stored there yet; wick store init makes the tables")
-        version = _version(cursor)
-        if version != schema.VERSION:
-            newer = version > schema.VERSION
-            mend = "use the wick that wrote it, or a newer one" if newer else "wick store init brings it up to date"
-            raise StoreError(
-                f"{self.address}: its schema has version {version}, this wick knows {schema.VERSION}; {mend}"
-            )
+class PostgresStore(PostgresConnection):
+    """One connection, of one thread at a time."""
 
     # ------------------------------------------------------------------ in
 
     def take_over(self) -> int:
         with self._cursor() as cursor:
             cursor.execute("UPDATE writer SET fence = fence + 1 RETURNING fence")
-            self._fence = int(_one(cursor))
+            self._fence = int(one(cursor))
         return self._fence
 
     def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
@@ -227,31 +81,28 @@ class PostgresStore:
     def _transaction(
         self, cursor: Cursor, parts: list[tuple[str, bytes]], positions: Mapping[str, Position], straight: bool
     ) -> None:
+        """A statement for each table, and one more, each of several commands: a way to the server and back takes as
+        long as a hundred rows."""
+        before = "BEGIN; "
         if not straight and parts:
             cursor.execute(schema.MAKE_STAGE)
-        if self._fence is None:
-            cursor.execute("BEGIN")
-        else:
-            cursor.execute(_FENCE)  # nobody takes over before this transaction has ended
-            fence = int(_one(cursor))
-            if fence != self._fence:
-                raise FencedError(
-                    f"{self.address}: another sink has taken over (writer {fence}, this is {self._fence})"
-                )
-        if self.timescale and not straight:
-            cursor.execute(timescale.NO_LIMIT)
+            before += f"{timescale.NO_LIMIT}; " if self.timescale else ""
         for table, data in parts:
-            cursor.copy_expert(
-                f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)",
-                BytesIO(data), 1 << 20,
-            )  # fmt: skip
-            if not straight:
-                cursor.execute(f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}")
+            into = f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)"
+            cursor.copy_expert(before + into, BytesIO(data), 1 << 20)
+            before = "" if straight else f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}; "
+        told = [value for stream, position in positions.items() for value in (stream, *position)]
         if positions:
-            told = [value for stream, position in positions.items() for value in (stream, *position)]
-            cursor.execute(_POSITION.format(", ".join(["(%s, %s, %s)"] * len(positions))) + "; COMMIT", told)
-        else:
-            cursor.execute("COMMIT")
+            before += _POSITION.format(", ".join(["(%s, %s, %s)"] * len(positions))) + "; "
+        if self._fence is not None:
+            before += _FENCE.format(self._fence)  # nobody takes over before this transaction has ended
+        try:
+            cursor.execute(before + "COMMIT", told)
+        except DivisionByZero:
+            cursor.execute("ROLLBACK; SELECT fence FROM writer")
+            raise FencedError(
+                f"{self.address}: another sink has taken over (writer {one(cursor)}, this is {self._fence})"
+            ) from None
 
     # ------------------------------------------------------------------ out
 
@@ -348,7 +199,7 @@ class PostgresStore:
             )
             server, size, fence = cursor.fetchone() or ("", 0, 0)
             told: dict[str, Any] = {
-                "kind": "PostgreSQL", "server": server.split()[0], "version": _version(cursor), "bytes": size,
+                "kind": "PostgreSQL", "server": server.split()[0], "version": version_of(cursor), "bytes": size,
                 "writer": fence, "intervals": {},
             }  # fmt: skip
             if self.timescale:
@@ -358,7 +209,7 @@ class PostgresStore:
                 oldest, newest = cursor.fetchone() or (None, None)
                 if oldest is not None:
                     cursor.execute(f"SELECT count(*) FROM {table}")
-                    told["intervals"][name] = {"rows": _one(cursor), "oldest_ms": oldest, "newest_ms": newest}
+                    told["intervals"][name] = {"rows": one(cursor), "oldest_ms": oldest, "newest_ms": newest}
             return told
 
         return self._ask(ask) | {"positions": self.positions()}
@@ -399,7 +250,7 @@ class PostgresStore:
             yield f"{name}: {chunks} chunks from before {_instant(before_ms)} dropped"
         if deleted:
             with self._cursor() as cursor:
-                for statement in ("SET statement_timeout = 0", f"VACUUM {table}", _SESSION):
+                for statement in ("SET statement_timeout = 0", f"VACUUM {table}", SESSION):
                     cursor.execute(statement)
             yield f"{name}: their space is free for new candles"
 
@@ -431,16 +282,6 @@ def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterat
         last_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
         yield max(from_ms, last_ms - 2 * length_ms - DAY_MS), last_ms
     yield from_ms, before_ms
-
-
-def _one(cursor: Cursor) -> Any:
-    row = cursor.fetchone()
-    return row[0] if row else None
-
-
-def _version(cursor: Cursor) -> int:
-    cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-    return int(_one(cursor))
 
 
 def _instant(ms: int) -> str:

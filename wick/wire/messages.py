@@ -169,12 +169,13 @@ class Closes(NamedTuple):
         return pack(self)
 
 
+_INTEGERS, _STRINGS = {int}, {str}
 _BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 
 
 def _are_places(values: list[Any], count: int) -> bool:
     """Whether all are places in a list of `count`."""
-    return not {*map(type, values)} - {int} and min(values, default=0) >= 0 and max(values, default=-1) < count
+    return not values or ({*map(type, values)} == _INTEGERS and min(values) >= 0 and max(values) < count)
 
 
 def _fits(block: list[Any]) -> bool:
@@ -184,16 +185,16 @@ def _fits(block: list[Any]) -> bool:
         len(intervals) == count
         and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
         and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
-        and not {*map(type, symbols)} - {str}
+        and {*map(type, symbols)} <= _STRINGS
         and _are_places(pairs, len(symbols))
         and _are_places(intervals, len(NAMES))
-        and all(
+        and (not big or all(
             type(one) is list
             and [type(part) for part in one] == [int, list]
             and 0 <= one[0] < count
             and len(one[1]) == len(FORMED_FIELDS)
             for one in big
-        )
+        ))
     )
 
 
