@@ -322,6 +322,7 @@ class Reader:
     ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
+        self._n = len(told[OPEN])
         self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
         self._thens: dict[str, Values] = {}
         self._made: dict[str, Values] = made or {}
@@ -473,7 +474,7 @@ class Reader:
             ]
             return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            base = repeat(0) if self._bases is None else self._base(_KIND["sma_20"].n)
+            base = [0] * self._n if self._bases is None else self._base(_KIND["sma_20"].n)
             return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"), base)
         height = self._made.get("height")
         if height is None:
@@ -532,21 +533,18 @@ _SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterab
 }  # fmt: skip
 
 
-def _percents(close: Values, sma: Values, widths: Values, base: Iterable[int]) -> Values:
+def _percents(close: Values, sma: Values, widths: Values, base: Sequence[int]) -> Values:
     """%b; means are kept in hundredths of a tick, less `base`."""
-    told = list(zip(close, sma, base, widths, strict=False))
+    told = zip(close, map(add, sma, base), widths, strict=True)
     try:
-        made = [
-            (now - (mean := (kept + more) / 100.0)) / (width * mean) + 0.5
-            for now, kept, more, width in told
-        ]  # fmt: skip
+        made = [(now - (mean := kept / 100.0)) / (width * mean) + 0.5 for now, kept, width in told]
         if isfinite(sum(made)):
             return made
     except (TypeError, ZeroDivisionError):
         pass
     return [
         None if kept is None or width is None else _percent_b(now, (kept + more) / 100.0, width)
-        for now, kept, more, width in told
+        for now, kept, more, width in zip(close, sma, base, widths, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ and prices less the close again. What is not known has a bit in `nulls`; so has 
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import repeat
 from operator import add, or_, sub
 from struct import Struct
@@ -103,10 +103,10 @@ def asked(needed: Iterable[str]) -> list[str]:
     return [name for name in own if name in needed or name in BESIDE[-3:]]
 
 
-def reader(interval: int, needed: Sequence[str], told: dict[str, Sequence[Any]]) -> Reader:
+def reader(interval: int, needed: tuple[str, ...], told: dict[str, Sequence[Any]]) -> Reader:
     """Of columns of the table."""
-    page = _Page(interval, told)
-    kept = {name: page.column(name) for name in needed if name in PLACES}
+    columns = _columns(interval, needed, told)
+    kept = {name: columns[name] for name in needed if name in PLACES}
     nulls, closes = told[NULLS], told["close"]
     if any(nulls):
         some = reduce(or_, nulls)
@@ -136,55 +136,55 @@ def _put_wide(kept: dict[str, Sequence[Any]], wide: Sequence[dict[str, str] | No
                 kept[name] = [*kept[name][:at], value, *kept[name][at + 1 :]]
 
 
-class _Page:
+def _columns(interval: int, needed: tuple[str, ...], told: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Columns of joined rows; what is not known is any number here."""
+    data = told[DATA]
+    sizes = {*map(len, data)}
+    if len(sizes) > 1:
+        sizes = {_WIDE.size + REST}
+        data = [_widened(row) for row in data]
+    (size,) = sizes
+    joined = b"".join(data)
+    typed = {code: (_typed(code, joined), size // width) for code, width in CODES.items() if code != "v"}
+    made: dict[str, Sequence[Any]] = {"close": told["close"]}
+    for name, code, at in _places(needed, size - REST):
+        values, step = typed[code]
+        made[name] = values[at::step].tolist()
+    for name, base in BASES.items():
+        if name in made:
+            made[name] = list(map(add, made[name], told[OPEN] if base == OPEN else made[base]))
+    if "close_time_ms" in needed:
+        made["close_time_ms"] = list(map(add, told[OPEN], repeat(LENGTH_MS[interval])))
+    if "delta" in needed:
+        bought = made["taker_buy_volume"]
+        made["delta"] = list(map(sub, map(add, bought, bought), made["volume"]))
+    return made
 
-    def __init__(self, interval: int, told: dict[str, Sequence[Any]]) -> None:
-        data = told[DATA]
-        sizes = {*map(len, data)}
-        if len(sizes) > 1:
-            sizes = {_WIDE.size + REST}
-            data = [_widened(row) for row in data]
-        self._data = b"".join(data)
-        (self._width,) = sizes
-        self._front = self._width - REST
-        self._opens, self._length = told[OPEN], LENGTH_MS[interval]
-        self._typed: dict[str, array[Any]] = {}
-        self.values: dict[str, Sequence[Any]] = {"close": told["close"]}
 
-    def raw(self, name: str) -> list[Any]:
-        code, at, _ = PLACES[name]
-        if code != "v":
-            at += self._front
-        elif self._front == _NARROW.size:
-            code, at = "i", at // 2
+def _typed(code: str, data: bytes) -> memoryview:
+    if sys.byteorder == "little":
+        return memoryview(data).cast(code)  # type: ignore[call-overload, no-any-return]
+    swapped = array(code, data)
+    swapped.byteswap()
+    return memoryview(swapped)
+
+
+@lru_cache(maxsize=64)
+def _places(needed: tuple[str, ...], front: int) -> list[tuple[str, str, int]]:
+    """Name, type, and the first one's number among all of that type."""
+    made = []
+    for name in needed:
+        code, at, _ = PLACES.get(name, _NOWHERE)
+        if code == "v":
+            code, at = ("i", at // 2) if front == _NARROW.size else ("q", at)
         else:
-            code = "q"
-        typed = self._typed.get(code)
-        if typed is None:
-            typed = self._typed[code] = array(code, self._data)
-            if sys.byteorder == "big":
-                typed.byteswap()
-        size = typed.itemsize
-        return typed[at // size :: self._width // size].tolist()
+            at += front
+        if code:
+            made.append((name, code, at // CODES[code]))
+    return made
 
-    def column(self, name: str) -> Sequence[Any]:
-        made = self.values.get(name)
-        if made is None:
-            made = self.values[name] = self._column(name)
-        return made
 
-    def _column(self, name: str) -> Sequence[Any]:
-        if name == "close_time_ms":
-            return list(map(add, self._opens, repeat(self._length)))
-        if name == "delta":
-            bought = self.column("taker_buy_volume")
-            return list(map(sub, map(add, bought, bought), self.column("volume")))
-        own = self.raw(name)
-        base = BASES.get(name)
-        if base is not None:
-            return list(map(add, own, self._opens if base == OPEN else self.column(base)))
-        return own
+_NOWHERE: Final = Place("", 0, 0)
 
 
 def _widened(row: bytes) -> bytes:
