@@ -429,25 +429,25 @@ class Reader:
         then = self._thens.get(name)
         if then is None:
             gaps, opens = self._told[name], self.field("open")
-            if None in gaps:
-                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
-            else:
+            try:
                 then = list(map(sub, opens, gaps))
+            except TypeError:
+                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
             self._thens[name] = then
         return then
 
     def _returns(self, name: str) -> Values:
         close, then = self.field("close"), self._then(name)
-        pairs = zip(close, then, strict=True)
-        if None in then:
-            part = [None if before is None else (now - before) / before for now, before in pairs]
-            if name == "log_return":
-                return [None if one is None else log1p(one) for one in part]
+        try:
             pairs = zip(close, then, strict=True)
+            if name == "log_return":
+                return list(map(log1p, [(now - before) / before for now, before in pairs]))
+            return [100.0 * (now - before) / before for now, before in pairs]
+        except TypeError:
+            pairs = zip(close, then, strict=True)
+            if name == "log_return":
+                return [None if before is None else log1p((now - before) / before) for now, before in pairs]
             return [None if before is None else 100.0 * (now - before) / before for now, before in pairs]
-        if name == "log_return":
-            return list(map(log1p, [(now - before) / before for now, before in pairs]))
-        return [100.0 * (now - before) / before for now, before in pairs]
 
     def _following(self, name: str) -> Values:
         """A field that is not kept."""
