@@ -14,9 +14,11 @@ def null(width: int) -> int:
     return -(1 << (8 * width - 1))
 
 
-def columns(data: bytes, widths: Sequence[int], blobs: int, newest_first: bool = False) -> list[Sequence[Any]]:
+def columns(
+    data: bytes, widths: Sequence[int], blobs: int, *, newest_first: bool = False, counted: bool = False
+) -> list[Sequence[Any]]:
     """Of rows that have integers of those widths, NULL as `null` tells, and then `blobs` fields of any length (one at
-    least), the last of them nearly always NULL; given oldest first."""
+    least); given oldest first. `counted`: the last of the integers says how many of the others are NULL."""
     layout = Struct(">2x" + "".join(f"4x{_CODES[width]}" for width in widths) + "i" * (blobs > 1))
     unpack, size, length_of = layout.unpack_from, layout.size, _LENGTH.unpack_from
     rows: list[tuple[int, ...]] = []
@@ -48,7 +50,7 @@ def columns(data: bytes, widths: Sequence[int], blobs: int, newest_first: bool =
     made: list[Sequence[Any]] = [() for _ in widths]
     if rows:
         made[:] = [*zip(*rows, strict=True)][: len(widths)]
-    for number, width in enumerate(widths):
+    for number, width in enumerate(widths if not counted or any(made[len(widths) - 1]) else ()):
         low = null(width)
         if low in made[number]:
             made[number] = [None if value == low else value for value in made[number]]
