@@ -1,7 +1,8 @@
 """Batches in the columns that a store keeps (`market.stored`), all candles at once."""
 
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +78,31 @@ _FOLLOWING = np.array([_REAL[name] for name in FOLLOWING])
 _FLOWS = [at for name, at in _EXACT.items() if name in FLOW_FIELDS]
 
 
+class Blobs(NamedTuple):
+    """Bytes of any length, of many rows: where each one's are in `data`, and how many; -1 of them where it has none."""
+
+    data: NDArray[np.uint8]
+    begin: Integers
+    length: Integers
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None]) -> Self:
+        length = np.array([-1 if value is None else len(value) for value in values], np.int64)
+        told = np.maximum(length, 0)
+        data = np.frombuffer(b"".join([value or b"" for value in values]), np.uint8)
+        return cls(data, np.cumsum(told) - told, length)
+
+    def cut(self) -> list[bytes | None]:
+        data, spans = self.data.tobytes(), zip(self.begin.tolist(), self.length.tolist(), strict=True)
+        return [None if length < 0 else data[begin : begin + length] for begin, length in spans]
+
+
 class Columns(NamedTuple):
     """`values`: a row a column of COLUMNS, a column a candle; 0 and in `null` is what is not known, or in `wide`."""
 
     values: Integers  # (COLUMNS, n)
     null: Bits  # (COLUMNS, n)
-    patterns: list[bytes | None]
+    patterns: Blobs
     wide: dict[int, dict[str, int]]  # by candle and column: numbers that the column cannot hold
 
 
@@ -226,16 +246,20 @@ def _knows(batch: Batch, whole: Integers, finite: Bits) -> Any:
 _OTHERS = np.array(OTHER)
 
 
-def _patterns(batch: Batch) -> list[bytes | None]:
+def _patterns(batch: Batch) -> Blobs:
     """`stored.fired` of each candle; None where nobody has computed them."""
     rows, numbers = np.divmod(np.flatnonzero(batch.patterns.ravel() != 0), PATTERNS)
-    values = batch.patterns[rows, numbers].astype(np.int64)
+    values = batch.patterns[rows, numbers]
     sizes = np.abs(values)
-    codes = (4 * numbers + 2 * (sizes != 5) + (values < 0)).astype(np.uint8).tobytes()
-    ends = np.cumsum(np.bincount(rows, minlength=batch.n)).tolist()
-    made: list[bytes | None] = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    for place in {*rows[(sizes != 5) & (sizes != _OTHERS[numbers])].tolist()}:
-        made[place] = fired(batch.patterns[place].tobytes())
-    for place in np.nonzero(~batch.known)[0].tolist():
-        made[place] = None
-    return made
+    other = sizes != 5
+    codes = (4 * numbers + 2 * other + (values < 0)).astype(np.uint8)
+    length = np.bincount(rows, minlength=batch.n)
+    begin = np.cumsum(length) - length
+    odd = other & (sizes != _OTHERS[numbers])
+    if odd.any():
+        for place in {*rows[odd].tolist()}:
+            told = np.frombuffer(fired(batch.patterns[place].tobytes()), np.uint8)
+            begin[place], length[place] = len(codes), len(told)
+            codes = np.concatenate((codes, told))
+    length[~batch.known] = -1
+    return Blobs(codes, begin, length)

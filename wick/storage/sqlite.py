@@ -447,7 +447,7 @@ def _parameters(batch: "Batch") -> list[tuple[int, list[Any]]]:
             for at in range(batch.n)]  # fmt: skip
     told = zip(
         batch.interval.tolist(), batch.pair.tolist(), batch.exact[:, 0].tolist(), values.T.tolist(), reals,
-        kept.patterns, wide, strict=True,
+        kept.patterns.cut(), wide, strict=True,
     )  # fmt: skip
     return [
         (pair, [interval, open_ms, *row, packed, patterns, beyond])
