@@ -46,6 +46,8 @@ class PostgresStore(PostgresConnection):
     # ------------------------------------------------------------------ in
 
     def take_over(self) -> int:
+        from wick.storage import pg_batch  # noqa: F401  before the first candles wait for it
+
         with self._cursor() as cursor:
             cursor.execute("UPDATE writer SET fence = fence + 1 RETURNING fence")
             self._fence = int(one(cursor))
