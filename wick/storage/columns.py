@@ -65,10 +65,10 @@ _BY_DECIMALS = [  # the field of the decimals, how many more, and of which rows
     for places in [list(group)]
 ]
 # ... those that are kept as digits, and ticks.
-_CODED = [(at, column) for at, column in _FIELDS if column.kind in (DIGITS, SIGNED)]
+_CODED = [(at, column) for kind in (DIGITS, SIGNED) for at, column in _FIELDS if column.kind == kind]
+_UNSIGNED = sum(column.kind == DIGITS for _, column in _CODED)
 _CODED_TO = np.array([at for at, _ in _CODED])
 _CODED_OF = np.array([_REAL[column.name] for _, column in _CODED])
-_SIGNED = np.array([[column.kind == SIGNED] for _, column in _CODED])
 _SHIFT = np.array([[52 - column.n] for _, column in _CODED])
 _HALF = (1 << _SHIFT - 1) - 1
 _FIRST = np.array([[(column.least + 1022 << column.n) - 1] for _, column in _CODED])
@@ -162,13 +162,12 @@ def _scale(exact: dict[str, Integers], real: Floats, values: Integers, null: Bit
     own[:_FIXED] *= _FIXED_TENS
     for decimals, n, rows in _BY_DECIMALS:
         own[rows] *= _TENS[exact[decimals] + n]
-    wrong = ~np.isfinite(own)
-    if wrong.any():
-        null[_SCALED_TO] = wrong
+    if not (own.min(initial=0.0) > -_BEYOND and own.max(initial=0.0) < _BEYOND):  # or NaN
+        null[_SCALED_TO] = wrong = ~np.isfinite(own)
         own[wrong] = 0.0
+        # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
+        np.clip(own, -_BEYOND, _BEYOND, out=own)
     np.rint(own, own)
-    # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
-    np.clip(own, -_BEYOND, _BEYOND, out=own)
     values[_SCALED_TO] = own
 
 
@@ -177,17 +176,22 @@ def _code(real: Floats, values: Integers, null: Bits) -> None:
     rounded where those end."""
     own = real[_CODED_OF]
     size = np.abs(own)
-    below = own < 0.0
-    wrong = ~(size <= MOST) | (below & ~_SIGNED)
-    if wrong.any():
+    if not (own[:_UNSIGNED].min(initial=0.0) >= 0.0 and size.max(initial=0.0) <= MOST):  # or NaN
+        wrong = ~(size <= MOST)
+        wrong[:_UNSIGNED] |= own[:_UNSIGNED] < 0.0
         null[_CODED_TO] = wrong
         size[wrong] = 0.0
     bits = size.view(np.int64)
     code = bits >> _SHIFT
-    code = (bits + ((code & 1) + _HALF)) >> _SHIFT  # half to even
+    code &= 1
+    code += _HALF  # half to even
+    code += bits
+    code >>= _SHIFT
     code -= _FIRST
     np.maximum(code, 0, out=code)
-    values[_CODED_TO] = np.where(_SIGNED, 2 * code + below, code)
+    code[_UNSIGNED:] <<= 1
+    code[_UNSIGNED:] |= own[_UNSIGNED:] < 0.0
+    values[_CODED_TO] = code
 
 
 def _tick(name: str, exact: dict[str, Integers], own: Floats) -> tuple[Integers, Bits]:
