@@ -91,7 +91,7 @@ class PostgresStore(PostgresConnection):
             before += f"{timescale.NO_LIMIT}; " if self.timescale else ""
         for table, data in parts:
             into = f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)"
-            cursor.copy_expert(before + into, BytesIO(data), 1 << 20)
+            cursor.copy_expert(before + into, BytesIO(data), 1 << 22)
             before = "" if straight else f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}; "
         told = [value for stream, position in positions.items() for value in (stream, *position)]
         if positions:
