@@ -47,6 +47,7 @@ class Stream:
         for its in candles[2 * WARM :]:
             exact = self._exact(its)
             real = self._random.normal(0, 10, (pairs, REALS))
+            real[:, [AT["book_imbalance"] - EXACT, AT["depth_imbalance_10bps"] - EXACT]] /= 100
             real[:, NEVER_BELOW] = abs(real[:, NEVER_BELOW])
             numbers = list(range(pairs))
             block = Block(numbers, [0] * pairs, exact.tobytes(), real.tobytes(), [])
@@ -57,6 +58,7 @@ class Stream:
     def _exact(self, its: NDArray[np.float64]) -> NDArray[np.int64]:
         """The exact fields, of a candle of each pair as a bank takes it."""
         time, open_, high, low, close, turnover, volume, delta = its.astype(np.int64)
+        delta += (volume + delta) % 2  # bought and sold are whole lots
         count = self._random.integers(20, 2_000, len(time))
         values = {
             "open_time_ms": time, "close_time_ms": time + STEP_MS, "flags": CLOSED, "price_decimals": 2,

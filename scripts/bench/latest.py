@@ -111,7 +111,7 @@ def write_closed(heard: Shards, latest: RedisLatest) -> int:
 def main() -> None:
     parser = common.parser(__doc__)
     args = parser.parse_args()
-    flushes = 80 if args.quick else 1_000
+    flushes = 20 if args.quick else 1_000
     flush, write, cpu, closing, pipeline, plain, sizes, counts = ([] for _ in range(8))  # type: ignore[var-annotated]
     with redis() as server:
         latest, client = RedisLatest(server.url, 5.0), redis_py.Redis(port=server.port)

@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--stores", default="sqlite,postgres,timescale", help="which (default %(default)s)")
     args: argparse.Namespace = parser.parse_args()
     stream = Stream()
-    rounds, count, seconds = (20, 80, 5.0) if args.quick else (200, 240, 20.0)
+    rounds, count, seconds = (20, 24, 3.0) if args.quick else (200, 240, 20.0)
     lines, figures, targets = [], {}, []
     with addresses(args.stores.split(",")) as stores, TemporaryDirectory(dir=".") as folder:
         slow = naive(stream, rounds, Path(folder))

@@ -176,5 +176,5 @@ def test_a_symbol_that_is_removed_is_not_asked_for_any_more(desk: Desk) -> None:
     desk.trade(1, 4)
     desk.answer = lambda symbol, first, limit: []
     desk.after(1)
-    desk.ticks.remove("BTC-USDT")
+    desk.ticks.remove("BTC-USDT", NOW)
     assert not desk.after(100) and len(desk.paths) == 1

@@ -10,6 +10,7 @@ from wick.ops.settings import Settings
 from wick.roles import feed as module
 from wick.roles import venue_feed
 from wick.roles.feed import Feed
+from wick.storage.checkpoints import Checkpoints, shard_directory
 from wick.storage.ticklog import SUFFIX
 
 HOUR_NS = 3600 * 10**9
@@ -29,6 +30,18 @@ def test_a_feed_that_starts_after_the_clock_was_set_back_is_newer_than_the_one_b
     (tmp_path / "ticklog").mkdir()
     for name in (later, later - HOUR_NS):
         (tmp_path / "ticklog" / f"{name:020d}-{1:010d}{SUFFIX}").touch()
+    feed = Feed(settings, 0)
+    assert feed.epoch == later + 1
+    feed.drain()
+    feed.pub.close()
+
+
+def test_where_there_is_no_log_the_checkpoints_tell_which_feed_was_the_newest(
+    settings: Settings, tmp_path: Path
+) -> None:
+    later = now_ns() + HOUR_NS
+    for shard, position in ((3, (later, 9)), (7, (later - HOUR_NS, 8))):
+        Checkpoints(shard_directory(tmp_path, shard)).write(position, b"", b"state")
     feed = Feed(settings, 0)
     assert feed.epoch == later + 1
     feed.drain()

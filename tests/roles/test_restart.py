@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.live import data_dir
 from tests.roles.worker import VENUE, Venue, logged, logging_to, session, working
+from tests.storage.flushes import limited
 from wick.net.clock import steady_ns
 from wick.ops.process import ALREADY_RUNNING, AlreadyRunningError
 from wick.roles import aggregator
@@ -118,6 +119,33 @@ def test_a_worker_that_is_killed_anywhere_publishes_the_same_rows(seed, data_dir
                 lives.append(rows_of(heard))
                 assert "lost_batches" not in role.stats.counters
     assert len(lives) > 2
+    check(lives, expected)
+
+
+@pytest.mark.slow
+def test_shards_that_move_between_workers_go_on_where_they_were(data_dir):
+    chance, venue = random.Random(1), Venue()
+    messages = session(1, 40, venue)
+    venue.begin_anew()
+    messages += session(101, 40, venue)
+    expected, _ = undisturbed(data_dir, messages)
+    lives, at = [], 0
+    with logging_to(data_dir / "ticklog") as write:
+        for workers in (2, 1, 3, 4, 2):
+            until = min(len(messages), at + len(messages) // 4)
+            for message in messages[at:until]:
+                write(message)
+            at, life = until, {}
+            for index in range(workers):
+                with working(data_dir, index, aggregator__workers=workers) as (role, heard):
+                    if until < len(messages) and chance.random() < 0.2:
+                        continue  # it dies at once
+                    role._replay(role._load())
+                    work(role)
+                    save(role, chance.sample(sorted(role.owned), chance.randint(0, len(role.owned))))
+                    assert "lost_batches" not in role.stats.counters
+                    life |= rows_of(heard)
+            lives.append(life)
     check(lives, expected)
 
 
@@ -364,6 +392,34 @@ def test_a_disk_that_takes_no_checkpoint_is_an_alarm_and_tried_again(data_dir, m
         assert caplog.text.count("cannot be saved, the checkpoint before it stays") == 1
         save(role)
         assert role.stats.counters["checkpoints"] == SHARDS and "saved again" in caplog.text
+
+
+def test_a_shard_that_cannot_be_saved_keeps_no_other_from_it(data_dir, monkeypatch):
+    bad = shard_directory(data_dir, 5)
+    with working(data_dir, aggregator__checkpoint_s=32.0) as (role, _):
+        write = checkpoints.Checkpoints.write
+        monkeypatch.setattr(
+            checkpoints.Checkpoints, "write",
+            lambda own, *given: write(own, *given) if own.directory != bad else (_ for _ in ()).throw(OSError(5, "no")),
+        )  # fmt: skip
+        for _ in range(2 * SHARDS):
+            role.keeper._due_ns = 0
+            role._save()
+            role.keeper.wait()
+        assert role.stats.counters["failed_checkpoints"] == 2
+        assert role.stats.counters["checkpoints"] == 2 * (SHARDS - 1)
+
+
+def test_a_worker_that_starts_on_a_full_disk_saves_all_its_shards_when_there_is_room(data_dir, caplog):
+    with working(data_dir) as (role, _):
+        with limited(0):
+            role._load()
+            save(role, [5, 6])
+        assert role.stats.counters["failed_checkpoints"] == 2
+        assert caplog.text.count(f"{shard_directory(data_dir, 5)} cannot be written") == 1
+        save(role)
+        assert role.stats.counters["checkpoints"] == SHARDS
+        assert all(outbox.page((0, 0)).messages for outbox in role.keeper.outboxes.values())
 
 
 @pytest.mark.slow

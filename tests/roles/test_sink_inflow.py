@@ -46,7 +46,8 @@ class World:
             return
         after = self.question.epoch, self.question.after
         behind = [one for one in self.outbox if one > after]
-        ends = [*self.outbox[0], *self.outbox[-1]] if self.outbox else [0, 0, 0, 0]
+        # The newest that it was given, whether the disk took it or not.
+        ends = [*self.outbox[0], *self.published[-1]] if self.outbox else [0, 0, 0, 0]
         kept = Kept(*ends, len(behind) > page)
         self.inflow.answer(self.question, kept, [(Closes(*one, 0, []), 1) for one in behind[:page]])
         self.question = None
@@ -175,6 +176,21 @@ def test_an_answer_to_an_older_question_is_left_out():
     taken = list(world.taken)
     world.inflow.answer(late, Kept(5, 1, 5, 9, False), [(Closes(5, 9, 0, []), 1)])
     assert world.taken == taken and world.lost == 0
+
+
+def test_the_late_answer_to_the_question_before_says_nothing_of_what_was_published_since():
+    world = followed(1)
+    world.publish(5, 2, arrives=False)
+    world.publish(5, 3)
+    world.ask()
+    late = world.question, Kept(5, 1, 5, 3, False), [(Closes(5, number, 0, []), 1) for number in (2, 3)]
+    world.inflow.unanswered()
+    world.publish(5, 4, size=AHEAD_BYTES + 1)
+    world.publish(5, 5)
+    world.ask()
+    world.inflow.answer(*late)
+    world.settle()
+    assert world.taken == [(5, 2), (5, 3), (5, 4), (5, 5)] and world.lost == 0
 
 
 def test_an_orphans_message_of_an_older_epoch_changes_nothing():

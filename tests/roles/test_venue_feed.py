@@ -12,12 +12,14 @@ import pytest
 
 from wick import exchanges
 from wick.market.trades import BookDepth, DepthSnapshot, Topic
+from wick.net.fetch import FetchError
 from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted
 from wick.roles import bookkeeping, venue_feed
 from wick.roles.bookkeeping import LATE_NS
 from wick.roles.house import House
 from wick.roles.venue_feed import VenueFeed
+from wick.storage import listing
 from wick.stream.shards import SHARDS, shard_of
 from wick.stream.ticks import Ticks
 
@@ -112,6 +114,12 @@ class Desk:
         self.lines.asked_again.clear()
         self.feed.books.resync()
         return list(self.lines.asked_again)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a feed keeps in its data directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -330,6 +338,31 @@ def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none
             gevent.sleep(0.001)
     assert {topic.symbol for topic in desk.lines.wanted} == {BTC, ETH}
     managing.kill()
+
+
+def test_a_feed_that_begins_while_rest_turns_it_away_goes_by_what_the_venue_listed_before(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    told = [{"id": BTC, "status": "online", "quote_increment": "0.01", "base_increment": "0.1"}]
+    monkeypatch.setattr(desk.feed._rest, "get", lambda path, weight: orjson.dumps(told))
+    everything = desk.feed._wanted = Wanted(True, (), frozenset())
+    assert desk.feed._choose(everything) == [BTC]
+
+    def refuse(path: str, weight: int) -> bytes:
+        raise FetchError("too many requests", 429)
+
+    following = Desk(monkeypatch)
+    monkeypatch.setattr(following.feed._rest, "get", refuse)
+    following.feed._wanted = everything
+    assert following.feed._choose(everything) == [BTC]
+    assert following.feed._instruments == desk.feed._instruments
+    assert following.feed._relist_s(everything) == venue_feed.UNLISTED_S
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xc1", b"\x91\x01", b"\x91\x94\x01\x01\x01\x01"])
+def test_a_listing_that_is_damaged_is_none(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "kraken").write_bytes(damaged)
+    assert listing.load(tmp_path / "kraken") == []
 
 
 def test_where_nothing_trades_while_we_start_the_named_symbols_are_read_all_the_same(

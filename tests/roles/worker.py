@@ -45,12 +45,13 @@ class Heard:
 
 
 @contextmanager
-def working(data_dir: Path, **settings: Any) -> Iterator[tuple[Aggregator, Heard]]:
-    """The only worker of that directory, not started: who tests it says when it reads, works and publishes."""
+def working(data_dir: Path, index: int = 0, **settings: Any) -> Iterator[tuple[Aggregator, Heard]]:
+    """A worker of that directory, by default the only one, not started: who tests it says when it reads, works and
+    publishes."""
     given = {name.replace("__", "."): value for name, value in settings.items()}
     # A short history: corrected candles are taken again, and the sessions here correct many.
     own = {"core.data_dir": str(data_dir), "aggregator.workers": 1, "aggregator.history": 6}
-    role = Aggregator(Settings(own | given), 0)
+    role = Aggregator(Settings(own | given), index)
     role.pub.close(linger=0)
     role.pub = heard = Heard()  # type: ignore[assignment]
     try:

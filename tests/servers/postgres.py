@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,8 @@ class Postgres:
         children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
         self._process.send_signal(signal.SIGSTOP)  # so that it starts nobody while we look
         for pid in [*children, self._process.pid]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a child may have ended just now
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     @property

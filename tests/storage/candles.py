@@ -1,8 +1,11 @@
-"""Candles for tests of stores: rows with zeros where nothing else is told, and many versions of a few."""
+"""Candles for tests of stores: rows with zeros where nothing else is told, and many versions of a few; and which stores
+there are: those with a server are slow tests."""
 
 from functools import cache
 from random import Random
 from typing import Any
+
+import pytest
 
 from wick.market.intervals import by_name
 from wick.market.schema import (
@@ -18,6 +21,7 @@ from wick.market.schema import (
 from wick.metrics.pattern_table import masks
 from wick.metrics.streams import Streams
 
+STORES = ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "timescale"))]
 F = {name: index for index, name in enumerate(CANDLE_FIELDS)}
 
 

@@ -1,5 +1,7 @@
-"""Flushes for tests of the tick log, and a log to put them into."""
+"""Flushes for tests of the tick log, a log to put them into, and a disk that has no room."""
 
+import resource
+import signal
 from contextlib import closing, contextmanager
 
 from wick.market.trades import Trade
@@ -54,3 +56,16 @@ def read_back(directory, shards=ALL):
 
 def segments(directory):
     return sorted(directory.glob("*" + SUFFIX))
+
+
+@contextmanager
+def limited(size):
+    """No file of this process may grow beyond that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)

@@ -2,13 +2,18 @@
 
 import os
 import random
+import shutil
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.storage.flushes import limited
+from wick.ops.process import AlreadyRunningError, hold_lock
 from wick.storage import checkpoints as module
-from wick.storage.checkpoints import PAGE, Checkpoint, Checkpoints, passed, shard_directory
+from wick.storage.checkpoints import PAGE, Checkpoint, Checkpoints, hold, newest_epoch, passed, shard_directory
 from wick.stream.shards import SHARDS
 
 BASE = random.Random(1).randbytes(200 * PAGE + 17)
@@ -125,6 +130,49 @@ def test_a_disk_that_is_full_leaves_the_older_ones_and_it_goes_on_when_there_is_
     assert not list(tmp_path.glob("*.part"))
     assert writer.write((1, 3), b"", other).is_whole, "after a failure nobody knows what the disk has of the file"
     assert next(Checkpoints(tmp_path).load()) == Checkpoint((1, 3), b"", other)
+
+
+def test_a_generation_that_cannot_be_read_is_passed_over_by_all_who_ask(tmp_path, monkeypatch):
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _: None)
+    for shard in range(SHARDS):
+        Checkpoints(shard_directory(tmp_path, shard)).write((1, 1), b"", b"state")
+        Checkpoints(shard_directory(tmp_path, shard)).write((2, 2), b"", b"state")
+    bad, opened = files(shard_directory(tmp_path, 3))[-1], Path.open
+
+    def failing(path, *mode, **others):
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return opened(path, *mode, **others)
+
+    monkeypatch.setattr(Path, "open", failing)
+    assert (passed(tmp_path), newest_epoch(tmp_path)) == ((1, 1), 2)
+    assert [one.position for one in Checkpoints(shard_directory(tmp_path, 3)).load()] == [(1, 1)]
+
+
+def test_a_damaged_head_makes_no_feed_newer_than_all_that_can_be(tmp_path):
+    Checkpoints(shard_directory(tmp_path, 3)).write((7, 1), b"", b"state")
+    [path] = files(shard_directory(tmp_path, 3))
+    data = bytearray(path.read_bytes())
+    data[8:16] = b"\xff" * 8
+    path.write_bytes(data)
+    assert newest_epoch(tmp_path) == 0
+
+
+def test_a_directory_that_somebody_deleted_is_made_again(tmp_path):
+    writer = Checkpoints(tmp_path / "shard")
+    writer.write((1, 1), b"", BASE)
+    shutil.rmtree(tmp_path / "shard")
+    assert writer.write((1, 2), b"", BASE).is_whole
+    assert [one.position for one in Checkpoints(tmp_path / "shard").load()] == [(1, 2)]
+
+
+def test_a_full_disk_keeps_nobody_from_holding_a_shard_or_a_place(tmp_path):
+    with limited(0), closing(hold(tmp_path / "shard")), closing(hold_lock(tmp_path, "worker-0")):
+        with pytest.raises(AlreadyRunningError):
+            hold(tmp_path / "shard")
+        with pytest.raises(AlreadyRunningError):
+            hold_lock(tmp_path, "worker-0")
 
 
 def test_what_was_not_finished_is_removed(tmp_path):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.storage.candles import VERSIONS, F, made, row
+from tests.storage.candles import STORES, VERSIONS, F, made, row
 from wick.errors import FencedError, StoreError
 from wick.market.rows import MAY_MISS, rank
-from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, FOREIGN, METRIC_FIELDS, PARTIAL, PLAIN, REAL
+from wick.market.schema import CANDLE, CANDLE_FIELDS, CLOSED, EMPTY, FOREIGN, METRIC_FIELDS, PARTIAL, PLAIN, REAL
 from wick.market.stored import rounded
 from wick.storage.batch import Batch
 from wick.storage.store import INPUTS, Store, open_store
@@ -23,9 +23,9 @@ MONTH_MS = 1_719_792_000_000  # where `made` begins: 2024-07-01, a Monday
 EXACT = [name for name, kind in CANDLE[6:] if kind != REAL and name not in METRIC_FIELDS and kind != PLAIN]
 
 
-@pytest.fixture(params=["sqlite", *[pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "timescale")]])
+@pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, empty: Path) -> str:
-    """The address of a store that is empty. (Those with servers are slow tests.)"""
+    """The address of a store that is empty."""
     if request.param == "sqlite":
         path: Path = request.getfixturevalue("tmp_path") / "candles.sqlite"
         shutil.copy(empty, path)
@@ -347,6 +347,17 @@ def test_verify_names_a_candle_that_is_not_the_sum_of_its_parts_and_counts_gaps(
     put(store, ["binance", "BTC-USDT", "1m", *told.values()])
     (bad, _) = [finding.text for finding in store.verify() if finding.bad]
     assert f"1m {MONTH_MS}: trade_count" in bad
+
+
+def test_verify_knows_that_a_flat_part_stands_at_a_price_that_the_whole_never_had(store):
+    traded, flat = (one[3:] for one in made(2, interval="30s"))
+    assert flat[F["flags"]] & EMPTY
+    told = dict(zip(CANDLE_FIELDS, flat, strict=True))
+    told |= dict.fromkeys(("open", "high", "low", "close"), traded[F["high"]] + 5)
+    whole = dict(zip(CANDLE_FIELDS, traded, strict=True)) | {"close_time_ms": flat[F["close_time_ms"]]}
+    rows = [["30s", *told.values()], ["30s", *traded], ["1m", *whole.values()]]
+    put(store, *(["binance", "BTC-USDT", *row] for row in rows))
+    assert [finding.text for finding in store.verify() if finding.bad] == []
 
 
 def test_compact_deletes_what_is_older_than_it_is_to_be_kept(store):

@@ -2,17 +2,15 @@
 
 import errno
 import os
-import resource
-import signal
+import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.storage.flushes import LARGE, PLENTY, batch, packed, put, read_back, segments, written
+from tests.storage.flushes import LARGE, PLENTY, batch, limited, packed, put, read_back, segments, written
 from wick.ops.process import AlreadyRunningError
 from wick.storage import committer, ticklog
 from wick.storage.logwriter import RETRY_NS, SEGMENT_NS, FileLog, Limits
@@ -167,19 +165,6 @@ def test_a_segment_goes_when_all_readers_have_passed_it_and_it_has_been_kept_lon
 # ---------------------------------------------------------------------- disks that are full or fail
 
 
-@contextmanager
-def limited(size):
-    """No file of this process may grow beyond that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-
-
 @pytest.mark.parametrize("room", [SIZE // 2, 0, 2 * SIZE - 5])
 def test_a_full_disk_stops_nobody_leaves_nothing_torn_and_is_tried_again_every_second(tmp_path, room, caplog):
     now, size = 10**18, len(packed(*at(10**18, 1)))
@@ -264,6 +249,15 @@ def test_a_directory_that_went_away_is_counted_and_made_again(tmp_path):
     assert seqs(tmp_path / "log") == [2]
 
 
+def test_a_log_that_somebody_deletes_is_written_to_a_new_directory_within_a_second(tmp_path):
+    with written(tmp_path / "log") as log:
+        assert put(log, *at(0, 1))
+        shutil.rmtree(tmp_path / "log")
+        assert not put(log, *at(1, 2)) and log.is_failing
+        assert put(log, *at(1 + RETRY_NS, 3))
+    assert seqs(tmp_path / "log") == [3]
+
+
 # ---------------------------------------------------------------------- on to the disk
 
 
@@ -320,6 +314,16 @@ def test_a_segment_is_on_the_disk_whole_when_the_log_has_gone_on_to_the_next(tmp
     log.close()
     last = dict(disk.synced)
     assert last == {segment.name: segment.stat().st_size for segment in segments(tmp_path)}
+
+
+def test_what_a_killed_writer_had_no_time_to_sync_is_on_the_disk_before_tails_are_made_of_it(tmp_path, monkeypatch):
+    with written(tmp_path) as log:
+        for seq in (1, 2):
+            put(log, *batch(0, seq))
+    (segment,) = segments(tmp_path)
+    disk = Disk(monkeypatch)
+    FileLog(tmp_path, Limits(LARGE, PLENTY)).close()
+    assert disk.synced == [(segment.name, HEAD + 2 * SIZE)]
 
 
 def test_a_sync_that_fails_ends_its_segment_and_is_never_tried_again_on_it(tmp_path, monkeypatch, caplog):

@@ -1,6 +1,7 @@
 """Closes that a sink may ask for again: whatever the disk does, in order, bounded, and what is gone is told."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.storage.flushes import limited
 from wick.storage import outbox as module
 from wick.storage.outbox import Outbox
 from wick.wire.messages import Kept
@@ -160,6 +162,7 @@ def test_what_waits_is_bounded_and_what_is_let_go_of_is_counted(tmp_path, monkey
     monkeypatch.setattr(module, "MOST_WAITING", 10_000)
     outbox = Outbox(tmp_path / "gone", ROOM)
     (tmp_path / "gone").rmdir()
+    (tmp_path / "gone").write_text("no directory any more")
     for seq in range(1, 31):
         outbox.append(5, seq, body(5, seq, 1_000))
     assert outbox.lost == 30 - outbox.waiting > 0 and 8 <= outbox.waiting <= 10
@@ -179,6 +182,74 @@ def test_after_a_failed_fsync_the_segment_is_written_anew(tmp_path, monkeypatch)
     assert segment.stat().st_ino != before, "no second fsync says that all is well"
     assert all_of(outbox) == [(5, seq) for seq in range(1, 6)]
     outbox.close()
+
+
+def test_what_is_appended_after_a_segment_was_written_anew_is_in_a_file_that_is_there(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            outbox.sync()
+    outbox.sync()
+    outbox.append(5, 5, body(5, 5))
+    assert all_of(outbox) == [(5, seq) for seq in range(1, 6)]
+    outbox.close()
+    assert reread(tmp_path) == [(5, seq) for seq in range(1, 6)]
+
+
+def test_a_segment_stays_as_it_is_where_the_disk_has_no_room_to_write_it_anew(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            outbox.sync()
+    with limited(100), pytest.raises(OSError, match="only a part"):
+        outbox.sync()
+    outbox.close()
+    assert reread(tmp_path) == [(5, seq) for seq in range(1, 5)]
+    assert len([*tmp_path.iterdir()]) == 1, "the beginning of the other one is gone"
+
+
+def test_until_the_directory_is_synced_nothing_is(tmp_path, monkeypatch):
+    outbox = filled(tmp_path)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output"):
+                outbox.sync()
+    outbox.sync()
+    outbox.close()
+
+
+def test_what_a_killed_process_left_unsynced_is_synced_with_what_follows(tmp_path, monkeypatch):
+    filled(tmp_path, each=60, size=1_000, budget=200_000).close()
+    outbox, synced = Outbox(tmp_path, 200_000), []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_ino))
+    outbox.sync()
+    assert sorted(synced) == sorted(path.stat().st_ino for path in tmp_path.iterdir()) and len(synced) > 1
+    outbox.close()
+
+
+def test_a_segment_that_cannot_be_read_stops_nobody_and_what_follows_is_newer(tmp_path, monkeypatch, caplog):
+    filled(tmp_path).close()
+    with monkeypatch.context() as failing:
+        failing.setattr(type(tmp_path), "read_bytes", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        outbox = Outbox(tmp_path, ROOM)
+    assert outbox.newest == (5, 1) and "cannot be read: [Errno 5]" in caplog.text
+    outbox.append(6, 1, body(6, 1))
+    assert all_of(outbox) == [(5, 1), (5, 2), (5, 3), (5, 4), (6, 1)]
+    outbox.close()
+
+
+def test_what_follows_a_directory_that_somebody_deleted_is_written_to_a_new_one(tmp_path):
+    outbox = filled(tmp_path / "shard")
+    shutil.rmtree(tmp_path / "shard")
+    for seq in (5, 6):
+        outbox.append(5, seq, body(5, seq))
+    outbox.sync()
+    assert outbox.waiting == 0 and all_of(outbox) == [(5, 5), (5, 6)]
+    outbox.close()
+    assert reread(tmp_path / "shard") == [(5, 5), (5, 6)]
 
 
 LIMITED = """

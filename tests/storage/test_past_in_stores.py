@@ -8,6 +8,7 @@ import pytest
 from tests.roles.past_venue import START_MS, SYMBOL, PastVenue
 from tests.roles.test_first_start import enriched, found_of
 from tests.roles.test_past import WHOLE, asked_of, filled, filling, venue
+from tests.storage.candles import STORES
 from wick.market.intervals import NAMES, by_name
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FOREIGN, REVISED, SUSPECT
 from wick.market.stored import rounded
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 FLAGS, REVISION = CANDLE_FIELDS.index("flags"), CANDLE_FIELDS.index("revision")
 
 
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
+@pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:{tmp_path / 'candles.sqlite'}"

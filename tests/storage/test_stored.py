@@ -73,7 +73,7 @@ def test_what_follows_from_the_candle_and_returns_are_exact():
 def test_digits_are_binary_and_grow_with_the_value(value, below, n):
     value = -value if below else value
     code = stored._to_digits(value, n, -100, True)
-    (back,) = stored._of_digits([code], n, -100, True)
+    (back,) = stored.of_digits([code], n, -100, True)
     assert back == pytest.approx(value, rel=2.0 ** -(n + 1), abs=2.0**-100)
     larger = stored._to_digits(value * (1 + 2.0 ** -(n - 1)), n, -100, True)
     assert abs(value) < 2.0**-90 or larger > code

@@ -1,5 +1,7 @@
 """The tick log's form: whole blocks come back in order, and no cut and no flipped byte passes for data."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +94,22 @@ def test_after_a_torn_segment_the_next_one_is_read(tmp_path):
     first, _ = segments(tmp_path)
     first.write_bytes(first.read_bytes()[:-1])
     assert [seq for _, seq, _ in read_back(tmp_path)] == [2, 4, 5]
+
+
+def test_a_segment_that_the_disk_does_not_give_back_is_said_and_left_out(tmp_path, monkeypatch, caplog):
+    with written(tmp_path, 1) as log:
+        for seq in (1, 2, 3):
+            put(log, *batch(0, seq))
+    bad, read_bytes = segments(tmp_path)[1], Path.read_bytes
+
+    def failing(path):
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert [seq for _, seq, _ in read_back(tmp_path)] == [1, 3]
+    assert f"{bad.name} cannot be read, it is left out" in caplog.text
 
 
 def test_a_flipped_byte_anywhere_in_a_block_keeps_that_block_out_and_no_other(tmp_path):

@@ -4,7 +4,7 @@ from functools import cache
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.stream.market import SYMBOLS, VENUE, Market, Step, steps
@@ -134,6 +134,7 @@ def test_a_value_that_is_none_is_a_wire_error(key, wrong):
 
 
 @given(st.sampled_from(["epoch", "seq", "time_ms", "pairs"]), st.sampled_from([None, "1", [1], [[1, 2, 3]], 1.5]))
+@example("seq", 2**63)
 def test_a_shard_with_an_impossible_field_is_a_wire_error(name, value):
     shard = msgpack.unpackb(whole()[latest.shard_key(0)])
     with pytest.raises(WireError):
@@ -149,7 +150,9 @@ def test_a_pair_with_an_impossible_state_is_a_wire_error(fields):
         latest.snapshot(0, latest.stored(values[latest.shard_key(0)]), values | {key: wrong})
 
 
-@pytest.mark.parametrize("rows", [1, [1], [[1, 2]], [["x"] * len(CANDLE_FIELDS)]])
+@pytest.mark.parametrize("rows", [1, [1], [[1, 2]], [["x"] * len(CANDLE_FIELDS)],
+                                  [[2**63] + [1] * (len(CANDLE_FIELDS) - 1)],
+                                  [[1] * (len(CANDLE_FIELDS) - 4) + [b"anchor", 1, 1, None]]])  # fmt: skip
 def test_a_closed_candle_that_is_none_is_a_wire_error(rows):
     values = whole()
     key = latest.closed_key(VENUE, SYMBOLS[0], "15s")

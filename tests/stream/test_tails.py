@@ -130,6 +130,20 @@ def test_what_is_not_read_now_is_handed_on_for_a_day():
     assert after.tails(NOW + REMEMBERED_NS).pairs == {}
 
 
+@pytest.mark.parametrize(("days", "missing"), [(0, [(6, 8)]), (1, [])])
+def test_a_pair_that_is_removed_and_added_again_goes_on_where_it_was_for_a_day(days, missing):
+    ticks = Ticks(VENUE, SYMBOLS)
+    ticks.take([trade("BTC-USDT", 5)], NOW)
+    flush(ticks, 1)
+    ticks.remove("BTC-USDT", NOW)
+    assert ticks.tails(NOW).pairs["BTC-USDT"].next_id == 6
+    ticks.add("BTC-USDT", NOW + days * REMEMBERED_NS)
+    ticks.take([trade("BTC-USDT", 9)], NOW)
+    hole = ticks.next_hole(NOW)
+    assert [(one.first_id, one.last_id) for one in [hole] if one] == missing
+    assert (ticks.take([PastTrade(*trade("BTC-USDT", 5))], NOW), ticks.trades) == ([], 3 if days else 2)
+
+
 @pytest.mark.parametrize("wrong", [b"\xc1", pack([]), pack({"v": 1}), pack({"v": [True, {"s": [1]}]}),
                                    pack({"v": [True, {"s": [1, 1, 1, 1, 1, 1, [[1]]]}]}),
                                    pack({"v": [True, {"s": [1, 1, 1, 1, 1, "1", []]}]})])  # fmt: skip

@@ -319,7 +319,7 @@ def test_symbols_come_and_go_and_what_was_taken_is_still_sent():
     ticks.add("ETH-USDT")
     ticks.add("BTC-USDT")
     ticks.take([at(1), at(1, symbol="ETH-USDT")], NOW)
-    ticks.remove("ETH-USDT")
+    ticks.remove("ETH-USDT", 0)
     [refused] = ticks.take([at(2, symbol="ETH-USDT"), at(2)], NOW)
     assert (refused.reason, refused.value) == ("unknown symbol", "ETH-USDT")
     assert sorted(ids_of(ticks)) == [1, 1, 2]

@@ -25,7 +25,7 @@ from wick.storage.checkpoints import GENERATIONS
 pytestmark = pytest.mark.slow
 
 DISK_MB = 48
-AWAY_S = 8.0
+AWAY_S = 5.0
 DRAIN_S = 40.0
 Trouble = Callable[[ExitStack], Verdict]
 

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from math import exp, frexp, inf, isfinite, ldexp, log1p
-from operator import add, sub
+from operator import add, floordiv, mul, sub, truediv
+from sys import byteorder
 from typing import Any, Final, NamedTuple
 
 from wick.market.intervals import INTERVALS
@@ -283,8 +284,8 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def needs(names: Iterable[str]) -> tuple[str, ...]:
-    """What a store has to be asked for, to tell these fields: names of COLUMNS, the time, patterns, and `wide`."""
+@lru_cache(maxsize=64)
+def _needs(names: tuple[str, ...]) -> tuple[str, ...]:
     asked: dict[str, None] = {OPEN: None}
     stack = [*names]
     while stack:
@@ -306,14 +307,24 @@ def needs(names: Iterable[str]) -> tuple[str, ...]:
     return (*(name for name in order if name in asked), WIDE)
 
 
-class Reader:
-    """Fields of candles of one interval, from what `needs` names, a sequence each (`wide`: None or a dict, seldom)."""
+def needs(names: Iterable[str]) -> tuple[str, ...]:
+    """What a store has to be asked for, to tell these fields: names of COLUMNS, the time, patterns, and `wide`."""
+    return _needs(tuple(names))
 
-    def __init__(self, interval: int, told: dict[str, Values]) -> None:
+
+class Reader:
+    """Fields of candles of one interval, from what `needs` names, a sequence each (`wide`: None or a dict, seldom).
+    `made`: fields that a store has ready; `closes`, where it keeps what is of kind `price` less the close."""
+
+    def __init__(
+        self, interval: int, told: dict[str, Values], made: dict[str, Values] | None = None,
+        closes: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
-        self._n = len(told[OPEN])
-        self._made: dict[str, Values] = {}
+        self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
+        self._thens: dict[str, Values] = {}
+        self._made: dict[str, Values] = made or {}
         if any(told[WIDE]):
             for name in told:
                 if name not in (OPEN, WIDE, PATTERNS):
@@ -321,7 +332,7 @@ class Reader:
                     told[name] = [int(wide[name]) if wide and name in wide else value for value, wide in own]
         self._price = self._one("price_decimals")
         self._size = self._one("quantity_decimals")
-        unknown = told.get("unknown", ())
+        unknown = self._told.get("unknown", ())
         self._unknown = unknown if any(unknown) else None
 
     def _one(self, name: str) -> int | None:
@@ -339,36 +350,38 @@ class Reader:
         return made
 
     def _field(self, name: str) -> Values:
+        if name in (PATTERNS, "bull", "bear"):
+            kept = self._told[PATTERNS]
+            none = None, None, None
+            told = [none if one is None else found(one) for one in kept] if None in kept else map(found, kept)
+            self._made |= zip((PATTERNS, "bull", "bear"), zip(*told, strict=True), strict=True)
+            return self._made[name]
         if name == OPEN:
             return self._told[OPEN]
-        if name == PATTERNS:
-            return [None if kept is None else found(kept)[0] for kept in self._told[PATTERNS]]
-        if name in ("bull", "bear"):
-            at = 1 + (name == "bear")
-            return [None if kept is None else found(kept)[at] for kept in self._told[PATTERNS]]
         column = _KIND.get(name)
         if column is None:
             return self._following(name)
         kept, kind = self._told[name], column.kind
         if kind == WHOLE:
             return kept
-        if name == "close_time_ms":
-            length = self._length
-            return [open_ms + length + more for open_ms, more in zip(self._told[OPEN], kept, strict=True)]
         if kind == LESS:
-            expected, of = EXPECTED[name]
-            if name in ("delta_max", "delta_min") and None not in (told := self.field("delta")):
-                bound = max if name == "delta_max" else min
-                return list(map(add, map(bound, told, repeat(0)), kept))
-            usual = map(expected, *[self.field(other) for other in of])
-            if None in kept:
-                return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
-            return list(map(add, usual, kept))
+            return self._more(name, kept)
         if kind == TICK:
-            return self._returns(name, kept)
+            return self._returns(name)
         if kind in (DIGITS, SIGNED):
-            return _of_digits(kept, column.n, column.least, kind == SIGNED)
+            return of_digits(kept, column.n, column.least, kind == SIGNED)
         return self._scaled(kept, kind, column.n)
+
+    def _more(self, name: str, kept: Values) -> Values:
+        if name == "close_time_ms":
+            return list(map(add, map(add, self._told[OPEN], repeat(self._length)), kept))
+        expected, of = EXPECTED[name]
+        told = [self.field(other) for other in of]
+        unknown = None in kept or any(None in own for own in told)
+        usual = map(expected, *told) if unknown else _EXPECTED[name](*told)
+        if unknown:
+            return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
+        return list(map(add, usual, kept) if any(kept) else usual)
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
         """Divided, so that it is the number nearest to those decimals."""
@@ -378,24 +391,57 @@ class Reader:
             own = self._price if kind == PRICE else self._size
         if own is not None:
             ten = TENS[n + own]
-            if None in kept:
-                return [None if value is None else value / ten for value in kept]
-            return [value / ten for value in kept]
+            try:  # nearly always all is known
+                if kind == PRICE and self._bases is not None:
+                    return [(value + more) / ten for value, more in zip(kept, self._base(n), strict=True)]
+                return [value / ten for value in kept]
+            except TypeError:
+                pass
+        if kind == PRICE:
+            kept = self._whole(kept, n)
+        if own is not None:
+            return [None if value is None else value / ten for value in kept]
         decimals = self._told["price_decimals" if kind == PRICE else "quantity_decimals"]
         return [None if value is None else value / TENS[n + more] for value, more in zip(kept, decimals, strict=True)]
 
+    def _base(self, n: int) -> list[int]:
+        """The closes, to `n` decimals more."""
+        assert self._bases is not None
+        made = self._bases.get(n)
+        if made is None:
+            ten = 10**n
+            made = self._bases[n] = [close * ten for close in self._bases[0]]
+        return made
+
+    def _whole(self, kept: Values, n: int) -> Values:
+        if self._bases is None:
+            return kept
+        return [None if value is None else value + more for value, more in zip(kept, self._base(n), strict=True)]
+
     def _then(self, name: str) -> Values:
         """The earlier close."""
-        gaps = self._told[name]
-        if None not in gaps:
-            return list(map(sub, self._told["open"], gaps))
-        return [None if gap is None else open_ - gap for open_, gap in zip(self._told["open"], gaps, strict=True)]
+        then = self._thens.get(name)
+        if then is None:
+            gaps, opens = self._told[name], self.field("open")
+            if None in gaps:
+                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
+            else:
+                then = list(map(sub, opens, gaps))
+            self._thens[name] = then
+        return then
 
-    def _returns(self, name: str, kept: Values) -> Values:
-        pairs = zip(self._told["close"], self._then(name), strict=True)
+    def _returns(self, name: str) -> Values:
+        close, then = self.field("close"), self._then(name)
+        pairs = zip(close, then, strict=True)
+        if None in then:
+            part = [None if before is None else (now - before) / before for now, before in pairs]
+            if name == "log_return":
+                return [None if one is None else log1p(one) for one in part]
+            pairs = zip(close, then, strict=True)
+            return [None if before is None else 100.0 * (now - before) / before for now, before in pairs]
         if name == "log_return":
-            return [None if then is None else log1p((close - then) / then) for close, then in pairs]
-        return [None if then is None else 100.0 * (close - then) / then for close, then in pairs]
+            return list(map(log1p, [(now - before) / before for now, before in pairs]))
+        return [100.0 * (now - before) / before for now, before in pairs]
 
     def _following(self, name: str) -> Values:
         """A field that is not kept."""
@@ -406,66 +452,132 @@ class Reader:
         return [None if bits & bit else value for value, bits in zip(made, self._unknown, strict=True)]
 
     def _formula(self, name: str) -> Values:
-        told = self._told
         if name == "vwap":
-            vwaps = zip(self.field("quote_volume"), told["volume"], told["price_decimals"], strict=True)
-            return [turnover / volume / TENS[price] if volume else None for turnover, volume, price in vwaps]
+            turnover, volume = self.field("quote_volume"), self.field("volume")
+            return self._shown(_quotients(turnover, volume, None), "price_decimals", self._price)
         if name == "delta_ratio":
-            ratios = zip(self.field("delta"), told["volume"], strict=True)
-            return [None if delta is None else delta / volume if volume else 0.0 for delta, volume in ratios]
+            return _quotients(self.field("delta"), self.field("volume"), 0.0)
         if name == "avg_trade_size":
-            sizes = zip(told["volume"], told["trade_count"], told["quantity_decimals"], strict=True)
-            return [volume / count / TENS[size] if count else 0.0 for volume, count, size in sizes]
+            sizes = _quotients(self.field("volume"), self.field("trade_count"), 0.0)
+            return self._shown(sizes, "quantity_decimals", self._size)
         if name == "true_range":
-            ranges = zip(told["high"], told["low"], self._then("log_return"), told["price_decimals"], strict=True)
-            return [
-                None
-                if then is None
-                else ((high if high > then else then) - (low if low < then else then)) / TENS[price]
-                for high, low, then, price in ranges
+            ranges = zip(self.field("high"), self.field("low"), self._then("log_return"), strict=True)
+            told = [
+                None if then is None else (high if high > then else then) - (low if low < then else then)
+                for high, low, then in ranges
             ]
+            return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            bands = zip(told["close"], told["sma_20"], self.field("bb_bandwidth"), strict=True)
-            return [
-                None if mean is None or width is None else _percent_b(close, mean / 100.0, width)
-                for close, mean, width in bands
-            ]
-        prices = zip(told["open"], told["high"], told["low"], told["close"], strict=True)
+            base = repeat(0) if self._bases is None else self._base(_KIND["sma_20"].n)
+            return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"), base)
+        height = self._made.get("height")
+        if height is None:
+            height = self._made["height"] = list(map(sub, self.field("high"), self.field("low")))
         part, flat = _SHAPES[name]
-        return [part(o, high, low, c) / (high - low) if high != low else flat for o, high, low, c in prices]
+        parts = part(*[self.field(price) for price in ("open", "high", "low", "close")])
+        return _quotients(list(parts), height, flat)
+
+    def _shown(self, values: Values, decimals: str, own: int | None) -> Values:
+        """In whole units."""
+        if own is not None:
+            ten = TENS[own]
+            try:
+                return [value / ten for value in values]
+            except TypeError:
+                pass
+        told = zip(values, self._told[decimals], strict=True)
+        return [None if value is None else value / TENS[more] for value, more in told]
 
 
-# Of open, high, low, close: a part of the candle's height, and what is said of a candle without any.
-_SHAPES: Final[dict[str, tuple[Callable[[int, int, int, int], int], float]]] = {
-    "body_ratio": (lambda o, high, low, c: c - o, 0.0),
-    "upper_wick_ratio": (lambda o, high, low, c: high - (o if o > c else c), 0.0),
-    "lower_wick_ratio": (lambda o, high, low, c: (o if o < c else c) - low, 0.0),
-    "close_location": (lambda o, high, low, c: c - low, 0.5),
+def _quotients(above: Values, below: Values, none: float | None) -> Values:
+    """`none` where it is 0 that is divided by."""
+    try:
+        return list(map(truediv, above, below))
+    except (TypeError, ZeroDivisionError):
+        told = zip(above, below, strict=True)
+        return [None if one is None else one / other if other else none for one, other in told]
+
+
+# `EXPECTED` of many at once, where all is known.
+_EXPECTED: Final[dict[str, Callable[..., Iterable[int]]]] = {
+    "quote_volume": lambda volume, high, low: map(mul, volume, map(floordiv, map(add, high, low), repeat(2))),
+    "taker_buy_volume": lambda volume: map(floordiv, volume, repeat(2)),
+    "taker_buy_quote_volume": lambda bought, turnover, volume: (
+        map(EXPECTED["taker_buy_quote_volume"][0], bought, turnover, volume)
+        if 0 in volume
+        else map(mul, bought, map(floordiv, turnover, volume))
+    ),
+    "first_trade_id": lambda last, count: (
+        map(EXPECTED["first_trade_id"][0], last, count)
+        if 0 in count
+        else map(sub, map(add, last, repeat(1)), count)
+    ),
+    "delta": lambda bought, volume: map(sub, map(add, bought, bought), volume),
+    "delta_max": lambda delta: [one if one > 0 else 0 for one in delta],
+    "delta_min": lambda delta: [one if one < 0 else 0 for one in delta],
 }
+
+
+# Of open, high, low, close: parts of the candles' heights, and what is said of a candle without any.
+_SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterable[int]], float]]] = {
+    "body_ratio": (lambda o, high, low, c: map(sub, c, o), 0.0),
+    "upper_wick_ratio": (lambda o, high, low, c: [
+        h - (one if one > other else other) for h, one, other in zip(high, o, c, strict=True)], 0.0),
+    "lower_wick_ratio": (lambda o, high, low, c: [
+        (one if one < other else other) - below for below, one, other in zip(low, o, c, strict=True)], 0.0),
+    "close_location": (lambda o, high, low, c: map(sub, c, low), 0.5),
+}  # fmt: skip
+
+
+def _percents(close: Values, sma: Values, widths: Values, base: Iterable[int]) -> Values:
+    """%b; means are kept in hundredths of a tick, less `base`."""
+    told = list(zip(close, sma, base, widths, strict=False))
+    try:
+        made = [
+            (now - (mean := (kept + more) / 100.0)) / (width * mean) + 0.5
+            for now, kept, more, width in told
+        ]  # fmt: skip
+        if isfinite(sum(made)):
+            return made
+    except (TypeError, ZeroDivisionError):
+        pass
+    return [
+        None if kept is None or width is None else _percent_b(now, (kept + more) / 100.0, width)
+        for now, kept, more, width in told
+    ]
 
 
 def _percent_b(close: int, mean: float, bandwidth: float) -> float | None:
     band = bandwidth * mean
     if not band:
         return 0.0
-    share = (close - mean + band / 2.0) / band if isfinite(band) else inf
+    share = (close - mean) / band + 0.5 if isfinite(band) else inf
     return share if isfinite(share) else None
 
 
-def _of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
-    """What comes out is put together from its bits, as float64 has them: ten times as fast as by arithmetic."""
-    unknown = None in codes
-    if unknown:
-        told, codes = codes, [code or 0 for code in codes]
-    shift, first = 52 - n, (least + 1022 << n) - 1
+def of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
+    """What comes out is put together from its bits, as float64 has them. All at once, in one integer with 64 bits for
+    each value: none reaches into the next."""
+    if None in codes:
+        told = iter(of_digits([code for code in codes if code is not None], n, least, signed))
+        return [None if code is None else next(told) for code in codes]
+    ones, shift, first = _ones(len(codes)), 52 - n, (least + 1022 << n) - 1
+    bits = int.from_bytes(array("Q", codes).tobytes(), byteorder)
     if signed:
-        bits = [(code >> 1) + first << shift | (code & 1) << 63 if code > 1 else 0 for code in codes]
+        signs = bits & ones
+        bits = ((bits ^ signs) + 2 * first * ones << shift - 1) | signs << 63
     else:
-        bits = [code + first << shift if code else 0 for code in codes]
-    values: Values = array("d", array("Q", bits).tobytes()).tolist()
-    if unknown:
-        values = [None if code is None else value for code, value in zip(told, values, strict=True)]
+        bits = bits + first * ones << shift
+    values: Values = array("d", bits.to_bytes(8 * len(codes), byteorder)).tolist()
+    if 0 in codes or (signed and 1 in codes):
+        values = [value if code > signed else 0.0 for value, code in zip(values, codes, strict=True)]
     return values
+
+
+@lru_cache(maxsize=16)
+def _ones(count: int) -> int:
+    """1 in each of so many times 64 bits."""
+    return int.from_bytes(array("Q", [1] * count).tobytes(), byteorder)
 
 
 def rounded(interval: int, row: Row) -> Row:
@@ -487,7 +599,8 @@ def rank_sql(row: str) -> str:
 
 class Dialect(NamedTuple):
     """How a database says it: a stored column as a number of any size, a quotient of two whole numbers as one, a power
-    of two as a float64, the name of that type, and the larger and the smaller of two."""
+    of two as a float64, the name of that type, the larger and the smaller of two; and whether fields of kind `less` are
+    kept so, or whole."""
 
     column: Callable[[str], str]
     quotient: Callable[[str, str], str]
@@ -495,6 +608,7 @@ class Dialect(NamedTuple):
     real: str
     most: str
     least: str
+    less: bool = True
 
 
 def floats(dialect: Dialect, length_ms: str) -> dict[str, str]:
@@ -540,7 +654,7 @@ def _ten(decimals: str, real: str) -> str:
 def _sql(column: Column, dialect: Dialect, length_ms: str, made: dict[str, str]) -> str:
     name, kind, _, n, _ = column
     kept, real = dialect.column(name), dialect.real
-    if kind == WHOLE:
+    if kind == WHOLE or (kind == LESS and not dialect.less):
         return kept
     if kind == TICK:
         open_, close = (f"CAST({made[price]} AS {real})" for price in ("open", "close"))

@@ -5,7 +5,7 @@ import fcntl
 import os
 import resource
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from wick.errors import WickError
 
@@ -29,10 +29,17 @@ def hold_lock(run_dir: Path, process: str) -> TextIO:
         raise AlreadyRunningError(
             f"{process} runs already (process {holder} holds {path}); stop it first, or use another core.data_dir"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    sign(file)
     return file
+
+
+def sign(lock: IO[Any]) -> None:
+    """Write into it who holds it: for whoever wonders, so a disk that is full keeps nobody from starting."""
+    try:
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), str(os.getpid()).encode())
+    except OSError:
+        pass
 
 
 KEPT_BLOCK = 2 << 20  # bytes

@@ -57,8 +57,10 @@ class Feed(Role):
         super().__init__(settings, index)
         wanted = symbols.wanted(settings)
         self.log_file = self._open_log(Path(self.data_dir))
-        # Workers take what is newer: had the clock been set back since the last process, they would take nothing.
-        self.epoch = max(now_ns(), self.log_file.newest[0] + 1 if self.log_file else 0)
+        # Workers take what is newer: had the clock been set back since the last process, they would take nothing. There
+        # may be no log, and then their checkpoints tell.
+        newest = self.log_file.newest[0] if self.log_file else 0
+        self.epoch = max(now_ns(), newest + 1, checkpoints.newest_epoch(Path(self.data_dir)) + 1)
         self.block = 0  # the number of the newest flush
         self.flushed_ns, self.listened_ns = now_ns(), 0
         self._has_given_up = False

@@ -80,6 +80,8 @@ class Inflow:
             return  # of a question that is no longer open
         asked, self._asked = self._asked, None
         begun, newest = self.at, (kept.newest_epoch, kept.newest_seq)
+        if newest > NOTHING:
+            asked = min(asked, newest)  # it may be the late answer to a question before this one, which knew less
         self.newest = max(self.newest, newest)
         if self._is_older and newest > NOTHING and newest[0] < self.at[0]:
             log.warning(

@@ -50,7 +50,7 @@ class Keeper:
         self._next = 0
         self._due_ns = 0
         self._writing: tuple[int, Any] | None = None  # a shard's number and what comes of it
-        self._is_failing = False
+        self._failing: set[int] = set()
 
     # ------------------------------------------------------------------ at the start
 
@@ -92,10 +92,12 @@ class Keeper:
 
     def save(self, number: int, position: Position, note: bytes, state: bytes) -> None:
         """Begin to write what `due` has asked for."""
+        self.outboxes[number].try_again()
         self._writing = number, gevent.get_hub().threadpool.spawn(self._write, number, position, note, state)
 
     def save_now(self, number: int, position: Position, note: bytes, state: bytes) -> None:
         """The same, and wait for it."""
+        self.outboxes[number].try_again()
         self._written(number, self._write(number, position, note, state))
 
     def wait(self) -> None:
@@ -113,17 +115,18 @@ class Keeper:
             return error
 
     def _written(self, number: int, result: Written | OSError) -> None:
+        self._next = (self._numbers.index(number) + 1) % len(self._numbers)
         if isinstance(result, OSError):
             self.stats.add("failed_checkpoints")
-            if not self._is_failing:
+            if not self._failing:
                 log.error("shard %d cannot be saved, the checkpoint before it stays: %s", number, result)
-            self._is_failing = True
+            self._failing.add(number)
             return
-        if self._is_failing:
-            log.info("shards are saved again")
-        self._is_failing = False
+        if self._failing:
+            self._failing.discard(number)
+            if not self._failing:
+                log.info("shards are saved again")
         self._saved_ns[number] = steady_ns()
-        self._next = (self._numbers.index(number) + 1) % len(self._numbers)
         self.stats.add("checkpoints")
         self.stats.add("checkpoint_bytes", result.bytes)
 

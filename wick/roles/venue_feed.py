@@ -6,6 +6,7 @@ what REST is asked for (symbols, snapshots of books, missing trades) is asked in
 
 import logging
 import random
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -25,6 +26,7 @@ from wick.roles.bookkeeping import Bookkeeper
 from wick.roles.connection import Connection, Connections, Heard, Hooks, Patience
 from wick.roles.house import House
 from wick.roles.rest import Rest
+from wick.storage import listing
 from wick.stream.doubling import Doubling
 from wick.stream.ticks import Ticks
 
@@ -67,6 +69,7 @@ class VenueFeed:
         self._away: set[str] = set()  # symbols that are not listened to since a connection was lost
         self._received: dict[int, int] = {}  # messages of each connection
         self._instruments: dict[str, Instrument] | None = None
+        self._listing = Path(settings["core.data_dir"]) / "symbols" / venue.id
         self._listed = False  # REST has told them when it was last asked
         self._wanted: Wanted | None = None
         self._changed = Signal()
@@ -152,25 +155,37 @@ class VenueFeed:
                     raise ParseError("nothing trades", "symbols")
             except (FetchError, ParseError) as error:
                 log.warning("cannot ask %s which symbols trade: %s", self.venue.id, error)
+                if self._instruments is None and (known := listing.load(self._listing)):
+                    log.warning("%s: going by what it said that it trades when it was asked before", self.venue.id)
+                    self._instruments = {one.symbol: one for one in known}
+                    return
                 gevent.sleep(random.uniform(0, min(30.0, 0.5 * 2 ** min(tries, 10))))
             else:
                 self._instruments, self._listed = {one.symbol: one for one in listed}, True
+                self._remember(listed)
                 return
+
+    def _remember(self, listed: list[Instrument]) -> None:
+        """For the next feed: it may begin when the venue has been asked too much, or is at rest."""
+        try:
+            listing.save(self._listing, listed)
+        except OSError as error:
+            log.warning("%s: what it trades cannot be kept: %s", self.venue.id, error)
 
     def _read_these(self, symbols: list[str]) -> None:
         wanted = set(symbols)
         gone = [symbol for symbol in self._since_ns if symbol not in wanted]
+        at_ns = now_ns()
         self.connections.drop(self._topics(gone))
         for symbol in gone:
-            self.ticks.remove(symbol)
+            self.ticks.remove(symbol, at_ns)
             self.books.remove(symbol)
             del self._since_ns[symbol]
             self._away.discard(symbol)
             self._silent.forget(symbol)
         new = [symbol for symbol in symbols if symbol not in self._since_ns]
-        at_ns = now_ns()
         for symbol in new:
-            self.ticks.add(symbol)
+            self.ticks.add(symbol, at_ns)
             if "depth" in self._channels:
                 self.books.add(symbol, (self._instruments or {}).get(symbol))
             self._since_ns[symbol] = at_ns

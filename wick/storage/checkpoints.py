@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.ops.process import AlreadyRunningError
+from wick.ops.process import AlreadyRunningError, sign
 from wick.storage.outbox import sync_directory
 from wick.storage.ticklog import Position
 from wick.stream.shards import SHARDS
@@ -30,6 +30,7 @@ SUFFIX = ".checkpoint"
 GENERATIONS = "[0-9]" * 12 + SUFFIX
 MAGIC = b"WCP1"
 PAGE = 256  # bytes: a pair's candle of one interval and a ring's row of ten pairs are about as large
+NO_EPOCH = 1 << 62  # ns: the year 2116; a head that says so is damaged
 MOST = 4  # times as large as a whole state may a generation become: what is written is a third more than the changes
 LEAST = 1 << 16  # bytes of changes for which no new generation is worth its rename
 _HEAD = Struct("<4sIQQIII")  # magic, crc, epoch, block, bytes of the note, of the state, pages
@@ -70,9 +71,7 @@ def hold(directory: Path) -> BinaryIO:
         raise AlreadyRunningError(
             f"another worker (process {holder}) still writes {directory}; stop it first"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()).encode())
-    file.flush()
+    sign(file)
     return file
 
 
@@ -129,6 +128,7 @@ class Checkpoints:
         number = int(generations[-1].stem) + 1 if generations else 1
         path = self.directory / f"{number:012d}{SUFFIX}"
         part = path.with_suffix(".part")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
         try:
             with part.open("wb", buffering=0) as file:
                 _write(file, frame)
@@ -146,13 +146,18 @@ def passed(data_dir: Path) -> Position | None:
     """The position that all shards have passed with the checkpoint before their newest: what comes behind it in the log
     is needed even where the newest is torn. None where a shard has none. (Where a whole generation is damaged the log
     goes further back only as far as `ticklog.keep_s`.)"""
-    reached = {_reached(shard_directory(data_dir, shard)) for shard in range(SHARDS)}
-    known = [one for one in reached if one is not None]
-    return min(known) if len(known) == len(reached) else None
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return min(found[-2:][0] for found in each) if all(each) else None
 
 
-def _reached(directory: Path) -> Position | None:
-    """The position of the last checkpoint but one, by the heads of the frames; of the only one."""
+def newest_epoch(data_dir: Path) -> int:
+    """Of the feeds that checkpoints have heard of; 0: of none."""
+    each = [_positions(shard_directory(data_dir, shard)) for shard in range(SHARDS)]
+    return max([epoch for found in each for epoch, _ in found], default=0)
+
+
+def _positions(directory: Path) -> list[Position]:
+    """Of its checkpoints, oldest first, by the heads of the frames."""
     found: list[Position] = []
     for path in _generations(directory):
         try:
@@ -161,12 +166,12 @@ def _reached(directory: Path) -> Position | None:
                 while len(head := os.pread(file.fileno(), _HEAD.size, at)) == _HEAD.size:
                     magic, _, epoch, block, note, _, pages = _HEAD.unpack(head)
                     at += _HEAD.size + note + pages * (_NUMBER.itemsize + PAGE)
-                    if magic != MAGIC or at > size:
+                    if magic != MAGIC or at > size or epoch >= NO_EPOCH:
                         break
                     found.append((epoch, block))
-        except FileNotFoundError:
-            continue  # it has just made way
-    return found[-2:][0] if found else None
+        except OSError:
+            continue  # it has just made way, or cannot be read, which its worker says
+    return found
 
 
 def _generations(directory: Path) -> list[Path]:

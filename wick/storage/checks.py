@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from wick.market.intervals import INTERVALS
-from wick.market.schema import CLOSED, FOREIGN, PARTIAL, REVISED, SUSPECT
+from wick.market.schema import CLOSED, EMPTY, FOREIGN, PARTIAL, REVISED, SUSPECT
 from wick.storage.store import Finding
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def _sum_differs(whole: _Seen, own: Sequence[_Seen]) -> str:
         told, total = getattr(whole, name), sum(getattr(one, name) for one in own)
         if told != total:
             return f"{name} is {told}, its parts' sum {total}"
-    prices = own[0].open, max(one.high for one in own), min(one.low for one in own), own[-1].close
+    # A flat candle stands at a price of before: where something was traded it says nothing.
+    traded = [one for one in own if not one.flags & EMPTY] or own
+    prices = traded[0].open, max(one.high for one in traded), min(one.low for one in traded), traded[-1].close
     if prices != (whole.open, whole.high, whole.low, whole.close):
         return f"open, high, low, close are not those of its parts: {prices}"
     return ""

@@ -21,6 +21,7 @@ from wick.wire.messages import TickHeader
 
 SECOND_NS = 10**9
 RETRY_NS = SECOND_NS
+UNSYNCED = 4  # of the newest segments: what a killed writer and its committer's queue may have left
 SEGMENT_NS = 600 * SECOND_NS  # the oldest that a segment gets: it can only go as a whole
 
 log = logging.getLogger("wick")
@@ -85,6 +86,18 @@ class FileLog:
         self._segments = [self._segment(first, path) for first, path in found]
         if found:
             self._newest = self._cut_tail(*found[-1])
+            self._sync_found(found)
+
+    def _sync_found(self, found: list[tuple[Position, Path]]) -> None:
+        """What a killed writer wrote last it may not have synced, nor may the one before it, if it had no time to. The
+        tails that are made of it will be synced: were it lost then, nobody would know that something is missing."""
+        for _, path in found[-UNSYNCED:]:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(file)
+            finally:
+                os.close(file)
+        os.fsync(self._directory)
 
     def _segment(self, first: Position, path: Path) -> _Segment:
         status = path.stat()
@@ -111,6 +124,8 @@ class FileLog:
             self._fail(self.committer.error)
         if self._file < 0:
             return not 0 <= now_ns - self._tried_ns < RETRY_NS
+        if not os.fstat(self._file).st_nlink:  # somebody has deleted it
+            return True
         return self._size >= self._limits.segment_bytes or not 0 <= now_ns - self._began_ns < SEGMENT_NS
 
     def begin(self, position: Position, tails: bytes, now_ns: int) -> bool:

@@ -18,6 +18,7 @@ from wick.wire.messages import Kept
 
 SUFFIX = ".closes"
 SEGMENTS = "[0-9]" * 20 + "-" + "[0-9]" * 12 + SUFFIX
+ANEW = ".anew"
 SHARES = 8  # a segment is such a part of the budget: so much goes at once
 PAGE_BYTES = 1 << 20  # of an answer
 MOST_WAITING = 8 << 20  # bytes of messages that the disk has not taken; on full: the oldest are let go of, counted
@@ -42,11 +43,17 @@ class Outbox:
         self.directory = directory
         self._budget_bytes = budget_bytes
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for unfinished in directory.glob(f"*{ANEW}"):
+            unfinished.unlink()
         self._segments = {path: path.stat().st_size for path in sorted(directory.glob(SEGMENTS))}  # in order
         self._file: BinaryIO | None = None  # the newest of them
         self._waiting: deque[tuple[Position, bytes]] = deque()
         self._waiting_bytes = 0
-        self._unsynced: dict[Path, bool] = {}  # with bytes that a crash would lose; whether it must be written anew
+        self._is_failing = False
+        # With bytes that a crash would lose (of those found a killed process may have left some); whether one must be
+        # written anew.
+        self._unsynced = dict.fromkeys(self._segments, False)
+        self._ended: set[Path] = set()  # that a sync has failed on: what we would write to is soon another file
         self.lost = self.cut = 0  # messages that no disk took, and segments that made way
         self.newest = self._open()
 
@@ -55,7 +62,12 @@ class Outbox:
         while self._segments:
             segment = next(reversed(self._segments))
             newest, size = (0, 0), 0
-            for newest, size, _ in _frames(segment.read_bytes()):  # noqa: B007  (the last)
+            try:
+                data = segment.read_bytes()
+            except OSError as error:
+                log.error("outbox segment %s cannot be read: %s", segment, error)
+                return _first(segment)
+            for newest, size, _ in _frames(data):  # noqa: B007  (the last)
                 pass
             if size:
                 if size < self._segments[segment]:
@@ -63,10 +75,9 @@ class Outbox:
                     os.truncate(segment, size)
                 self._file = segment.open("ab", buffering=0)
                 self._segments[segment] = size
-                self._unsynced[segment] = False
                 return newest
             segment.unlink()
-            del self._segments[segment]
+            del self._segments[segment], self._unsynced[segment]
         return 0, 0
 
     # ------------------------------------------------------------------ in
@@ -81,6 +92,11 @@ class Outbox:
             self._waiting_bytes -= len(self._waiting.popleft()[1]) - _HEAD.size
             self.lost += 1
 
+    def try_again(self) -> None:
+        """With what waits: of a shard without pairs nothing may follow that would take it along."""
+        if self._waiting:
+            self._write()
+
     @property
     def waiting(self) -> int:
         """Messages that the disk has not taken."""
@@ -88,7 +104,6 @@ class Outbox:
 
     def _write(self) -> None:
         """What waits, in one call."""
-        failing = len(self._waiting) > 1
         data = b"".join([frame for _, frame in self._waiting])
         try:
             file, segment = self._room(self._waiting[0][0])
@@ -96,12 +111,14 @@ class Outbox:
                 file.truncate(self._segments[segment])
                 raise OSError("the disk took only a part of a message")
         except OSError as error:
-            if not failing:
+            if not self._is_failing:
                 log.error("the outbox in %s cannot be written, messages wait in memory: %s", self.directory, error)
+            self._is_failing = True
             self._let_go()
             return
-        if failing:
+        if self._is_failing:
             log.info("the outbox in %s is written again, with %d messages", self.directory, len(self._waiting))
+        self._is_failing = False
         self._segments[segment] += len(data)
         self._unsynced.setdefault(segment, False)
         self._waiting.clear()
@@ -111,17 +128,19 @@ class Outbox:
         """The segment that takes the next message: the newest, or another one."""
         if self._file is not None:
             segment = next(reversed(self._segments))
-            # One that a sync has failed on is written anew: it takes nothing more.
-            if self._segments[segment] < self._budget_bytes // SHARES and not self._unsynced.get(segment):
+            is_there = os.fstat(self._file.fileno()).st_nlink  # somebody may have deleted it
+            if is_there and self._segments[segment] < self._budget_bytes // SHARES and segment not in self._ended:
                 return self._file, segment
         self._let_go()
         segment = self.directory / f"{first[0]:020d}-{first[1]:012d}{SUFFIX}"
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
         self._file = segment.open("xb", buffering=0)
         self._segments[segment] = 0
         while sum(self._segments.values()) > self._budget_bytes * (SHARES - 1) // SHARES:
             oldest = next(iter(self._segments))
             del self._segments[oldest]
             self._unsynced.pop(oldest, None)
+            self._ended.discard(oldest)
             oldest.unlink(missing_ok=True)
             self.cut += 1
         return self._file, segment
@@ -157,10 +176,16 @@ class Outbox:
             except FileNotFoundError:
                 continue  # it was the oldest, and has made way
             except OSError:
+                self._ended.add(segment)
                 self._unsynced[segment] = True
                 raise
-        if unsynced:
-            sync_directory(self.directory)
+        try:
+            if unsynced:
+                sync_directory(self.directory)
+        except OSError:
+            for segment, _ in unsynced:
+                self._unsynced.setdefault(segment, False)
+            raise
 
     def close(self) -> None:
         self._let_go()
@@ -223,9 +248,10 @@ def _first(segment: Path) -> Position:
 
 
 def _write_anew(segment: Path) -> None:
-    anew = segment.with_suffix(".anew")
+    anew, data = segment.with_suffix(ANEW), segment.read_bytes()
     with anew.open("wb", buffering=0) as file:
-        file.write(segment.read_bytes())
+        if file.write(data) != len(data):
+            raise OSError("the disk took only a part of an outbox segment")
         os.fdatasync(file.fileno())
     anew.replace(segment)
 

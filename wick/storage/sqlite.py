@@ -8,12 +8,9 @@ rows again, in any order, changes nothing.
 
 import json
 import sqlite3
-import sys
 import time
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +20,18 @@ from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
 from wick.market.stored import (
     COLUMNS,
     LENGTH_MS,
-    LESS,
     OPEN,
-    PATTERNS,
-    PRICE,
-    WHOLE,
     WIDE,
     Dialect,
-    Reader,
     floats,
     needs,
     rank_sql,
 )
-from wick.storage import checks
+from wick.storage import checks, sqlite_rows
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
-    from wick.storage.columns import Columns, Integers
 
 BUSY_MS = 5_000
 DAY_MS = 86_400_000
@@ -50,43 +41,25 @@ BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _STEP = 5_000  # rows in one transaction, where old ones are deleted
 _COUNTED = 200 << 20  # of a larger file the rows are told from times, not counted
 
-REALS = "reals"
-_PACKED = tuple(column for column in COLUMNS if column.kind not in (WHOLE, LESS))
-_PLACE = {column.name: at for at, column in enumerate(_PACKED)}
-_PLAIN = tuple(column.name for column in COLUMNS if column.name not in _PLACE)
-_KEPT = (OPEN, *_PLAIN, REALS, PATTERNS, WIDE)
-UNKNOWN = -(2**31)  # in `reals`, where prices are kept less the close
-
-
-def _whole(name: str) -> str:
-    """A column of the stored form, in SQL."""
-    if name not in _PLACE:
-        return f"coalesce({name}, CAST(json_extract(wide, '$.{name}') AS NUMERIC)) AS {name}"
-    column, at = _PACKED[_PLACE[name]], 8 * _PLACE[name]
-    # Little-endian bytes as hexadecimal digits, the only way in.
-    places = ((7, 28), (8, 24), (5, 20), (6, 16), (3, 12), (4, 8), (1, 4), (2, 0))
-    signed = "instr('89ABCDEF01234567', substr(hex(reals), {}, 1)) - 9"  # of the first the half above 7 is below 0
-    digit = "instr('123456789ABCDEF', substr(hex(reals), {}, 1))"
-    digits = (f"(({(digit if shift < 28 else signed).format(at + place)}) << {shift})" for place, shift in places)
-    told = f"nullif({' + '.join(digits)}, {UNKNOWN})"
-    if column.kind == PRICE:
-        told = f"{told} + coalesce(close, 0) * {10**column.n}"
-    return f"coalesce({told}, CAST(json_extract(wide, '$.{name}') AS NUMERIC)) AS {name}"
+_KEPT = sqlite_rows.KEPT
 
 
 _DIALECT = Dialect(
     column=lambda name: name, quotient=lambda one, other: f"(({one}) / {other})",
     power=lambda e: f"(SELECT value FROM powers_of_two WHERE e = {e})", real="REAL", most="max", least="min",
+    less=False,
 )  # fmt: skip
 
 
 def _view() -> str:
     """Values in plain numbers, of the stored form, of what stands in the table."""
     shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
-    form = ", ".join(_whole(column.name) for column in COLUMNS)
-    inner = f"SELECT venue, symbol, name, length_ms, {OPEN}, {form}, patterns FROM candles"
+    form = ", ".join(sqlite_rows.whole(column.name) for column in COLUMNS)
+    names = f"venue, symbol, name, length_ms, {OPEN}, patterns"
+    beside = "flags, revision, known, obv_anchor_ms, nulls, close, wide"
+    inner = f"SELECT {names}, {beside}, {sqlite_rows.hexadecimal()} FROM candles"
     joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
-    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM ({joined})"
+    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM (SELECT {names}, {form} FROM ({joined}))"
 
 
 def _whole_schema() -> Iterator[str]:
@@ -107,9 +80,9 @@ def _whole_schema() -> Iterator[str]:
     yield f"CREATE VIEW candles_float AS {_view()}"
 
 
-# By the version that a file has, what makes the next of it. A new file has version 0; versions before 4 had another
+# By the version that a file has, what makes the next of it. A new file has version 0; versions before 5 had another
 # table and are not read.
-MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (4, _whole_schema)}
+MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (5, _whole_schema)}
 
 
 def newest_version() -> int:
@@ -266,7 +239,7 @@ class SqliteStore:
         return int(number)
 
     def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
-        kept = _parameters(batch)
+        kept = sqlite_rows.packed(batch)
         with self._transaction() as db:
             if self._number is not None:
                 (number,) = db.execute("SELECT number FROM writer").fetchone()
@@ -275,7 +248,8 @@ class SqliteStore:
                         f"{self.address}: writer {number} has taken over, this one was number {self._number}"
                     )
             pairs = [self._pair(db, *pair) for pair in batch.pairs]
-            db.executemany(_UPSERT, [(pairs[pair], *row) for pair, row in kept])
+            numbers = [pairs[pair] for pair in batch.pair.tolist()]
+            db.executemany(_UPSERT, zip(numbers, batch.interval.tolist(), *kept, strict=True))
             db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
 
     def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
@@ -312,10 +286,7 @@ class SqliteStore:
         names: Sequence[str], where: str = "",
     ) -> list[Row]:  # fmt: skip
         needed = needs(names)
-        packed = [name for name in needed if name in _PLACE]
-        asked = [name for name in needed if name not in _PLACE]
-        if packed:
-            asked = [*dict.fromkeys((*asked, "close")), REALS]
+        asked = sqlite_rows.asked(needed)
         number = NAMES.index(interval)
         order = "ASC" if oldest else "DESC"
         select = (
@@ -332,11 +303,9 @@ class SqliteStore:
         if not oldest:
             found.reverse()
         told: dict[str, Sequence[Any]] = dict(zip(asked, zip(*found, strict=True), strict=True))
-        if packed:
-            told |= _unpacked(told.pop(REALS), told["close"], packed)
         if any(told[WIDE]):
             told[WIDE] = [json.loads(wide) if wide else None for wide in told[WIDE]]
-        return Reader(number, told).rows(names)
+        return sqlite_rows.reader(number, needed, told).rows(names)
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
@@ -431,77 +400,6 @@ class SqliteStore:
                 (left,) = db.execute("PRAGMA freelist_count").fetchone()
                 return int(left * page) if left < free else 0
         return 0
-
-
-def _parameters(batch: "Batch") -> list[tuple[int, list[Any]]]:
-    """The pair's number in the batch and the values of each row."""
-    from wick.storage import columns
-
-    kept = columns.of(batch)
-    numbers = {column.name: at for at, column in enumerate(COLUMNS)}
-    reals = _packed(kept, [numbers[column.name] for column in _PACKED], kept.values[numbers["close"]])
-    plain = [numbers[name] for name in _PLAIN]
-    values = kept.values[plain].astype(object)
-    values[kept.null[plain]] = None
-    wide = [json.dumps({name: str(value) for name, value in kept.wide[at].items()}) if at in kept.wide else None
-            for at in range(batch.n)]  # fmt: skip
-    told = zip(
-        batch.interval.tolist(), batch.pair.tolist(), batch.exact[:, 0].tolist(), values.T.tolist(), reals,
-        kept.patterns.cut(), wide, strict=True,
-    )  # fmt: skip
-    return [
-        (pair, [interval, open_ms, *row, packed, patterns, beyond])
-        for interval, pair, open_ms, row, packed, patterns, beyond in told
-    ]
-
-
-def _packed(kept: "Columns", rows: list[int], close: "Integers") -> list[bytes]:
-    """`reals` of each candle; what does not fit goes to `wide`."""
-    import numpy as np
-
-    values, null = kept.values[rows], kept.null[rows]
-    for at, column in enumerate(_PACKED):
-        if column.kind == PRICE:
-            far = np.abs(close) >= 2**31
-            over = far & ~null[at]
-            for place in np.nonzero(over)[0].tolist():
-                kept.wide.setdefault(place, {})[column.name] = int(values[at, place])
-            null[at] |= far
-            values[at] -= np.where(far, 0, close) * 10**column.n
-    over = (np.abs(values) >= 2**31) & ~null
-    for at, place in zip(*(found.tolist() for found in np.nonzero(over)), strict=True):
-        column = _PACKED[at]
-        whole = int(values[at, place]) + (int(close[place]) * 10**column.n if column.kind == PRICE else 0)
-        kept.wide.setdefault(place, {})[column.name] = whole
-    values[null | over] = UNKNOWN
-    data, width = values.T.astype("<i4").tobytes(), 4 * len(rows)
-    return [data[at : at + width] for at in range(0, len(data), width)]
-
-
-def _unpacked(reals: Sequence[bytes], close: Sequence[int | None], names: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Columns of `reals`, as the stored form has them."""
-    packed = array("i", b"".join(reals))
-    if sys.byteorder == "big":
-        packed.byteswap()
-    values: list[Any] = packed.tolist()
-    closes: dict[int, list[int]] = {}
-    made: dict[str, Sequence[Any]] = {}
-    for name in names:
-        column = _PACKED[_PLACE[name]]
-        own = values[_PLACE[name] :: len(_PACKED)]
-        unknown = UNKNOWN in own
-        if column.kind == PRICE:
-            if column.n not in closes:
-                closes[column.n] = [(price or 0) * 10**column.n for price in close]
-            more = closes[column.n]
-            if unknown:
-                own = [None if value == UNKNOWN else value + price for value, price in zip(own, more, strict=True)]
-            else:
-                own = list(map(add, own, more))
-        elif unknown:
-            own = [None if value == UNKNOWN else value for value in own]
-        made[name] = own
-    return made
 
 
 def _size(path: Path) -> int:

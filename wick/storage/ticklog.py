@@ -192,6 +192,9 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""  # it was the oldest, and the feed has just let go of it
+    except OSError as error:
+        log.error("tick log segment %s cannot be read, it is left out: %s", path.name, error)
+        return b""
 
 
 def _flushes(path: Path) -> Iterator[Block]:

@@ -23,6 +23,8 @@ from wick.wire.messages import Snapshot
 
 Pair = tuple[str, str]
 
+_NUMBERS: Final = {int, float, type(None)}
+_INT64: Final = 2**63
 VERSION: Final = 1  # of the values: a reader of another one finds nothing
 PAIR: Final = ("version", "venue", "symbol", "fields", "candle_fields", "position", "state", "candles")
 CLOSED_ROWS: Final = ("version", "venue", "symbol", "interval", "fields", "rows")
@@ -130,7 +132,7 @@ def stored(value: bytes | None) -> Stored | None:
     if known is None:
         return None
     epoch, seq, time_ms, pairs = known[1:]
-    if {type(epoch), type(seq), type(time_ms)} != {int} or type(pairs) is not list:
+    if {type(epoch), type(seq), type(time_ms)} != {int} or not 0 <= seq < _INT64 or type(pairs) is not list:
         raise WireError(f"an impossible shard: {shown(known)}")
     for pair in pairs:
         if type(pair) is not list or [type(part) for part in pair] != [int, str, str]:
@@ -194,6 +196,12 @@ def _rows(value: bytes | None) -> list[list[Any]]:
     if type(rows) is not list:
         raise WireError(f"impossible rows: {shown(rows)}")
     for row in rows:
-        if type(row) is not list or len(row) != len(CANDLE_FIELDS) or {*map(type, row[:4])} != {int}:
+        if (
+            type(row) is not list
+            or len(row) != len(CANDLE_FIELDS)
+            or {*map(type, row[:4])} != {int}
+            or {*map(type, row[4:-1])} - _NUMBERS  # the last are patterns
+            or not 0 <= row[0] < _INT64
+        ):
             raise WireError(f"an impossible row: {shown(row)}")
     return rows

@@ -152,7 +152,7 @@ class Ticks:
         self._sent_ns = [0] * SHARDS
         self._outages = set(range(SHARDS))  # shards whose next part says that we did not listen before it
         self._holed: dict[str, _Pair] = {}  # that may miss trades; who was asked about last is last
-        self._left: dict[str, Tail] = {}  # by whoever read before us, of pairs that are not read yet
+        self._left: dict[str, Tail] = {}  # by whoever read before us, of pairs that are not read yet, or no more
         self._told: dict[str, tuple[int, int]] = {}  # the newest trade by the venue's word, and when it said so
         self._early: deque[tuple[PastTrade, int]] = deque(maxlen=MAX_EARLY)
         self.clock = VenueClock()
@@ -172,21 +172,20 @@ class Ticks:
         pair = self._pairs.get(symbol)
         return pair.data_ns if pair is not None else 0
 
-    def add(self, symbol: str) -> None:
+    def add(self, symbol: str, now_ns: int = 0) -> None:
         if symbol in self._pairs:
             return
         pair = self._pairs[symbol] = _Pair(symbol, shard_of(self.venue, symbol), self._ids())
-        if symbol in self._left:
-            pair.stand(self._left.pop(symbol))
+        tail = self._left.pop(symbol, None)
+        if tail is not None and now_ns - tail.read_ns < REMEMBERED_NS:
+            pair.stand(tail)
             if pair.ids.holes:
                 self._holed[symbol] = pair
 
     def recall(self, tails: Tails, now_ns: int) -> None:
         """Go on where whoever read before us ended, of the pairs that will be added."""
         if tails.contiguous is (self._ids is Contiguous):
-            self._left = {
-                symbol: tail for symbol, tail in tails.pairs.items() if now_ns - tail.read_ns < REMEMBERED_NS
-            }
+            self._left = {symbol: tail for symbol, tail in tails.pairs.items() if now_ns - tail.read_ns < REMEMBERED_NS}
 
     def tails(self, now_ns: int) -> Tails:
         """Where every pair stands, with all that has been taken; so let go of that first."""
@@ -197,9 +196,12 @@ class Ticks:
                 found[symbol] = tail
         return Tails(self._ids is Contiguous, found)
 
-    def remove(self, symbol: str) -> None:
-        """What has been taken is still sent."""
-        self._pairs.pop(symbol, None)
+    def remove(self, symbol: str, now_ns: int) -> None:
+        """What has been taken is still sent. Should it be added again, it goes on where it is now."""
+        pair = self._pairs.pop(symbol, None)
+        tail = pair.ids.tail(now_ns, pair.price_decimals, pair.quantity_decimals) if pair is not None else None
+        if tail is not None:
+            self._left[symbol] = tail
         self._holed.pop(symbol, None)
         self._told.pop(symbol, None)
 
