@@ -169,6 +169,8 @@ class PostgresStore(PostgresConnection):
         if data is None:
             return None
         told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs)), strict=True))
+        if not told["open_time_ms"]:
+            return None
         if not oldest:
             told = {name: values[::-1] for name, values in told.items()}
         told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
