@@ -322,6 +322,7 @@ class Reader:
     ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
+        self._n = len(told[OPEN])
         self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
         self._thens: dict[str, Values] = {}
         self._made: dict[str, Values] = made or {}
@@ -341,6 +342,8 @@ class Reader:
         return next(iter(values)) if len(values) == 1 else None
 
     def rows(self, names: Sequence[str] = CANDLE_FIELDS) -> list[Row]:
+        if not self._told[OPEN]:
+            return []
         return list(map(list, zip(*[self.field(name) for name in names], strict=True)))
 
     def field(self, name: str) -> Values:
@@ -377,11 +380,14 @@ class Reader:
             return list(map(add, map(add, self._told[OPEN], repeat(self._length)), kept))
         expected, of = EXPECTED[name]
         told = [self.field(other) for other in of]
-        unknown = None in kept or any(None in own for own in told)
-        usual = map(expected, *told) if unknown else _EXPECTED[name](*told)
-        if unknown:
-            return [None if more is None else own + more for own, more in zip(usual, kept, strict=True)]
-        return list(map(add, usual, kept) if any(kept) else usual)
+        try:  # nearly always all is known
+            usual = _EXPECTED[name](*told)
+            if any(kept) or None in kept:
+                return list(map(add, usual, kept))
+            return list(usual)
+        except TypeError:
+            pairs = zip(map(expected, *told), kept, strict=True)
+            return [None if more is None else own + more for own, more in pairs]
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
         """Divided, so that it is the number nearest to those decimals."""
@@ -423,25 +429,25 @@ class Reader:
         then = self._thens.get(name)
         if then is None:
             gaps, opens = self._told[name], self.field("open")
-            if None in gaps:
-                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
-            else:
+            try:
                 then = list(map(sub, opens, gaps))
+            except TypeError:
+                then = [None if gap is None else open_ - gap for open_, gap in zip(opens, gaps, strict=True)]
             self._thens[name] = then
         return then
 
     def _returns(self, name: str) -> Values:
         close, then = self.field("close"), self._then(name)
-        pairs = zip(close, then, strict=True)
-        if None in then:
-            part = [None if before is None else (now - before) / before for now, before in pairs]
-            if name == "log_return":
-                return [None if one is None else log1p(one) for one in part]
+        try:
             pairs = zip(close, then, strict=True)
+            if name == "log_return":
+                return list(map(log1p, [(now - before) / before for now, before in pairs]))
+            return [100.0 * (now - before) / before for now, before in pairs]
+        except TypeError:
+            pairs = zip(close, then, strict=True)
+            if name == "log_return":
+                return [None if before is None else log1p((now - before) / before) for now, before in pairs]
             return [None if before is None else 100.0 * (now - before) / before for now, before in pairs]
-        if name == "log_return":
-            return list(map(log1p, [(now - before) / before for now, before in pairs]))
-        return [100.0 * (now - before) / before for now, before in pairs]
 
     def _following(self, name: str) -> Values:
         """A field that is not kept."""
@@ -468,7 +474,7 @@ class Reader:
             ]
             return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            base = repeat(0) if self._bases is None else self._base(_KIND["sma_20"].n)
+            base = [0] * self._n if self._bases is None else self._base(_KIND["sma_20"].n)
             return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"), base)
         height = self._made.get("height")
         if height is None:
@@ -508,9 +514,7 @@ _EXPECTED: Final[dict[str, Callable[..., Iterable[int]]]] = {
         else map(mul, bought, map(floordiv, turnover, volume))
     ),
     "first_trade_id": lambda last, count: (
-        map(EXPECTED["first_trade_id"][0], last, count)
-        if 0 in count
-        else map(sub, map(add, last, repeat(1)), count)
+        map(EXPECTED["first_trade_id"][0], last, count) if 0 in count else map(sub, map(add, last, repeat(1)), count)
     ),
     "delta": lambda bought, volume: map(sub, map(add, bought, bought), volume),
     "delta_max": lambda delta: [one if one > 0 else 0 for one in delta],
@@ -529,21 +533,18 @@ _SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterab
 }  # fmt: skip
 
 
-def _percents(close: Values, sma: Values, widths: Values, base: Iterable[int]) -> Values:
+def _percents(close: Values, sma: Values, widths: Values, base: Sequence[int]) -> Values:
     """%b; means are kept in hundredths of a tick, less `base`."""
-    told = list(zip(close, sma, base, widths, strict=False))
+    told = zip(close, map(add, sma, base), widths, strict=True)
     try:
-        made = [
-            (now - (mean := (kept + more) / 100.0)) / (width * mean) + 0.5
-            for now, kept, more, width in told
-        ]  # fmt: skip
+        made = [(now - (mean := kept / 100.0)) / (width * mean) + 0.5 for now, kept, width in told]
         if isfinite(sum(made)):
             return made
     except (TypeError, ZeroDivisionError):
         pass
     return [
         None if kept is None or width is None else _percent_b(now, (kept + more) / 100.0, width)
-        for now, kept, more, width in told
+        for now, kept, more, width in zip(close, sma, base, widths, strict=True)
     ]
 
 

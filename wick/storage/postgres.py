@@ -168,11 +168,9 @@ class PostgresStore(PostgresConnection):
         data = self._ask(ask)
         if data is None:
             return None
-        told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs)), strict=True))
+        told = dict(zip([*integers, *blobs], columns(data, widths, len(blobs), not oldest), strict=True))
         if not told["open_time_ms"]:
             return None
-        if not oldest:
-            told = {name: values[::-1] for name, values in told.items()}
         told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
         return told
 

@@ -1,9 +1,8 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
-One table, by pair, interval and time, in the form of `market.stored`: integers, what is not known is NULL. Those of
-REAL fields are in one column, `reals`, four bytes each: as columns they would take twice as long to read. The view
-`candles_float` gives plain numbers. A row is replaced only by a better one (`market.rows.rank`), so writing the same
-rows again, in any order, changes nothing.
+One table, by pair, interval and time, whose rows are those of `sqlite_rows`. The view `candles_float` gives plain
+numbers. A row is replaced only by a better one (`market.rows.rank`), so writing the same rows again, in any order,
+changes nothing.
 """
 
 import json
@@ -239,7 +238,9 @@ class SqliteStore:
         return int(number)
 
     def write(self, batch: "Batch", positions: Mapping[str, Position]) -> None:
-        kept = sqlite_rows.packed(batch)
+        from wick.storage.sqlite_pack import packed
+
+        kept = packed(batch)
         with self._transaction() as db:
             if self._number is not None:
                 (number,) = db.execute("SELECT number FROM writer").fetchone()
