@@ -14,7 +14,8 @@ from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
 from wick.storage.batch import Batch
-from wick.storage.pg_pack import blob, packed
+from wick.storage.columns import Blobs
+from wick.storage.pg_pack import packed
 from wick.storage.pg_rows import columns
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
@@ -61,8 +62,7 @@ def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
     tables, *integers, first, second = zip(*rows, strict=True)
     values = np.array([[value or 0 for value in own] for own in integers], np.int64)
     null = np.array([[value is None for value in own] for own in integers])
-    tails = [blob(one) + blob(other) for one, other in zip(first, second, strict=True)]
-    data = packed(values, null, WIDTHS, tails, 5, np.array(tables))
+    data = packed(values, null, WIDTHS, [Blobs.of(first), Blobs.of(second)], np.array(tables))
     for table in {*tables}:
         assert sorted(map(repr, read(data[table]))) == sorted(repr([*one]) for at, *one in rows if at == table)
     assert {*data} == {*tables}
@@ -88,8 +88,8 @@ def read(data):
 def test_what_comes_out_is_read_as_it_went_in_and_the_lowest_integer_is_null():
     low = [-(2**15), -(2**31), -(2**63)]
     values = np.array([[7, value, -1] for value in low])
-    tails = [blob(one) for one in (b"", None, b"abc")]
-    data = packed(values, np.zeros((3, 3), np.bool_), WIDTHS, tails, 4, np.zeros(3, np.int64))[0]
+    blobs = Blobs.of([b"", None, b"abc"])
+    data = packed(values, np.zeros((3, 3), np.bool_), WIDTHS, [blobs], np.zeros(3, np.int64))[0]
     told = zip(*columns(data, WIDTHS, 1), strict=True)
     assert {*told} == {(7, 7, 7, b""), (None, None, None, None), (-1, -1, -1, b"abc")}
 

@@ -55,7 +55,8 @@ class Backlog:
         self.is_open = False  # until it is known where the streams begin
         self.is_closed = False
         self._held: deque[Held] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     @property
     def has_room(self) -> bool:
@@ -64,10 +65,10 @@ class Backlog:
 
     def put(self, shard: int, message: Closes, size: int) -> bool:
         """False where it is full, or not open."""
-        with self._changed:
+        rows = sum([len(block[2]) for block in message.blocks])
+        with self._lock:
             if not self.is_open or (self.bytes and self.bytes + size > self.most_bytes):
                 return False
-            rows = sum([len(block[2]) for block in message.blocks])
             self._held.append(Held(shard, (message.epoch, message.seq), message.blocks, rows, size, steady_ns()))
             self.rows += rows
             self.bytes += size

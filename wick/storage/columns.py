@@ -1,7 +1,8 @@
 """Batches in the columns that a store keeps (`market.stored`), all candles at once."""
 
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +65,10 @@ _BY_DECIMALS = [  # the field of the decimals, how many more, and of which rows
     for places in [list(group)]
 ]
 # ... those that are kept as digits, and ticks.
-_CODED = [(at, column) for at, column in _FIELDS if column.kind in (DIGITS, SIGNED)]
+_CODED = [(at, column) for kind in (DIGITS, SIGNED) for at, column in _FIELDS if column.kind == kind]
+_UNSIGNED = sum(column.kind == DIGITS for _, column in _CODED)
 _CODED_TO = np.array([at for at, _ in _CODED])
 _CODED_OF = np.array([_REAL[column.name] for _, column in _CODED])
-_SIGNED = np.array([[column.kind == SIGNED] for _, column in _CODED])
 _SHIFT = np.array([[52 - column.n] for _, column in _CODED])
 _HALF = (1 << _SHIFT - 1) - 1
 _FIRST = np.array([[(column.least + 1022 << column.n) - 1] for _, column in _CODED])
@@ -77,12 +78,31 @@ _FOLLOWING = np.array([_REAL[name] for name in FOLLOWING])
 _FLOWS = [at for name, at in _EXACT.items() if name in FLOW_FIELDS]
 
 
+class Blobs(NamedTuple):
+    """Bytes of any length, of many rows: where each one's are in `data`, and how many; -1 of them where it has none."""
+
+    data: NDArray[np.uint8]
+    begin: Integers
+    length: Integers
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None]) -> Self:
+        length = np.array([-1 if value is None else len(value) for value in values], np.int64)
+        told = np.maximum(length, 0)
+        data = np.frombuffer(b"".join([value or b"" for value in values]), np.uint8)
+        return cls(data, np.cumsum(told) - told, length)
+
+    def cut(self) -> list[bytes | None]:
+        data, spans = self.data.tobytes(), zip(self.begin.tolist(), self.length.tolist(), strict=True)
+        return [None if length < 0 else data[begin : begin + length] for begin, length in spans]
+
+
 class Columns(NamedTuple):
     """`values`: a row a column of COLUMNS, a column a candle; 0 and in `null` is what is not known, or in `wide`."""
 
     values: Integers  # (COLUMNS, n)
     null: Bits  # (COLUMNS, n)
-    patterns: list[bytes | None]
+    patterns: Blobs
     wide: dict[int, dict[str, int]]  # by candle and column: numbers that the column cannot hold
 
 
@@ -142,13 +162,12 @@ def _scale(exact: dict[str, Integers], real: Floats, values: Integers, null: Bit
     own[:_FIXED] *= _FIXED_TENS
     for decimals, n, rows in _BY_DECIMALS:
         own[rows] *= _TENS[exact[decimals] + n]
-    wrong = ~np.isfinite(own)
-    if wrong.any():
-        null[_SCALED_TO] = wrong
+    if not (own.min(initial=0.0) > -_BEYOND and own.max(initial=0.0) < _BEYOND):  # or NaN
+        null[_SCALED_TO] = wrong = ~np.isfinite(own)
         own[wrong] = 0.0
+        # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
+        np.clip(own, -_BEYOND, _BEYOND, out=own)
     np.rint(own, own)
-    # Beyond int64 a cast would give anything: it stays beyond, and the slow way takes the candle.
-    np.clip(own, -_BEYOND, _BEYOND, out=own)
     values[_SCALED_TO] = own
 
 
@@ -157,17 +176,22 @@ def _code(real: Floats, values: Integers, null: Bits) -> None:
     rounded where those end."""
     own = real[_CODED_OF]
     size = np.abs(own)
-    below = own < 0.0
-    wrong = ~(size <= MOST) | (below & ~_SIGNED)
-    if wrong.any():
+    if not (own[:_UNSIGNED].min(initial=0.0) >= 0.0 and size.max(initial=0.0) <= MOST):  # or NaN
+        wrong = ~(size <= MOST)
+        wrong[:_UNSIGNED] |= own[:_UNSIGNED] < 0.0
         null[_CODED_TO] = wrong
         size[wrong] = 0.0
     bits = size.view(np.int64)
     code = bits >> _SHIFT
-    code = (bits + ((code & 1) + _HALF)) >> _SHIFT  # half to even
+    code &= 1
+    code += _HALF  # half to even
+    code += bits
+    code >>= _SHIFT
     code -= _FIRST
     np.maximum(code, 0, out=code)
-    values[_CODED_TO] = np.where(_SIGNED, 2 * code + below, code)
+    code[_UNSIGNED:] <<= 1
+    code[_UNSIGNED:] |= own[_UNSIGNED:] < 0.0
+    values[_CODED_TO] = code
 
 
 def _tick(name: str, exact: dict[str, Integers], own: Floats) -> tuple[Integers, Bits]:
@@ -226,16 +250,20 @@ def _knows(batch: Batch, whole: Integers, finite: Bits) -> Any:
 _OTHERS = np.array(OTHER)
 
 
-def _patterns(batch: Batch) -> list[bytes | None]:
+def _patterns(batch: Batch) -> Blobs:
     """`stored.fired` of each candle; None where nobody has computed them."""
     rows, numbers = np.divmod(np.flatnonzero(batch.patterns.ravel() != 0), PATTERNS)
-    values = batch.patterns[rows, numbers].astype(np.int64)
+    values = batch.patterns[rows, numbers]
     sizes = np.abs(values)
-    codes = (4 * numbers + 2 * (sizes != 5) + (values < 0)).astype(np.uint8).tobytes()
-    ends = np.cumsum(np.bincount(rows, minlength=batch.n)).tolist()
-    made: list[bytes | None] = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    for place in {*rows[(sizes != 5) & (sizes != _OTHERS[numbers])].tolist()}:
-        made[place] = fired(batch.patterns[place].tobytes())
-    for place in np.nonzero(~batch.known)[0].tolist():
-        made[place] = None
-    return made
+    other = sizes != 5
+    codes = (4 * numbers + 2 * other + (values < 0)).astype(np.uint8)
+    length = np.bincount(rows, minlength=batch.n)
+    begin = np.cumsum(length) - length
+    odd = other & (sizes != _OTHERS[numbers])
+    if odd.any():
+        for place in {*rows[odd].tolist()}:
+            told = np.frombuffer(fired(batch.patterns[place].tobytes()), np.uint8)
+            begin[place], length[place] = len(codes), len(told)
+            codes = np.concatenate((codes, told))
+    length[~batch.known] = -1
+    return Blobs(codes, begin, length)

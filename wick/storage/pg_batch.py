@@ -8,11 +8,13 @@ import numpy as np
 from wick.market.stored import STORED
 from wick.storage import columns
 from wick.storage.batch import Batch
-from wick.storage.pg_pack import NULL, blob, packed
-from wick.storage.pg_schema import ALL, INTEGERS, KEY, TABLES, WIDTHS
+from wick.storage.columns import Blobs
+from wick.storage.pg_pack import packed
+from wick.storage.pg_schema import INTEGERS, KEY, TABLES, WIDTHS
 
 _STORED = np.array([STORED.index(name) if name in STORED else 0 for name in INTEGERS])
 _WIDTHS = tuple(WIDTHS[name] for name in INTEGERS)
+_NONE = np.empty(0, np.uint8)
 _PAIR, _TIME = map(INTEGERS.index, KEY)
 
 
@@ -22,10 +24,12 @@ def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
     values, null = kept.values[_STORED], kept.null[_STORED]
     values[_PAIR], values[_TIME] = np.array(numbers, np.int64)[batch.pair], batch.exact[:, 0]
     null[[_PAIR, _TIME]] = False
-    # Most candles' patterns are one of a few hundred.
-    tails = {patterns: blob(patterns) + NULL for patterns in {*kept.patterns}}
-    told = [tails[patterns] for patterns in kept.patterns]
-    for place, wide in kept.wide.items():
-        told[place] = blob(kept.patterns[place]) + blob(b"\x01" + json.dumps(wide).encode())  # jsonb's version
-    made = packed(values, null, _WIDTHS, told, len(ALL), batch.interval)
+    wide = Blobs(_NONE, np.zeros(batch.n, np.int64), np.full(batch.n, -1))
+    if kept.wide:
+        wide = Blobs.of([_jsonb(kept.wide[place]) if place in kept.wide else None for place in range(batch.n)])
+    made = packed(values, null, _WIDTHS, [kept.patterns, wide], batch.interval)
     return [(TABLES[interval], data) for interval, data in made.items()]
+
+
+def _jsonb(numbers: dict[str, int]) -> bytes:
+    return b"\x01" + json.dumps(numbers).encode()

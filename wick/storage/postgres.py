@@ -47,6 +47,8 @@ class PostgresStore(PostgresConnection):
     # ------------------------------------------------------------------ in
 
     def take_over(self) -> int:
+        from wick.storage import pg_batch  # noqa: F401  before the first candles wait for it
+
         with self._cursor() as cursor:
             cursor.execute("UPDATE writer SET fence = fence + 1 RETURNING fence")
             self._fence = int(one(cursor))
@@ -90,7 +92,7 @@ class PostgresStore(PostgresConnection):
             before += f"{timescale.NO_LIMIT}; " if self.timescale else ""
         for table, data in parts:
             into = f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)"
-            cursor.copy_expert(before + into, BytesIO(data), 1 << 20)
+            cursor.copy_expert(before + into, BytesIO(data), 1 << 22)
             before = "" if straight else f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}; "
         told = [value for stream, position in positions.items() for value in (stream, *position)]
         if positions:

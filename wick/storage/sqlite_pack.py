@@ -84,7 +84,7 @@ def packed(batch: Batch) -> list[list[Any]]:
         OPEN: batch.exact[:, 0].tolist(), "known": stored.values[_NUMBER["known"]].tolist(), "obv_anchor_ms": anchor,
         **{name: batch.exact[:, EXACT[name]].tolist() for name in ("flags", "revision")},
         NULLS: (_BITS @ absent).tolist(), "close": numbers[_AT["close"]].tolist(), DATA: _rows(numbers, floats),
-        PATTERNS: list(stored.patterns), WIDE: [_text(wide.get(place)) for place in range(batch.n)],
+        PATTERNS: stored.patterns.cut(), WIDE: [_text(wide.get(place)) for place in range(batch.n)],
     }  # fmt: skip
     return [made[name] for name in KEPT]
 

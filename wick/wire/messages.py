@@ -45,7 +45,7 @@ def _array(data: bytes | memoryview, kind: str, declared: type) -> list[Any]:
     fields, types = unpack(data), _types(declared)
     if type(fields) is not list or len(fields) != len(types):
         raise WireError(f"{kind} is not an array of {len(types)} fields")
-    if [type(field) for field in fields] != types:
+    if [*map(type, fields)] != types:
         raise WireError(f"{kind} has a field of a wrong type: {shown(fields)}")
     return fields
 
@@ -142,7 +142,7 @@ class Closes(NamedTuple):
     def unpack(cls, data: bytes | memoryview) -> Self:
         closes = cls(*_array(data, "closes", cls))
         for block in closes.blocks:
-            if type(block) is not list or [type(field) for field in block] != _BLOCK or not _fits(block):
+            if type(block) is not list or [*map(type, block)] != _BLOCK or not _fits(block):
                 raise WireError(f"closes have an impossible block: {shown(block)}")
         return closes
 
