@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from wick.market.intervals import NAMES
-from wick.market.stored import COLUMNS, DIGITS, LENGTH_MS, PATTERNS, SIGNED, Dialect, floats, rank_sql
+from wick.market.stored import COLUMNS, DIGITS, LENGTH_MS, PATTERNS, SIGNED
+from wick.storage.stored_sql import Dialect, floats, rank_sql
 
 SCHEMA: Final = "wick"
 TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}

@@ -16,18 +16,10 @@ from typing import TYPE_CHECKING, Any
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import (
-    COLUMNS,
-    LENGTH_MS,
-    OPEN,
-    WIDE,
-    Dialect,
-    floats,
-    needs,
-    rank_sql,
-)
+from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, WIDE, needs
 from wick.storage import checks, sqlite_rows
 from wick.storage.store import END_MS, INPUTS, Finding, Position
+from wick.storage.stored_sql import Dialect, floats, rank_sql
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
