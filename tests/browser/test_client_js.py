@@ -44,7 +44,7 @@ EDGES = [sign * (2**bits + step) for bits in (31, 52, 53, 63, 64, 80, 127) for s
 HELLO = [Kind.HELLO, 1, OPEN_MS, "front-0", {"heartbeat_s": 5, "message_bytes": 65536}]
 NOT_OF_TOTALS = ("close_time_ms", "first_trade_id", "last_trade_id", *FLOW_FIELDS)
 node = shutil.which("node")
-pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(node is None, reason="there is no node on this machine")]
 both_forms = pytest.mark.parametrize("form", ["msgpack", "json"])
 
 

@@ -17,7 +17,7 @@ MODULES = sorted(path.name for path in HERE.glob("*.test.mjs"))
 MOMENTS_MS = [0, 951_782_400_000, 1_709_251_199_999, 1_795_384_089_123, 1_798_761_599_999]
 
 node = shutil.which("node")
-pytestmark = pytest.mark.skipif(node is None, reason="there is no node on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(node is None, reason="there is no node on this machine")]
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:

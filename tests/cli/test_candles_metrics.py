@@ -109,6 +109,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return capture(tmp_path_factory.mktemp("busy") / "busy", *frames)
 
 
+@pytest.mark.slow
 def test_hours_of_candles_of_many_streams_have_the_metrics_that_others_make_of_each(busy, capsys):
     found = streams(printed(capsys, busy, "--interval", "3m,1h", "--metrics"))
     assert len(found) == 4
@@ -136,6 +137,7 @@ def test_metrics_are_those_of_the_candles_that_are_there(busy, capsys):
         assert_independent(rows)
 
 
+@pytest.mark.slow
 def test_what_is_printed_without_metrics_is_the_same_with_them(busy, capsys):
     plain = list(csv.reader(io.StringIO(printed(capsys, busy, "--interval", "3m,1h"))))
     full = list(csv.reader(io.StringIO(printed(capsys, busy, "--interval", "3m,1h", "--metrics"))))

@@ -54,6 +54,7 @@ def test_with_json_every_process_is_an_object(data_dir, capsys):
     assert all(one["counters"] == {"trades": 7} for one in said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_process_that_says_nothing_is_down_and_the_exit_status_says_so(data_dir, capsys):
     with publishing(data_dir, told, "feed-0", "sink-0"):

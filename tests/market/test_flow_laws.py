@@ -156,12 +156,14 @@ def test_a_hole_before_a_newest_trade_of_the_candle_before_is_filled_where_it_be
     check(stream, play(ended(stream), new_pair()))
 
 
+@pytest.mark.slow
 @given(stream=streams(begun=False, sizes=["plain"]))
 def test_what_was_traded_before_the_first_that_came_is_put_before_it(stream):
     run = play(ended(stream), new_pair())
     check(stream, run)
 
 
+@pytest.mark.slow
 @given(stream=streams(gaps=["near"], sizes=["plain"]), grace_ms=st.sampled_from([0, 1, 500, 60_000, 3_600_000]))
 def test_whatever_the_grace_the_candles_end_the_same(stream, grace_ms):
     end_ms = stream.end_ms + grace_ms
@@ -198,6 +200,7 @@ def test_pieces_of_any_size_by_either_way_say_the_same_bit_for_bit(stream, size,
     same(one, all_at_once)
 
 
+@pytest.mark.slow
 @given(stream=streams(most=15), chance=st.randoms(use_true_random=False))
 def test_the_order_of_arrival_between_two_steps_of_the_clock_changes_no_candle(stream, chance):
     shuffled = [("trades", stream.delivered[:1])]  # what came before the first is another matter

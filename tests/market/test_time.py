@@ -108,6 +108,7 @@ def test_the_cvd_begins_anew_at_midnight_and_with_each_day_week_and_month():
     check(stream, run)
 
 
+@pytest.mark.slow
 def test_the_cvd_is_anchored_at_midnight_or_at_the_moment_from_which_we_listened_if_that_is_later():
     pair, midnight = new_pair(since_ms=T0 - 7_001), T0 // DAY * DAY
     pair.trades([trade(T0, 1)])
@@ -273,6 +274,7 @@ def test_outages_are_steps_of_the_stream_too(stream, data, size):
     )
 
 
+@pytest.mark.slow
 @given(stream=streams(sizes=["plain"]), at=st.integers(-40_000, 40_000))
 def test_candles_that_opened_before_we_listened_are_partial_in_every_interval(stream, at):
     since_ms = stream.delivered[0][0] // MS + at

@@ -106,6 +106,7 @@ def test_the_certificate_is_the_hosts_even_behind_a_proxy(
             heard(elsewhere(url, "another.example"), ours)
 
 
+@pytest.mark.slow
 def test_a_proxy_may_itself_be_reached_by_tls(
     environment: pytest.MonkeyPatch, authority: trustme.CA, ours: ssl.SSLContext
 ) -> None:

@@ -74,6 +74,7 @@ def test_pings_are_answered_and_give_no_message() -> None:
         assert answered.wait(5)
 
 
+@pytest.mark.slow
 def test_silence_is_a_disconnection_that_says_so() -> None:
     with server(lambda connection: connection.recv()) as url:
         client = WebSocketClient(url)

@@ -154,6 +154,7 @@ def live_rows(role, heard):
     return [row for topic, body in heard.messages for row in Closes.unpack(body).rows if topic.startswith(b"live.")]
 
 
+@pytest.mark.slow
 def test_live_metrics_are_published_while_a_front_watches_and_leave_nothing_behind(data_dir):
     plain = minutes(venue_at(START_MS // MINUTE * MINUTE), 20)
     with working(data_dir, ticklog__enabled=False) as (role, heard):

@@ -333,6 +333,7 @@ def test_shards_are_saved_in_turn_by_a_native_thread(data_dir):
         assert found == expected
 
 
+@pytest.mark.slow
 def test_a_replay_that_takes_long_tells_how_far_it_is(data_dir, monkeypatch, caplog):
     monkeypatch.setattr(aggregator, "REPLAYED_NS", 0)
     monkeypatch.setattr(aggregator, "LONG_NS", 0)

@@ -257,6 +257,7 @@ def test_clearing_costs_nothing_and_ends_a_silence_at_once(demo: Exchange):
         assert take(client, 5)
 
 
+@pytest.mark.slow
 def test_a_gap_leaves_a_hole_in_the_ids_that_rest_can_fill(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@trade") as client:
         before = take_until(client, lambda trades: any(trade["s"] == "BTCUSDT" for trade in trades), more=0)

@@ -1,5 +1,6 @@
 """A shard as a whole: its pairs do not touch each other, and it may be saved and loaded at any moment."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,7 @@ def test_a_pair_closes_in_its_shard_what_it_closes_alone(events):
         assert repr(together) == repr([(name, list(row.values())[: len(FORMED_FIELDS)]) for name, row in alone])
 
 
+@pytest.mark.slow
 @FEW
 @given(markets(), st.integers(1, 5))
 def test_ticks_may_be_cut_anywhere_between_two_messages(events, size):
@@ -104,6 +106,7 @@ def test_decimals_that_come_behind_a_boundary_are_not_told_before_it():
     assert told == unpacked(run(Shard(0, 1, RULES), cut)) and len(told[0].entries) == 3
 
 
+@pytest.mark.slow
 @FEW
 @given(markets(), st.data())
 def test_a_run_that_is_saved_and_loaded_anywhere_goes_on_bit_for_bit(events, data):
