@@ -146,6 +146,7 @@ def test_what_is_printed_without_metrics_is_the_same_with_them(busy, capsys):
     assert full[0][width:] == list(METRIC_COLUMNS)
 
 
+@pytest.mark.slow
 def test_json_says_what_csv_says(busy, capsys):
     cells = csv.DictReader(io.StringIO(printed(capsys, busy, "--interval", "15m", "--metrics")))
     items = map(json.loads, printed(capsys, busy, "--interval", "15m", "--metrics", form="json").splitlines())

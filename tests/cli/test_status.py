@@ -63,6 +63,7 @@ def test_a_process_that_says_nothing_is_down_and_the_exit_status_says_so(data_di
     assert states == {"feed-0": "running", "aggregator-0": "down", "front-0": "down", "sink-0": "running"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_where_nothing_runs_everything_is_down(data_dir, capsys):
     assert main(["status", "--json"]) == 1

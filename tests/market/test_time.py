@@ -152,6 +152,7 @@ def test_a_clock_that_goes_back_or_stands_changes_nothing():
     assert rows and repr(rows) == repr(undisturbed.drain_closed())
 
 
+@pytest.mark.slow
 @given(stream=streams(clocks=["shakes"]))
 def test_steps_back_are_as_if_they_had_not_been(stream):
     clock, forward = -1, []

@@ -77,6 +77,7 @@ def venue_at(start_ms):
     return venue
 
 
+@pytest.mark.slow
 def test_metrics_begin_with_the_history_of_the_store(data_dir, at_noon):
     stored(data_dir, INTERVALS[NAMES.index("1m")], 300, at_noon)
     with working(data_dir, ticklog__enabled=False) as (role, heard):
@@ -99,6 +100,7 @@ def test_a_worker_with_a_history_says_what_one_that_took_those_candles_would(dat
     assert ours["obv_anchor_ms"] == rows[-70][3]
 
 
+@pytest.mark.slow
 def test_a_history_that_does_not_reach_the_first_candle_is_not_used(data_dir, at_noon):
     stored(data_dir, INTERVALS[NAMES.index("1m")], 300, at_noon - MINUTE)
     with working(data_dir, ticklog__enabled=False) as (role, heard):

@@ -85,6 +85,7 @@ def full() -> MemoryStore:
     return deepcopy(filled())
 
 
+@pytest.mark.slow
 def test_candles_of_the_past_are_bit_for_bit_those_that_a_worker_makes(full: MemoryStore) -> None:
     rows = live_rows()
     assert len(rows) == 44 + 22 + 11 + 3 + 2

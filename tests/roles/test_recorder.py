@@ -53,6 +53,7 @@ def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Desk]:
     desk.recorder.close()
 
 
+@pytest.mark.slow
 def test_a_book_is_asked_for_when_its_stream_flows_and_again_only_when_that_was_cut(desk: Desk) -> None:
     desk.up = {BTC}
     desk.until(BTC)
@@ -64,6 +65,7 @@ def test_a_book_is_asked_for_when_its_stream_flows_and_again_only_when_that_was_
     assert desk.idle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [None, pytest.param(429, marks=pytest.mark.slow), 500])
 def test_a_book_that_rest_does_not_give_now_is_asked_for_again(desk: Desk, status: int | None) -> None:
     desk.fails[BTC] = status

@@ -39,6 +39,7 @@ def trades_of(events: list[Event]) -> list[TradeEvent]:
     return [event for event in events if isinstance(event, TradeEvent)]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_events(whole: list[Event]):
     assert run(7, [3000]) == whole != run(8, [3000])
 
@@ -132,6 +133,7 @@ def test_takers_buy_in_the_seconds_in_which_the_price_rises(minute: list[Event])
         assert correlation(moves, bought[1:]) > 0.15
 
 
+@pytest.mark.slow
 def test_an_exchange_that_starts_again_goes_on_with_higher_ids():
     first = Market(1, 10, 5000.0, START_MS)
     last = {trade.pair: trade.trade_id for trade in trades_of(first.advance(START_MS + 5_000))}
@@ -161,6 +163,7 @@ def test_too_many_symbols_are_refused_with_the_number_there_is():
         listings(100_000)
 
 
+@pytest.mark.slow
 def test_a_book_kept_by_binances_rules_is_the_markets_own():
     market = Market(5, 3, 1000.0, START_MS)
     for index, pair in enumerate(market.pairs):

@@ -101,6 +101,7 @@ def test_a_reset_sequence_is_a_gap_that_rest_knows_of(demo: Exchange):
     assert first - last == 1001 and rest["lastUpdateId"] >= first
 
 
+@pytest.mark.slow
 def test_a_crossed_update_crosses_the_book_and_the_exchanges_own_stays_right(demo: Exchange):
     with demo.connect(DEPTH) as client:
         updates = take(client, 1)

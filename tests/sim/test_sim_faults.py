@@ -320,6 +320,7 @@ def test_corrupt_frames_arrive_and_rest_has_the_sound_trades(demo: Exchange):
     assert [trade["id"] for trade in rest] == list(range(before + 1, before + 7))
 
 
+@pytest.mark.slow
 def test_close_sends_a_close_frame_after_its_time(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         started = time.monotonic()

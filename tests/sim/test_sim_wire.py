@@ -217,6 +217,7 @@ def test_a_wrong_rest_request_gets_the_venues_error_body(demo: Exchange, path: s
     assert body["msg"]
 
 
+@pytest.mark.slow
 def test_what_was_streamed_can_be_had_over_rest(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         trades = take(client, 100)

@@ -67,6 +67,7 @@ def unpacked(messages):
     return [kinds[bytes(topic).partition(b".")[0]].unpack(body) for some in messages for topic, body in some]
 
 
+@pytest.mark.slow
 @FEW
 @given(markets())
 def test_a_pair_closes_in_its_shard_what_it_closes_alone(events):

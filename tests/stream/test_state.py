@@ -152,6 +152,7 @@ def take(market, step):
     return []
 
 
+@pytest.mark.slow
 @given(disturbed(), st.integers(0, 40))
 def test_holes_outages_and_quotes_go_on_bit_for_bit(plan, at):
     undisturbed, market = VenueWithHoles(), VenueWithHoles()
