@@ -99,16 +99,21 @@ class RunningWick:
         return (self.data_dir / f"{process}.log").read_text(errors="replace")[-3000:]
 
     def stop_all(self) -> None:
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+        stop(self.processes)
+
+
+def stop(processes: dict[str, subprocess.Popen[bytes]], wait_s: float = STOP_S) -> None:
+    """As supervisord does: asked first, killed where that takes too long."""
+    for process in processes.values():
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + wait_s
+    for process in processes.values():
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    processes.clear()
 
 
 @contextmanager

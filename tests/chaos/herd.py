@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.browser.system import ROOT, free_port
+from tests.browser.system import ROOT, free_port, stop
 from tests.chaos.power import Lost, cut
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
@@ -154,16 +154,7 @@ class Herd:
         return not self._due
 
     def stop(self) -> None:
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+        stop(self.processes, STOP_S)
 
         if self._heard:
             self._heard.close(linger=0)

@@ -168,13 +168,20 @@ def test_a_database_that_is_killed_is_outlived_by_the_same_process(postgres: Pos
         assert "hush" not in own.wick.log_whole("sink-0"), "the password"
 
 
+@contextmanager
+def locked(url: str) -> Iterator[Any]:
+    """All tables of the store are, by the connection that is given."""
+    with psycopg2.connect(url) as other, other.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
+        for (table,) in cursor.fetchall():
+            cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
+        yield other
+
+
 def test_while_a_table_is_locked_the_sink_tells_of_itself_and_what_waits_is_written_after(postgres_url: str) -> None:
     with world(postgres_url) as own:
         own.until_written_some()
-        with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
-            for (table,) in cursor.fetchall():
-                cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
+        with locked(postgres_url) as other:
             own.close_some()
             before = own.said["time_ns"]
             own.until(lambda: own.said["gauges"]["waiting_rows"] and own.said["time_ns"] > before + 2 * 10**9)
@@ -229,10 +236,7 @@ def test_a_second_sink_on_the_same_database_ends_the_first(postgres_url: str) ->
 def test_a_stop_does_not_wait_for_a_database_that_hangs(postgres_url: str) -> None:
     with world(postgres_url) as own:
         own.until_written_some()
-        with psycopg2.connect(postgres_url) as other, other.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'wick')")
-            for (table,) in cursor.fetchall():
-                cursor.execute(f'LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE')
+        with locked(postgres_url) as other:
             own.close_some()
             own.until(lambda: own.said["gauges"]["waiting_rows"])
             own.process.terminate()
