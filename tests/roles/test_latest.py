@@ -6,12 +6,13 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.net.front_process import VENUE, Worker, wait_for
+from tests.storage.memory_latest import MemoryLatest
 from wick.errors import StoreAwayError
 from wick.market.schema import CANDLE_FIELDS, CLOSED
 from wick.ops.process import Stats
 from wick.ops.settings import Settings
 from wick.roles.latest import RENEW_NS, RETRY_MS, LatestState
-from wick.storage.latest import MemoryLatest, RedisLatest, read_shard
+from wick.storage.latest import RedisLatest, read_shard
 from wick.stream.latest import closed_key, pair_key, shard_key
 from wick.stream.mirror import RECENT
 from wick.stream.shards import SHARDS, shard_of

@@ -12,10 +12,11 @@ import redis as redis_py
 import trustme
 
 from tests.servers.redis import redis as running
+from tests.storage.memory_latest import MemoryLatest
 from wick.errors import SettingError, StoreAwayError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, HEAD_FIELDS, LIVE_FIELDS
-from wick.storage.latest import Address, MemoryLatest, RedisLatest, read_shard
+from wick.storage.latest import Address, RedisLatest, read_shard
 from wick.stream.latest import (
     CLOSED_ROWS,
     PAIR,

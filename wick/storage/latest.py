@@ -1,4 +1,4 @@
-"""Where the latest state is kept for other programs and for a front that begins: Redis or Valkey, or this process.
+"""Where the latest state is kept for other programs and for a front that begins: Redis or Valkey.
 
 `wick.stream.latest` says which keys there are and what is in them. Nothing here waits for long: an operation takes
 TIMEOUT_S or fails, and whoever asked goes on without and tries again later.
@@ -58,30 +58,6 @@ def read_shard(latest: Latest, shard: int) -> StoredShard | None:
     except WireError as error:
         log.error("what %s has of shard %d is left out: %s", latest.address, shard, error)
         return None
-
-
-class MemoryLatest:
-    """In this process."""
-
-    address = "memory"
-
-    def __init__(self) -> None:
-        self.values: dict[bytes, bytes] = {}
-        self.expiring: dict[bytes, int] = {}
-
-    def write(self, values: Mapping[bytes, bytes]) -> None:
-        self.values.update(values)
-        for key in values:
-            self.expiring.pop(key, None)
-
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.values.get(key) for key in keys]
-
-    def expire(self, keys: Sequence[bytes], after_s: int) -> None:
-        self.expiring |= {key: after_s for key in keys if key in self.values}
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class RedisLatest:
