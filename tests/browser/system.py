@@ -67,6 +67,10 @@ class RunningWick:
         self.processes[process].kill()
         self.processes.pop(process).wait()
 
+    def stop(self, process: str) -> None:
+        """As supervisord does."""
+        stop({process: self.processes.pop(process)})
+
     def get(self, path: str, port: int | None = None) -> Any:
         """The JSON that the front answers; None where nobody listens (yet)."""
         try:

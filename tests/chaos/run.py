@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -309,16 +309,21 @@ def chaos(
     return lived_through(folder, trouble, seed=seed, **more)
 
 
-def first_trades(data_dir: Path) -> dict[str, int]:
-    """Of each pair the first trade in the log."""
-    found: dict[str, int] = {}
+def logged_trades(data_dir: Path) -> Iterator[tuple[str, list[int]]]:
+    """What the log has, in its order: of a pair some trades' ids."""
     for header, data in ticklog.read(data_dir / "ticklog", frozenset(range(SHARDS))):
         for (_, _, _, symbols, counts), some in header.pieces(data):
             at = 0
             for symbol, count in zip(symbols, counts, strict=True):
                 own = np.frombuffer(some, RECORD)[at : at + count]
                 at += count
-                ids = own["id"][own["kind"] == TRADE]
-                if len(ids):
-                    found.setdefault(symbol, int(ids[0]))
+                yield symbol, own["id"][own["kind"] == TRADE].tolist()
+
+
+def first_trades(data_dir: Path) -> dict[str, int]:
+    """Of each pair the first trade in the log."""
+    found: dict[str, int] = {}
+    for symbol, ids in logged_trades(data_dir):
+        if ids:
+            found.setdefault(symbol, ids[0])
     return found

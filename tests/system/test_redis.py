@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from tests.browser.system import RunningWick, running
+from tests.chaos.run import logged_trades
 from tests.servers.redis import Redis
 from tests.system.test_sink import world
 from wick.errors import StoreAwayError
@@ -63,14 +64,18 @@ def test_redis_has_what_the_front_says_whoever_was_killed_and_a_front_begins_wit
         server.start()
         until(lambda: len(kept(server, told(wick))) == SYMBOLS, "every pair anew")
         server.hang()
+        before = {epoch for epoch, _ in told(wick).values()}
         wick.kill("aggregator-0")
         wick.start("aggregator", 0, 2)
         server.go_on()
-        until(lambda: len(kept(server, told(wick))) == SYMBOLS, "every pair again")
+        until(lambda: len({epoch for epoch, _ in kept(server, told(wick)).values()} - before) == 1, "the new worker")
+        until(lambda: len({epoch for epoch, _ in told(wick).values()}) == 2, "nothing of the old one")
 
-        wick.kill("feed-0")  # now all comes to rest
-        until(lambda: len(told(wick)) == SYMBOLS and kept(server, told(wick)) == told(wick), "what the front says")
+        wick.stop("feed-0")  # now all comes to rest
+        logged = {symbol: ids[-1] for symbol, ids in logged_trades(wick.data_dir) if ids}
+        until(lambda: {symbol: trade for symbol, (_, trade) in told(wick).items()} == logged, "the last trades")
         last = told(wick)
+        until(lambda: kept(server, last) == last, "what the front says")
         for process in ("front-0", "aggregator-0", "aggregator-1"):
             wick.kill(process)
         wick.start("front")
