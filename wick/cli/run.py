@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import wick
 from wick import exchanges
 from wick.errors import ParseError, SettingError, WickError
+from wick.net import endpoints
 from wick.ops import preflight
 from wick.ops import settings as table
 from wick.ops.preflight import InUseError
@@ -75,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
             preflight.check_ports(settings, with_exchange=plan.is_simulated)
             if plan.is_simulated:
                 share_sockets(Path(settings["core.data_dir"]))
+            endpoints.run_dir(settings["core.data_dir"])
             if plan.mode == "replay":
                 forget_last_replay(Path(settings["core.data_dir"]))
             if not plan.is_simulated:
@@ -191,8 +193,8 @@ def warm(settings: Settings) -> None:
 
 def share_sockets(data_dir: Path) -> None:
     """Only the data are apart: a simulation's sockets are where `wick status` and the like look for them."""
-    sockets, link = data_dir.parent / "run", data_dir / "run"
-    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = data_dir / "run"
+    endpoints.run_dir(data_dir.parent)
     data_dir.mkdir(exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(Path("..") / "run", target_is_directory=True)

@@ -1,5 +1,7 @@
 """Where each process's sockets live: names in `<data_dir>/run`, which only its owner can enter."""
 
+import errno
+import os
 from pathlib import Path
 
 from wick.errors import SettingError
@@ -8,9 +10,18 @@ MAX_PATH = 107  # sun_path of a Unix socket is 108 bytes with its final zero
 
 
 def run_dir(data_dir: str | Path) -> Path:
-    """The directory of sockets and locks; made, and closed to others, if it is not there."""
+    """The directory of sockets and locks; made, and closed to others, if it is not there. SettingError where nothing
+    can be written there."""
     path = Path(data_dir) / "run"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise SettingError(
+            f"core.data_dir = {str(data_dir)!r} cannot be written to: {error.strerror}; "
+            "valid is a directory of the user that wick runs as, or one that can be made"
+        ) from None
     return path
 
 
