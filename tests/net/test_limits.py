@@ -110,6 +110,32 @@ def test_a_pause_delays_those_who_wait_already_and_keeps_their_order() -> None:
     assert at == [("a", 0), ("b", 10), ("c", 11), ("d", 12)]
 
 
+def test_what_somebody_else_has_spent_counts_from_when_it_is_told() -> None:
+    time = Time()
+    bucket = Bucket(10, 2.0, now=time.now, sleep=time.sleep)
+    at: list[float] = []
+
+    def ask() -> None:
+        bucket.wait(4)
+        at.append((time.ns - 5 * SECOND) / SECOND)
+        if len(at) == 1:
+            time.sleep(0.5)
+            bucket.spent(9)  # 4 of it are ours
+            bucket.spent(3)
+
+    time.run(ask, lambda: (time.sleep(1.0), ask()), lambda: (time.sleep(1.0), ask()))
+    assert at == [0.0, 2.0, 2.5]
+
+
+def test_what_is_spent_beyond_the_limit_blocks_no_longer_than_the_window() -> None:
+    time = Time()
+    bucket = Bucket(10, 2.0, now=time.now, sleep=time.sleep)
+    bucket.spent(1_000)
+    assert bucket.take(10) == 2.0
+    time.ns += 2 * SECOND
+    assert bucket.take(10) == 0.0
+
+
 def test_who_wakes_late_keeps_his_place() -> None:
     time = Time(iter([SECOND // 2, *[0] * 1000]))  # the first sleeper
     bucket = Bucket(2, 1.0, now=time.now, sleep=lambda seconds: time.sleep(max(seconds, 0.01)))

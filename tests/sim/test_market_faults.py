@@ -3,6 +3,7 @@
 import json
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -220,7 +221,9 @@ def test_attempts_beyond_the_limit_are_turned_away_counted_and_their_times_told(
     assert state["counters"]["connects_over_limit"] == 1
     assert len(state["attempts"]) == 3 and all(began - 50 <= at <= time.time() * 1000 for at in state["attempts"])
 
-    assert exchange.get("/api/v3/depth?symbol=BTCUSDT&limit=1000")  # weight 50
+    asked = f"http://127.0.0.1:{exchange.port}/api/v3/depth?symbol=BTCUSDT&limit=1000"
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        assert answer.headers["X-MBX-USED-WEIGHT-1M"] == "50"
     status, body, headers = exchange.refused("/api/v3/depth?symbol=BTCUSDT&limit=5000")
     assert (status, body["code"]) == (429, -1003) and int(headers["Retry-After"]) in (1, 2)
     wait_until(lambda: _answers(exchange, "/api/v3/ping"))

@@ -32,6 +32,8 @@ QUOTE_ASSETS = sorted(
     reverse=True,
 )  # fmt: skip
 PARAMS_A_REQUEST = 200  # Binance takes few messages a second: few long ones
+# https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits#ip-limits
+USED_HEADER = "X-MBX-USED-WEIGHT-1M"
 MOST_TRADES = 1_000  # REST gives at a time
 _NAME = re.compile(r"[^\W_]{2,40}")  # letters and digits of any script: Binance lists Chinese names too
 
@@ -220,7 +222,7 @@ class Binance(Venue):
     # 1,024 streams, 24 hours, 300 attempts in 5 minutes, 5 messages a second, pongs among them (one is left for those):
     # https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#websocket-limits
     # REST: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits, and each endpoint's weight.
-    limits = Limits(1_024, (4, 1.0), (300, 300.0), (6_000, 60.0), lifetime_s=24 * 3600)
+    limits = Limits(1_024, (4, 1.0), (300, 300.0), (6_000, 60.0), used_header=USED_HEADER, lifetime_s=24 * 3600)
     empty = "flat"  # its klines repeat the last close with volume 0
     contiguous_ids = True
     backfills = True

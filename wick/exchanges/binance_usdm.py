@@ -24,6 +24,7 @@ from wick.exchanges.binance import (
     MARK,
     MOST_TRADES,
     MS,
+    USED_HEADER,
     Binance,
     best_prices,
     depth,
@@ -79,7 +80,7 @@ class BinanceUsdm(Binance):
     # 24 hours, 10 messages a second, pongs among them: https://developers.binance.com/docs/derivatives/
     # usds-margined-futures/websocket-market-streams. It allows 1,024 streams now, and did 200, as the page on options
     # still says: more connections cost little. Connects are as on spot, the page has none. REST: its exchangeInfo.
-    limits = Limits(200, (8, 1.0), (300, 300.0), (2_400, 60.0), lifetime_s=24 * 3600)
+    limits = Limits(200, (8, 1.0), (300, 300.0), (2_400, 60.0), used_header=USED_HEADER, lifetime_s=24 * 3600)
     backfill_weight = 20
 
     _names = _NAMES

@@ -5,6 +5,7 @@ Redirects are not followed: that an address has moved is for a person to see.
 
 import http.client
 import ssl
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from wick import __version__
@@ -29,8 +30,18 @@ class FetchError(WickError):
         self.status, self.retry_after_s = status, retry_after_s
 
 
+class Answer(NamedTuple):
+    body: bytes
+    headers: http.client.HTTPMessage
+
+
 def get(url: str, context: ssl.SSLContext | None = None) -> bytes:
     """The body; FetchError with the reason otherwise. `context` checks the certificate (see `client_context`)."""
+    return fetch(url, context).body
+
+
+def fetch(url: str, context: ssl.SSLContext | None = None) -> Answer:
+    """As `get`, with the headers."""
     if not url.startswith(("http://", "https://")):
         raise FetchError(f"{url}: neither http:// nor https://")
     connection = None
@@ -50,7 +61,7 @@ def get(url: str, context: ssl.SSLContext | None = None) -> bytes:
         said = shown(body[:200].decode("utf-8", "replace"))
         text = f"{url}: HTTP {answer.status} {answer.reason}: {said}"
         raise FetchError(text, answer.status, retry_after_s(answer.getheader("Retry-After")))
-    return body
+    return Answer(body, answer.headers)
 
 
 def _body(answer: http.client.HTTPResponse, until_ns: int) -> bytes:

@@ -49,6 +49,14 @@ class Bucket:
             self._granted.append((self._now(), turn[1]))
         return left_ns / 1e9
 
+    def spent(self, weight: int) -> None:
+        """The venue says that so much is used up: what we have not used ourselves counts from now on as well."""
+        now = self._now()
+        own = sum(used for when, used in self._granted if when > now - self._window_ns)
+        more = min(weight, self._count) - own
+        if more > 0:
+            self._granted.append((now, more))
+
     def pause(self, seconds: float) -> None:
         """Allow nothing for so long: the venue asked for it (429, 418)."""
         self._paused_until = max(self._paused_until, self._now() + round(seconds * 1e9))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from wick.exchanges import Venue
-from wick.net.fetch import FetchError, get
+from wick.net.fetch import FetchError, fetch
 from wick.net.limits import Bucket
 
 TOO_MANY = (418, 429)  # Binance: 418 is the ban of who did not heed 429
@@ -29,7 +29,9 @@ class Rest:
         """
         self.url = url.rstrip("/")
         most, window_s = venue.limits.rest
-        self._bucket = Bucket(max(1, int(most * share)), window_s)
+        self._used_header = venue.limits.used_header
+        self._others = round(most * (OURS - share))  # may use so much without its being ours
+        self._bucket = Bucket(max(1, round(most * share)), window_s)
         self._context, self._count, self._turn = context, count, turn
         self._limited = 0  # times in a row that we were turned away
 
@@ -39,14 +41,25 @@ class Rest:
             self._bucket.wait(weight)
         self._count("rest_requests")
         try:
-            body = get(self.url + path, self._context)
+            answer = fetch(self.url + path, self._context)
         except FetchError as error:
             self._count("rest_failed")
             if error.status in TOO_MANY:
                 self.turned_away(error.retry_after_s)
             raise
         self._limited = 0
-        return body
+        if self._used_header:
+            self._learn(answer.headers.get(self._used_header, ""))
+        return answer.body
+
+    def _learn(self, used: str) -> None:
+        """From the first answer, what was used up before us, by the process that we are started again for too.
+
+        Later ones tell of our own requests, in other windows than ours: heeding those would only make us slower.
+        """
+        self._used_header = ""
+        if used.isascii() and used.isdigit():
+            self._bucket.spent(int(used) - self._others)
 
     def turned_away(self, seconds: float | None = None) -> None:
         """The venue wants to be left alone, for so long if it says so."""

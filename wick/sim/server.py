@@ -61,6 +61,11 @@ class Window:
         self._spent: deque[tuple[float, int]] = deque()
         self._total = 0
 
+    @property
+    def total(self) -> int:
+        """What was spent, as of the last time that something was."""
+        return self._total
+
     def take(self, amount: int = 1) -> bool:
         """Whether it is within the limit; what is beyond it counts as well."""
         now = self._monotonic()
@@ -238,7 +243,9 @@ class ExchangeServer:
         if not self._rest.take(self.wire.weight(request)):
             self.counters["rest_over_limit"] += 1
             return self._rest_refusal(429, int(self._rest.wait_s()) + 1)
-        return (*self.wire.rest(request, self.source.view, self.now_ms()), ())
+        used = self.limits.used_header
+        headers = ((used, str(self._rest.total)),) if used else ()
+        return (*self.wire.rest(request, self.source.view, self.now_ms()), headers)
 
     def _rest_refusal(self, status: int, retry_after_s: int) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
         return status, self.wire.rest_error(status), (("Retry-After", str(retry_after_s)),)

@@ -57,6 +57,7 @@ class Limits:
     messages: tuple[int, float]  # of a client, a connection; more end it with 1008
     connects: tuple[int, float]  # more are turned away with 429
     rest: tuple[int, float]  # weight of REST requests; more get `rest_error(429)`
+    used_header: str = ""  # of an answer that says how much of `rest` is used; "": it does not tell
     lifetime_s: float = 0.0  # it ends a connection after so long; 0: never
     ping_s: float = 0.0  # it sends WebSocket pings so often; 0: never
     pong_s: float = 60.0  # and ends a connection that leaves one unanswered for so long

@@ -110,8 +110,9 @@ class Binance(Wire):
     contiguous_ids = True
     batches = False
     limits = Limits(
-        messages=(5, 1.0), connects=(300, 300.0), rest=(6000, 60.0), lifetime_s=86_400.0, ping_s=20.0, pong_s=60.0
-    )
+        messages=(5, 1.0), connects=(300, 300.0), rest=(6000, 60.0), used_header="x-mbx-used-weight-1m",
+        lifetime_s=86_400.0, ping_s=20.0, pong_s=60.0,
+    )  # fmt: skip
     faults = frozenset({"sequence_reset"})
     reset_shift = 1000
     lifetime_close = (1001, "The connection is 24 hours old")

@@ -30,8 +30,9 @@ def first_match(aggregate_id: int) -> int:
 class BinanceUsdm(Binance):
     id = "binance-usdm"
     limits = Limits(
-        messages=(10, 1.0), connects=(300, 300.0), rest=(2400, 60.0), lifetime_s=86_400.0, ping_s=180.0, pong_s=600.0
-    )
+        messages=(10, 1.0), connects=(300, 300.0), rest=(2400, 60.0), used_header="x-mbx-used-weight-1m",
+        lifetime_s=86_400.0, ping_s=180.0, pong_s=600.0,
+    )  # fmt: skip
     channels: Mapping[str, str] = {
         "aggTrade": "trade", "trade": "trade", "bookTicker": "quote", "depth@100ms": "depth"
     }  # fmt: skip
