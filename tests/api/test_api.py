@@ -347,7 +347,7 @@ def test_a_living_process_is_healthy_whatever_it_lacks():
     known = Known()
     known.health = Health("waiting", None, 0, 32)
     assert known.ask("/healthz") == (
-        200, {"status": "waiting", "age_ms": None, "pairs": 0, "shards_waiting": 32},
+        200, {"status": "waiting", "age_ms": None, "pairs": 0, "shards_waiting": 32, "silent": []},
     )  # fmt: skip
 
 
@@ -357,6 +357,7 @@ def test_a_living_process_is_healthy_whatever_it_lacks():
     (Health("waiting", None, 0, 32),
      ["the front is waiting", "there is no data yet", "32 shards wait for a snapshot"]),
     (Health("stopping", 5, 3, 0), ["the front is stopping"]),
+    (Health("running", 5, 3, 0, ["aggregator-1"]), ["aggregator-1 is silent, its pairs stand still"]),
 ])  # fmt: skip
 def test_a_front_is_ready_while_it_is_fed(health, reasons):
     known = Known()

@@ -20,7 +20,8 @@ from wick.market.schema import STATE_WIDTHS
 from wick.net import bus, endpoints
 from wick.stream import diffs
 from wick.stream.shards import SHARDS, shard_of
-from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic
+from wick.wire.codec import pack
+from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic, stats_topic
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -98,6 +99,11 @@ class Worker:
             self._seqs[shard][1] += 1
             message = Closes.of_rows(self.epoch, self._seqs[shard][1], 0, [[VENUE, symbol, interval, *row]])
         self._pub.send_multipart([closes_topic(shard), message.pack()])
+
+    def say(self, ago_ns: int) -> None:
+        """What it says of itself, as of then."""
+        said = {"process": "aggregator-0", "time_ns": time.time_ns() - ago_ns}
+        self._pub.send_multipart([stats_topic("aggregator-0"), pack(said)])
 
     def state(self, symbol: str) -> list[list[int]]:
         return self._pairs[shard_of(VENUE, symbol)][symbol]

@@ -11,6 +11,7 @@ from wick.market.numbers import format_decimal
 from wick.market.rows import ALL_COLUMNS, COLUMNS, MAY_MISS
 from wick.market.schema import BOOK as BOOK_FIELDS
 from wick.market.schema import CANDLE_FIELDS, FLOW_FIELDS
+from wick.stream.relays import SILENT_NS
 
 WEB = ROOT / "wick" / "web"
 
@@ -150,10 +151,29 @@ def test_a_snapshot_has_the_position_that_a_session_can_go_on_from(front, worker
 
 def test_a_front_that_is_fed_is_ready(front, worker):
     def ready():
+        worker.say(0)
         worker.publish("READY-USDT", head=[int(front.ask("/healthz")["age_ms"] or 0)])
         return front.get("/readyz")[0] == 200
 
     wait_for(ready, "readiness")
+
+
+def test_a_front_with_a_worker_that_has_fallen_silent_is_not_ready_until_it_speaks(front, worker):
+    def reasons():
+        worker.publish("READY-USDT", head=[int(front.ask("/healthz")["age_ms"] or 0)])
+        return front.ask("/readyz")["reasons"]
+
+    def silent():
+        worker.say(SILENT_NS)
+        return reasons() == ["aggregator-0 is silent, its pairs stand still"]
+
+    def heard():
+        worker.say(0)
+        return reasons() == []
+
+    wait_for(silent, "the silence")
+    assert front.ask("/healthz")["silent"] == ["aggregator-0"]
+    wait_for(heard, "readiness")
 
 
 def test_the_live_candle_is_served_in_plain_decimals(front, worker):

@@ -329,10 +329,12 @@ def test_of_stats_the_newest_of_each_process_counts(world):
     assert pack_json(told)  # keys are texts
 
 
-def test_a_process_that_is_silent_is_forgotten(world):
+def test_a_process_that_is_silent_is_forgotten_and_known_to_be_silent_until_it_speaks(world):
     world.take(stats("feed-0", 10), stats("sink-0", 20))
     world.relays.wanted(15 + SILENT_NS)
-    assert set(world.relays.processes) == {"sink-0"}
+    assert set(world.relays.processes) == {"sink-0"} and world.relays.silent == {"feed-0"}
+    world.take(stats("feed-0", 30))
+    assert set(world.relays.processes) == {"sink-0", "feed-0"} and not world.relays.silent
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ SCHEMAS: Final[Json] = {
                 ("s",)),
     ]},
     "UdfTime": _TEXT,
-    "Health": _object({"status": _TEXT, "age_ms": _MAYBE_MS, "pairs": _WHOLE, "shards_waiting": _WHOLE}),
+    "Health": _object({"status": _TEXT, "age_ms": _MAYBE_MS, "pairs": _WHOLE, "shards_waiting": _WHOLE,
+                       "silent": _TEXTS}),
     "Ready": _object({"ready": {"type": "boolean"}, "reasons": _TEXTS}),
     "Metrics": _TEXT,
 }  # fmt: skip

@@ -49,6 +49,7 @@ class Health(NamedTuple):
     age_ms: int | None
     pairs: int
     shards_waiting: int
+    silent: Sequence[str] = ()  # the workers that were heard, and are not any more: their pairs stand still
 
 
 class Sources(NamedTuple):
@@ -203,8 +204,10 @@ class Api:
     # ------------------------------------------------------------------ operation
 
     def _healthz(self, _given: dict[str, Any], _form: str) -> Reply:
-        state, age_ms, pairs, shards_waiting = self._sources.health()
-        return json_reply({"status": state, "age_ms": age_ms, "pairs": pairs, "shards_waiting": shards_waiting})
+        state, age_ms, pairs, shards_waiting, silent = self._sources.health()
+        return json_reply({
+            "status": state, "age_ms": age_ms, "pairs": pairs, "shards_waiting": shards_waiting, "silent": silent,
+        })  # fmt: skip
 
     def _readyz(self, _given: dict[str, Any], _form: str) -> Reply:
         reasons = list(unready(self._sources.health(), self._ready_ms))
@@ -224,6 +227,8 @@ def unready(health: Health, ready_ms: float) -> Iterable[str]:
         yield f"the newest data is {health.age_ms / 1000:.1f} s old (front.ready_s is {ready_ms / 1000:g})"
     if health.shards_waiting:
         yield f"{health.shards_waiting} shards wait for a snapshot"
+    for worker in health.silent:
+        yield f"{worker} is silent, its pairs stand still"
 
 
 def readable_head(head: Sequence[int]) -> dict[str, Readable]:

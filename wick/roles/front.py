@@ -150,7 +150,9 @@ class Front(Role):
     # ------------------------------------------------------------------ what is known
 
     def health(self) -> Health:
-        return Health(self.stats.state, self._age_ms(), len(self.fanout.pairs()), self.following.waiting)
+        workers = [f"aggregator-{worker}" for worker in range(len(self.dealers))]
+        silent = [worker for worker in workers if worker in self.relays.silent]
+        return Health(self.stats.state, self._age_ms(), len(self.fanout.pairs()), self.following.waiting, silent)
 
     def _age_ms(self) -> int | None:
         return max(0, now_ns() - self.stats.newest_ns) // MS if self.stats.newest_ns else None

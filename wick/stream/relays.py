@@ -166,6 +166,7 @@ class Relays:
     def __init__(self, epoch: int) -> None:
         self.kinds: dict[str, MakeChannel] = {"trades": self._trades, "book": self._book, "stats": self._stats}
         self.processes: dict[str, dict[str, Any]] = {}  # the newest stats of each
+        self.silent: set[str] = set()  # processes that were heard, and are not any more
         self.restarts = 0  # of rings: something may have been lost
         self._epoch = epoch
         self._channels: dict[Topic, Channel] = {}
@@ -222,6 +223,7 @@ class Relays:
         for process, stats in list(self.processes.items()):
             if now_ns - stats["time_ns"] > SILENT_NS:
                 del self.processes[process]
+                self.silent.add(process)
 
     # ------------------------------------------------------------------ what is heard
 
@@ -290,6 +292,7 @@ class Relays:
             raise WireError(f"impossible stats: {shown(stats)}")
         process = stats["process"]
         self.processes[process] = _with_text_keys(stats)
+        self.silent.discard(process)
         channel = self._channels.get(Topic("stats", "", "", -1))
         if isinstance(channel, StatsChannel):
             put(channel.message(process))
