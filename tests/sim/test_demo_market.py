@@ -142,6 +142,24 @@ def test_an_exchange_that_starts_again_goes_on_with_higher_ids():
         assert trade.trade_id > last.get(trade.pair, 0)
 
 
+def test_a_market_that_was_stopped_goes_on_where_it_stood_and_does_not_repeat_itself():
+    first = Market(1, 10, 1000.0, START_MS)
+    before = trades_of(first.advance(START_MS + 2_000))
+    stands = first.stands()
+    later_ms = START_MS + 60_000
+    again = Market(1, 10, 1000.0, later_ms, reversed(stands))
+    assert again.stands() == stands
+    after = trades_of(again.advance(later_ms + 2_000))
+    last = {trade.pair: trade for trade in before}
+    assert len(last) == 10
+    for trade in after:
+        if trade.pair in last and trade.trade_id == last[trade.pair].trade_id + 1:
+            assert trade.price == pytest.approx(last[trade.pair].price, rel=0.01)
+            del last[trade.pair]
+    assert not last, "of each pair the next trade has the next id"
+    assert [trade.quantity for trade in after[:50]] != [trade.quantity for trade in before[:50]]
+
+
 def test_a_market_that_slept_makes_nothing_up():
     market = Market(1, 10, 1000.0, START_MS)
     market.skip_to(START_MS + 3_600_000)

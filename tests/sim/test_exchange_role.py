@@ -1,19 +1,27 @@
 """The exchange role as a process: its exit codes, its messages, its end."""
 
+import json
 import os
 import socket
 import ssl
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.sim.exchange_process import ROOT
+from tests.sim.exchange_process import ROOT, wait_until
+from wick.ops.settings import Settings
+from wick.roles.exchange import _source
+from wick.sim.demo import Demo
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +64,52 @@ def test_sigterm_closes_clients_in_order_and_ends_with_0(tmp_path: Path):
     _, log = process.communicate(timeout=10)
     assert process.returncode == 0
     assert f"listening url=ws://127.0.0.1:{port} symbols=5" in log and "stopped" in log
+
+
+@contextmanager
+def market(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", Callable[..., list[dict[str, Any]]]]]:
+    """A process, and what its REST tells of trades."""
+    port = free_port()
+
+    def trades(path: str = "trades", **query: int) -> list[dict[str, Any]]:
+        asked = "".join(f"&{name}={value}" for name, value in query.items())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v3/{path}?symbol=BTCUSDT{asked}", timeout=5) as found:
+            return json.load(found)
+
+    options = ("--core-data-dir", str(tmp_path), "--exchange-symbols", "5", "--exchange-rate", "200")
+    with start(tmp_path, port, *options) as process:
+        try:
+            wait_for(port)
+            wait_until(lambda: bool(trades()))
+            yield process, trades
+        finally:
+            process.kill()
+
+
+def test_a_market_that_is_started_again_goes_on_and_can_still_be_asked_for_what_was_before(tmp_path: Path):
+    with market(tmp_path) as (process, trades):
+        known = trades()
+        process.terminate()
+        assert process.wait(10) == 0
+    with market(tmp_path) as (process, trades):
+        again = trades("historicalTrades", fromId=known[0]["id"])
+        assert again[: len(known)] == known
+        assert [trade["id"] for trade in again] == [*range(known[0]["id"], known[0]["id"] + len(again))]
+        process.kill()  # nothing is saved: no id may come again
+        process.wait(10)
+    with market(tmp_path) as (process, trades):
+        assert trades()[0]["id"] > again[-1]["id"] + 1_000
+
+
+@pytest.mark.parametrize(
+    "saved", [b"", b"{}", b"nonsense", b'{"version":0}', b'{"version":1,"stands":[[1]],"trades":[]}',
+              b'{"version":1,"stands":[],"trades":[[0,1,2,3,4,true]]}'],
+)  # fmt: skip
+def test_a_market_that_cannot_be_read_begins_anew_and_says_so(tmp_path: Path, caplog, saved: bytes):
+    file, settings = tmp_path / "saved.json", Settings({})
+    file.write_bytes(saved)
+    assert isinstance(_source(settings, file), Demo)
+    assert bool(saved) == ("the market begins anew" in caplog.text)
 
 
 def test_another_venue_over_tls_is_two_settings(tmp_path: Path):

@@ -4,6 +4,7 @@ import errno
 import gc
 import logging
 import signal
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -27,7 +28,8 @@ def main(argv: list[str]) -> int:
     settings, index = role_settings("exchange", argv)
     setup(f"exchange-{index}", settings["core.log_level"])
     try:
-        source, tls = _source(settings), _tls(settings)
+        saved = Path(settings["core.data_dir"]) / f"exchange-{settings['exchange.venue']}.json"
+        source, tls = _source(settings, saved), _tls(settings)
     except SettingError as error:
         exit_wrong("exchange", error)
     wire = wires.load(settings["exchange.venue"])
@@ -48,20 +50,33 @@ def main(argv: list[str]) -> int:
     gc.freeze()  # the symbols live as long as the process: nothing to look through again and again
     scheme, symbols = "wss" if tls else "ws", len(source.view.symbols())
     log.info("listening url=%s://%s:%d symbols=%d venue=%s", scheme, server.host, server.port, symbols, wire.id)
+    saved.unlink(missing_ok=True)  # whoever comes after one that was killed is not to give ids out again
     server.failed.rawlink(lambda _: stop.set())
     stop.wait()
     failed = server.failed.ready()
     server.stop()
+    if isinstance(source, Demo):
+        try:
+            saved.write_bytes(source.save())
+        except OSError as error:
+            log.warning("the next one begins anew, this market is not saved: %s", error)
     log.info("stopped %s", " ".join(f"{name}={count}" for name, count in sorted(server.counters.items())))
     return 1 if failed else 0
 
 
-def _source(settings: Settings) -> Source:
+def _source(settings: Settings, saved: Path) -> Source:
     files = settings["exchange.files"]
     if files:
         speed = settings["exchange.speed"]
         return Recordings(files_of(files), None if speed == "max" else float(speed))
-    return Demo(settings["exchange.seed"], settings["exchange.symbols"], settings["exchange.rate"])
+    market = settings["exchange.seed"], settings["exchange.symbols"], settings["exchange.rate"]
+    try:
+        return Demo(*market, saved=saved.read_bytes())
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        log.warning("the market begins anew: %s cannot be read: %s", saved, error)
+    return Demo(*market)
 
 
 def _tls(settings: Settings) -> Any:

@@ -4,12 +4,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from wick.market.trades import Topic
 from wick.sim import book
 from wick.sim.book import DepthUpdate
 from wick.sim.connection import Connection, text_frame
 from wick.sim.history import History
-from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
+from wick.sim.market import Event, Market, QuoteEvent, Stand, TradeEvent
 from wick.sim.view import HISTORY, MarketView
 from wick.sim.wires import Subscription
 
@@ -18,7 +20,23 @@ if TYPE_CHECKING:
 
 START_MS = 100  # the market begins at a whole multiple
 RESTATE_MS = 500  # while the market is frozen: who joins now can synchronise his book, and nobody takes it for silence
+SAVED_MS, MOST_SAVED = 120_000, 10_000  # of trades, by symbol: the feed ends before the exchange does
+VERSION = 1  # of what is saved
 MAX_BEHIND_MS = 5000  # a process that slept for longer goes on from now instead of making up for it
+
+
+def _read(saved: bytes) -> tuple[list[Stand], list[TradeEvent]]:
+    try:
+        known = orjson.loads(saved)
+        if known["version"] != VERSION:
+            raise ValueError(f"version {known['version']}, not {VERSION}")
+        stands = [Stand(*stand) for stand in known["stands"]]
+        trades = [TradeEvent(*trade) for trade in known["trades"]]
+        if not {trade.pair for trade in trades} <= {*range(len(stands))}:
+            raise ValueError("trades of symbols that are not there")
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not what an exchange saves: {error}") from error
+    return stands, trades
 
 
 class Stream:
@@ -42,13 +60,21 @@ Streams = dict[Hashable, Stream]  # of one topic, by form
 class Demo:
     """The demo market behind the server's interface (see `server.Source`)."""
 
-    def __init__(self, seed: int = 1, count: int = 300, rate: float = 400.0, history: int = HISTORY) -> None:
+    def __init__(
+        self, seed: int = 1, count: int = 300, rate: float = 400.0, history: int = HISTORY, saved: bytes = b""
+    ) -> None:
+        """`saved`: what another one gave when it was stopped. ValueError where it is not that."""
         self._arguments, self._history = (seed, count, rate), history
+        self._stands, self._trades = _read(saved) if saved else ([], [])
 
     def start(self, server: "ExchangeServer") -> None:
         self._server, self._wire, self._faults = server, server.wire, server.faults
-        market = Market(*self._arguments, start_ms=server.now_ms() // START_MS * START_MS)
+        market = Market(*self._arguments, start_ms=server.now_ms() // START_MS * START_MS, saved=self._stands)
         self.view = MarketView(server.wire, market, self._history)
+        places = {listing.symbol: index for index, listing in enumerate(market.listings)}
+        of = [places.get(stand.symbol) for stand in self._stands]
+        self.view.remember(trade._replace(pair=pair) for trade in self._trades if (pair := of[trade.pair]) is not None)
+        self._stands, self._trades = [], []
         self._next_depth_ms = market.time_ms + server.wire.depth_ms
         self._frozen_until_ms = self._next_restate_ms = 0
         self._resets: dict[int, int] = {}  # fault sequence_reset: by index, how far the ids of its book are to jump
@@ -56,6 +82,13 @@ class Demo:
         self._symbols = list(self.view.symbols().values())
         self._topics = {channel: [Topic(name, channel) for name in names] for channel in ("trade", "quote", "depth")}
         self._streams: dict[str, list[Streams]] = {channel: [{} for _ in names] for channel in self._topics}
+
+    def save(self) -> bytes:
+        """What the next one is to go on with: where the market stands, and what was traded lately, so that who was
+        away a little longer than we were can still ask for it."""
+        since_ms = self.view.market.time_ms - SAVED_MS
+        trades = [trade for each in self.view.histories for trade in each.later(since_ms, MOST_SAVED)]
+        return orjson.dumps({"version": VERSION, "stands": self.view.stands(), "trades": trades}, default=list)
 
     def pulse(self, now_ms: int) -> None:
         market = self.view.market

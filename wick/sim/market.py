@@ -11,10 +11,12 @@ alone, so the same seed gives the same events whatever the steps in which it is 
   there.
 
 Prices and quantities in events are integers of 1e-8.
+
+A market that was stopped can go on where it stood (`saved`): then that and the time seed it as well.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +33,7 @@ PULL_PER_TICK = 1e-7
 TRADE_DOLLARS, LEVEL_DOLLARS = 150.0, 4000.0
 
 # Ids begin where a start at this time begins, and faster than any symbol of the demo trades: an exchange that
-# is started again goes on with higher ids, like the real one, and is not taken for one that repeats old
+# is started again, and does not know where it stood, goes on with higher ids and is not taken for one that repeats old
 # trades.
 _IDS_SINCE_MS = 1_500_000_000_000
 _TRADE_IDS_PER_S, _UPDATE_IDS_PER_S = 20_000.0, 200_000.0
@@ -57,6 +59,19 @@ class QuoteEvent(NamedTuple):
 
 
 Event = TradeEvent | QuoteEvent
+
+
+class Stand(NamedTuple):
+    """Where a symbol's market stood when it was stopped."""
+
+    symbol: str
+    next_trade_id: int
+    update_id: int
+    bid: int
+    ask: int
+    bid_lots: int
+    ask_lots: int
+    fair: float
 
 
 class Pair:
@@ -90,6 +105,9 @@ class Pair:
         self.next_trade_id = 1 + int(seconds * (1 + _TRADE_IDS_PER_S * share))
         self.update_id = 1 + int(seconds * (10 + _UPDATE_IDS_PER_S * share))
 
+    def resume(self, stand: Stand) -> None:
+        _, self.next_trade_id, self.update_id, self.bid, self.ask, self.bid_lots, self.ask_lots, _ = stand
+
     def quote(self, index: int, time_ms: int) -> QuoteEvent:
         tick, lot = self.listing.tick, self.listing.lot
         bid, bid_quantity = self.bid * tick, self.bid_lots * lot
@@ -99,12 +117,16 @@ class Pair:
 class Market:
     """The events of `count` symbols from `start_ms` on, `rate` trades a second over all on average."""
 
-    def __init__(self, seed: int = 1, count: int = 300, rate: float = 400.0, start_ms: int = 0) -> None:
+    def __init__(
+        self, seed: int = 1, count: int = 300, rate: float = 400.0, start_ms: int = 0, saved: Iterable[Stand] = ()
+    ) -> None:
         self.listings = listings(count)
         self._time_ms = start_ms
         shares = 1.0 / np.arange(1, count + 1)
         shares /= shares.sum()
-        vectors, uniforms, normals, salts = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+        stands = {stand.symbol: stand for stand in saved}
+        seeds = np.random.SeedSequence([seed, start_ms] if stands else seed).spawn(4)
+        vectors, uniforms, normals, salts = (np.random.default_rng(each) for each in seeds)
         self._rng = vectors
         self._uniform = _pool(uniforms.random)
         self._normal = _pool(normals.standard_normal)
@@ -124,6 +146,18 @@ class Market:
         self._fair = np.array([pair.bid + 0.5 for pair in self.pairs])
         self._anchor = self._fair.copy()
         self._sigma = self._anchor * DAILY_VOLATILITY / math.sqrt(86_400_000 / TICK_MS)
+        for index, pair in enumerate(self.pairs):
+            if stand := stands.get(pair.listing.symbol):
+                pair.resume(stand)
+                self._fair[index] = stand.fair
+
+    def stands(self) -> list[Stand]:
+        """What a later market is to begin with."""
+        return [
+            Stand(pair.listing.symbol, pair.next_trade_id, pair.update_id, pair.bid, pair.ask, pair.bid_lots,
+                  pair.ask_lots, fair)
+            for pair, fair in zip(self.pairs, self._fair.tolist(), strict=True)
+        ]  # fmt: skip
 
     @property
     def time_ms(self) -> int:

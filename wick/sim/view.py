@@ -1,12 +1,12 @@
 """The demo market as a venue may tell it (see `wires.View`): names, what was traded, books. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import sin
 
 from wick.market.intervals import DAY, HOUR
 from wick.sim.book import Book, DepthFeed, DepthUpdate, book, books
 from wick.sim.history import History
-from wick.sim.market import Event, Market, QuoteEvent, TradeEvent
+from wick.sim.market import Event, Market, QuoteEvent, Stand, TradeEvent
 from wick.sim.wires import Symbol, Wire, symbols
 
 HISTORY = 150_000  # trades that are kept over all symbols, by their activity
@@ -27,6 +27,17 @@ class MarketView:
         self.feeds: dict[int, DepthFeed] = {}  # of the symbols whose depth someone reads
         self._shifts: dict[int, int] = {}  # of the ids of books that nobody reads now: ids never come again
         self._symbols = {symbol.native: symbol for symbol in symbols(wire, market.listings)}
+
+    def remember(self, trades: Iterable[TradeEvent]) -> None:
+        """Those of the market before this one."""
+        for trade in trades:
+            self.histories[trade.pair].add(trade)
+
+    def stands(self) -> list[Stand]:
+        """Where the market stands, with the ids that were told."""
+        shifts = self._shifts | {index: feed.shift for index, feed in self.feeds.items()}
+        stands = enumerate(self.market.stands())
+        return [stand._replace(update_id=stand.update_id + shifts.get(index, 0)) for index, stand in stands]
 
     def advance(self, until_ms: int) -> list[Event]:
         """What has happened since the last call, at the exchange's time."""
