@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.browser.system import ROOT, free_port, stop
+from tests.browser.system import ROOT, stop
 from tests.chaos.power import Lost, cut
+from tests.ports import free_port
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.ports import free_port
 from wick.cli.status import collect
 from wick.market.schema import STATE_WIDTHS
 from wick.net import bus, endpoints
@@ -26,12 +26,6 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 VENUE = "binance"
 PAGE_ORIGIN = "http://page.example"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(probe: Callable[[], Any], what: str) -> Any:

@@ -24,6 +24,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 NAME = "charts.example.com"
 TOKEN = "a-token-that-is-long"
@@ -38,13 +40,6 @@ START_S = 10
 CANDLES = f"/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m&to=6000000&token={TOKEN}"
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.ports import free_port
 from tests.sim.exchange_process import ROOT
 
 pytestmark = pytest.mark.slow
@@ -24,11 +25,6 @@ def start(tmp_path: Path, port: int, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "wick.roles.exchange", "--exchange-port", str(port), *options]
     environment = {**os.environ, "WICK_CONFIG": str(config)}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def wait_for(port: int) -> None:

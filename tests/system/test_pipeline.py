@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.system import ROOT, RunningWick, free_port, running
+from tests.browser.system import ROOT, RunningWick, running
+from tests.ports import free_port
 from tests.system.session_client import INTERVALS, SessionClient
 from wick.errors import StoreError
 from wick.market.intervals import NAMES, by_name

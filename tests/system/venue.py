@@ -19,7 +19,8 @@ from urllib.parse import quote, urlencode
 import trustme
 import zmq
 
-from tests.browser.system import ROOT, free_port
+from tests.browser.system import ROOT
+from tests.ports import free_port
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
