@@ -23,7 +23,7 @@ from wick.stream.shards import SHARDS, shard_of
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 VENUE = "binance"
 PAGE_ORIGIN = "http://page.example"
 
@@ -146,7 +146,7 @@ class Front:
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case names) and body; the path is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -177,7 +177,7 @@ class Front:
         self.is_ended = True
         self.process.send_signal(number)
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         finally:
             self.process.kill()
             self.process.wait()
