@@ -12,8 +12,9 @@ import pytest
 from tests.browser.chromium import Page, until
 from tests.browser.line import line_to
 from tests.browser.stored_history import ROWS
-from tests.browser.system import SYMBOLS, RunningWick, free_port
+from tests.browser.system import SYMBOLS, RunningWick
 from tests.browser.test_client_js import camel
+from tests.ports import free_port
 from wick.market.intervals import NAMES
 from wick.market.rows import COLUMNS
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.servers.postgres import PASSWORD, database, free_port
+from tests.ports import free_port
+from tests.servers.postgres import PASSWORD, database
 from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable

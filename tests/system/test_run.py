@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = (".git", ".venv", ".venv.lock", "var", "wick.toml", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 PROGRAMS = ("sink", "front:front-0", "aggregator:aggregator-0", "aggregator:aggregator-1", "feed", "exchange")
@@ -36,13 +38,6 @@ def wait_for(probe: Callable[[], T], what: str, patience_s: float = PATIENCE_S) 
         assert time.monotonic() < deadline, f"{what} did not come within {patience_s:.0f} s"
         time.sleep(0.05)
     return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:
