@@ -16,7 +16,7 @@ from wick.market.rows import readable
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
-from wick.storage.pg_rows import columns
+from wick.storage.pg_rows import Rows
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
 
@@ -85,17 +85,50 @@ def read(data):
     return rows
 
 
-def test_what_comes_out_is_read_as_it_went_in_and_the_lowest_integer_is_null():
-    low = [-(2**15), -(2**31), -(2**63)]
-    values = np.array([[7, value, -1] for value in low])
-    blobs = Blobs.of([b"", None, b"abc"])
-    data = packed(values, np.zeros((3, 3), np.bool_), WIDTHS, [blobs], np.zeros(3, np.int64))[0]
-    told = zip(*columns(data, WIDTHS, 1), strict=True)
-    assert {*told} == {(7, 7, 7, b""), (None, None, None, None), (-1, -1, -1, b"abc")}
+def taken_apart(widths, blobs, *written, newest_first=False):
+    rows = Rows(widths, blobs)
+    for data in written:
+        rows.write(data)
+    return [[*column] for column in rows.columns(newest_first)]
+
+
+def test_rows_are_read_as_libpq_hands_them_out_and_where_one_has_a_null_the_lowest_integer_is_it():
+    header, count = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\0\x05"
+    known = count + field(7, 4) + field(-(2**63), 8) + field(0, 2) + b"\0\0\0\x03abc" + b"\xff" * 4
+    missing = count + field(-(2**31), 4) + field(5, 8) + field(1, 2) + b"\xff" * 4 + b"\0\0\0\x01z"
+    other = count + field(-1, 4) + field(-1, 8) + field(0, 2) + bytes(8)
+    assert taken_apart((4, 8, 2), 2, header + known, b"\xff\xff") == [[7], [-(2**63)], [b"abc"], [None]]
+    assert taken_apart((4, 8, 2), 2, header + missing, other, b"\xff\xff", newest_first=True) == [
+        [-1, None], [-1, 5], [b"", None], [b"", b"z"],
+    ]  # fmt: skip
+
+
+def field(value, width):
+    return width.to_bytes(4, "big") + value.to_bytes(width, "big", signed=True)
 
 
 def test_no_rows_are_read_as_empty_columns():
-    assert [[*column] for column in columns(b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff", (8, 4), 2)] == [[]] * 4
+    assert taken_apart((8, 4, 2), 2, b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff") == [[]] * 4
+
+
+@pytest.mark.slow
+def test_of_a_pair_no_more_rows_are_looked_at_than_are_asked_for_whatever_the_server_knows_of_the_table(
+    postgres_url, store
+):
+    pairs = [f"P{number}-USDT" for number in range(4)]
+    for first in range(0, 240, 20):
+        put(store, *[row(at * 60_000, symbol=pair) for at in range(first, first + 20) for pair in pairs])
+    sql(postgres_url, "ANALYZE wick.candles_1m")
+
+    def looked_at():
+        with store._cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+        told = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'candles_1m'"
+        return sql(postgres_url, told)[0][0]
+
+    before = looked_at()
+    assert len(store.candles("binance", pairs[0], "1m", 120)) == 120
+    assert looked_at() - before == 120
 
 
 # ---------------------------------------------------------------------- connections

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
-_BEGIN, _LENGTH = 19, Struct(">i")
+_HEADER, _LENGTH = 19, Struct(">i")
 _CODES = {2: "h", 4: "i", 8: "q"}
-_NONE = b"\xff\xff\xff\xff"
 
 
 def null(width: int) -> int:
@@ -14,44 +13,54 @@ def null(width: int) -> int:
     return -(1 << (8 * width - 1))
 
 
-def columns(
-    data: bytes, widths: Sequence[int], blobs: int, *, newest_first: bool = False, counted: bool = False
-) -> list[Sequence[Any]]:
-    """Of rows that have integers of those widths, NULL as `null` tells, and then `blobs` fields of any length (one at
-    least); given oldest first. `counted`: the last of the integers says how many of the others are NULL."""
-    layout = Struct(">2x" + "".join(f"4x{_CODES[width]}" for width in widths) + "i" * (blobs > 1))
-    unpack, size, length_of = layout.unpack_from, layout.size, _LENGTH.unpack_from
-    rows: list[tuple[int, ...]] = []
-    rest: list[list[bytes | None]] = [[] for _ in range(blobs)]
-    at, end, first = _BEGIN, len(data) - 2, min(blobs - 1, 1)
-    while at < end:
-        row = unpack(data, at)
-        rows.append(row)
-        at += size
-        if blobs > 1:
-            length = row[-1]
-            if length > 0:
-                rest[0].append(data[at : at + length])
-                at += length
-            else:
-                rest[0].append(None if length else b"")
-        for blob in range(first, blobs):
-            if data[at : at + 4] == _NONE:
-                rest[blob].append(None)
+class Rows:
+    """What COPY writes into. The rows have integers of those widths, NULL as `null` tells, the last of them how many of
+    the others are, and then `blobs` fields of any length (one at least).
+
+    libpq hands out a row at a time ("PQgetCopyData"), the header before the first one and two bytes in the end: each
+    is taken apart while the server makes the next ones.
+    """
+
+    def __init__(self, widths: Sequence[int], blobs: int) -> None:
+        self._widths = widths
+        layout = Struct(">2x" + "".join(f"4x{_CODES[width]}" for width in widths) + "i")
+        self._unpack, self._size = layout.unpack_from, layout.size
+        self._begin = _HEADER
+        self._rows: list[tuple[int, ...]] = []
+        self._blobs: list[list[bytes | None]] = [[] for _ in range(blobs)]
+
+    def write(self, data: bytes) -> None:
+        begin, self._begin = self._begin, 0
+        if len(data) - begin <= 2:
+            return
+        row = self._unpack(data, begin)
+        self._rows.append(row)
+        at, length = begin + self._size, row[-1]
+        for number, column in enumerate(self._blobs):
+            if number:
+                (length,) = _LENGTH.unpack_from(data, at)
                 at += 4
+            if length < 0:
+                column.append(None)
             else:
-                (length,) = length_of(data, at)
-                rest[blob].append(data[at + 4 : at + 4 + length])
-                at += 4 + length
-    if newest_first:
-        rows.reverse()
-        for column in rest:
-            column.reverse()
-    made: list[Sequence[Any]] = [() for _ in widths]
-    if rows:
-        made[:] = [*zip(*rows, strict=True)][: len(widths)]
-    for number, width in enumerate(widths if not counted or any(made[len(widths) - 1]) else ()):
-        low = null(width)
-        if low in made[number]:
-            made[number] = [None if value == low else value for value in made[number]]
-    return [*made, *rest]
+                column.append(data[at : at + length])
+                at += length
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def columns(self, newest_first: bool = False) -> list[Sequence[Any]]:
+        """Oldest first: the integers, without the last one, then the others."""
+        if newest_first:
+            self._rows.reverse()
+            for column in self._blobs:
+                column.reverse()
+        made: list[Sequence[Any]] = [() for _ in self._widths]
+        if self._rows:
+            made[:] = [*zip(*self._rows, strict=True)][:-1]
+        if any(made.pop()):
+            for number, width in enumerate(self._widths[:-1]):
+                low = null(width)
+                if low in made[number]:
+                    made[number] = [None if value == low else value for value in made[number]]
+        return [*made, *self._blobs]
