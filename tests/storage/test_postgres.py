@@ -16,7 +16,7 @@ from wick.market.rows import readable
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
-from wick.storage.pg_rows import Rows
+from wick.storage.pg_rows import integers
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
 
@@ -85,30 +85,16 @@ def read(data):
     return rows
 
 
-def taken_apart(widths, blobs, *written, newest_first=False):
-    rows = Rows(widths, blobs)
-    for data in written:
-        rows.write(data)
-    return [[*column] for column in rows.columns(newest_first)]
-
-
-def test_rows_are_read_as_libpq_hands_them_out_and_where_one_has_a_null_the_lowest_integer_is_it():
-    header, count = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\0\x05"
-    known = count + field(7, 4) + field(-(2**63), 8) + field(0, 2) + b"\0\0\0\x03abc" + b"\xff" * 4
-    missing = count + field(-(2**31), 4) + field(5, 8) + field(1, 2) + b"\xff" * 4 + b"\0\0\0\x01z"
-    other = count + field(-1, 4) + field(-1, 8) + field(0, 2) + bytes(8)
-    assert taken_apart((4, 8, 2), 2, header + known, b"\xff\xff") == [[7], [-(2**63)], [b"abc"], [None]]
-    assert taken_apart((4, 8, 2), 2, header + missing, other, b"\xff\xff", newest_first=True) == [
-        [-1, None], [-1, 5], [b"", None], [b"", b"z"],
-    ]  # fmt: skip
-
-
-def field(value, width):
-    return width.to_bytes(4, "big") + value.to_bytes(width, "big", signed=True)
-
-
-def test_no_rows_are_read_as_empty_columns():
-    assert taken_apart((8, 4, 2), 2, b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff") == [[]] * 4
+@given(st.integers(1, 4), st.data(), st.booleans())
+def test_integers_are_read_by_column_and_only_the_lowest_one_is_null(columns, data, backwards):
+    for width, integer in zip(WIDTHS, INTEGERS, strict=True):
+        rows = data.draw(st.lists(st.tuples(*[integer] * columns), max_size=5))
+        lowest = -(2 ** (8 * width - 1))
+        joined = b"".join(
+            (lowest if value is None else value).to_bytes(width, "big", signed=True) for row in rows for value in row
+        )
+        told = rows[::-1] if backwards else rows
+        assert integers(joined, width, columns, backwards) == [[row[at] for row in told] for at in range(columns)]
 
 
 @pytest.mark.slow

@@ -1,13 +1,12 @@
 """Closed candles in PostgreSQL, or in TimescaleDB where the database has its extension.
 
 Rows go in by binary COPY, straight into their tables; only where a candle stands there already (a correction, or what
-is written again after a crash) by way of a temporary table, so that the better row stays. They come out by binary COPY
-too, all laid out alike, and so are read without numpy.
+is written again after a crash) by way of a temporary table, so that the better row stays. They come out in columns
+(`pg_rows`), by binary COPY too.
 
 A connection that broke is made anew by whatever is called next.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -19,11 +18,11 @@ from psycopg2.extensions import cursor as Cursor
 from wick.errors import FencedError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import LENGTH_MS, WIDE, Reader, needs
+from wick.market.stored import LENGTH_MS, OPEN, Reader, needs
 from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
 from wick.storage.pg_connection import SESSION, PostgresConnection, one, version_of
-from wick.storage.pg_rows import Rows, null
+from wick.storage.pg_rows import form
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
@@ -135,43 +134,30 @@ class PostgresStore(PostgresConnection):
 
     def _found(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int, from_ms: int, oldest: bool,
-        wanted: Sequence[str], condition: str = "TRUE",
+        wanted: tuple[str, ...], condition: str = "TRUE",
     ) -> dict[str, Sequence[Any]] | None:  # fmt: skip
         """What `needs` asks for of these candles, oldest first."""
-        number = NAMES.index(interval)
-        integers = [name for name in wanted if name in schema.WIDTHS]
-        blobs = [name for name in wanted if name not in schema.WIDTHS]
-        widths = [schema.WIDTHS[name] for name in integers]
-        selected = [
-            name if name in schema.KEY else f"coalesce({name}, '{null(width)}'::{schema.TYPES[width]})"
-            for name, width in zip(integers, widths, strict=True)
-        ]
-        # To look for NULLs in every column takes longer than all else.
-        selected.append(f"num_nulls({', '.join(integers)})::smallint")
+        number, asked = NAMES.index(interval), form(wanted)
 
-        def ask(cursor: Cursor) -> Rows | None:
+        def ask(cursor: Cursor) -> dict[str, Sequence[Any]] | None:
             pair = self._number(cursor, venue, symbol)
             if pair is None:
                 return None
+            told: dict[str, Sequence[Any]] = {}
             for first, last in self._spans(from_ms, before_ms, limit * LENGTH_MS[number], oldest):
-                rows = Rows([*widths, 2], len(blobs))
-                cursor.copy_expert(
-                    f"COPY (SELECT {', '.join([*selected, *blobs])} FROM {schema.TABLES[number]} WHERE pair = {pair} "
+                data = BytesIO()
+                rows = (
+                    f"FROM {schema.TABLES[number]} WHERE pair = {pair} "
                     f"AND open_time_ms >= {first} AND open_time_ms < {last} AND {condition} "
-                    f"ORDER BY open_time_ms {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}) "
-                    "TO STDOUT (FORMAT binary)",
-                    rows,
+                    f"ORDER BY open_time_ms {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}"
                 )
-                if len(rows) >= limit:
+                cursor.copy_expert(asked.sql(rows), data)
+                told = asked.read(data.getvalue(), backwards=not oldest)
+                if len(told[OPEN]) >= limit:
                     break
-            return rows
+            return told
 
-        rows = self._ask(ask)
-        if rows is None:
-            return None
-        told = dict(zip([*integers, *blobs], rows.columns(newest_first=not oldest), strict=True))
-        told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
-        return told
+        return self._ask(ask)
 
     def _spans(self, from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
         """Where to look for candles. Without bounds every chunk of a hypertable is asked: so first where they should
