@@ -6,8 +6,8 @@
 The stores hold the last 1,000 candles of 15 s of 40 pairs, with metrics and patterns, and one after the other of the
 pairs is asked for: OHLCV (six fields), then all fields. From memory is `History.read` of a pair that was asked for
 before, live candle and what closed since put in. Wall clock, median and 99th percentile. Numpy is not used on the way
-out, and garbage is collected as rarely as in the front. Baseline: the same rows from one table of SQLite with a column a
-field, floats as they are.
+out, and garbage is collected as rarely as in the front. Baseline: the same rows from one table of SQLite with a column
+a field, floats as they are.
 """
 
 import argparse
