@@ -320,7 +320,6 @@ class Reader:
     ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
-        self._n = len(told[OPEN])
         self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
         self._thens: dict[str, Values] = {}
         self._made: dict[str, Values] = made or {}
@@ -438,7 +437,7 @@ class Reader:
         try:
             pairs = zip(close, then, strict=True)
             if name == "log_return":
-                return list(map(log1p, [(now - before) / before for now, before in pairs]))
+                return [log1p((now - before) / before) for now, before in pairs]
             return [100.0 * (now - before) / before for now, before in pairs]
         except TypeError:
             pairs = zip(close, then, strict=True)

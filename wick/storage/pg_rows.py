@@ -12,7 +12,7 @@ from sys import byteorder
 from typing import Any, Final
 
 from wick.market.stored import OPEN, PATTERNS, WIDE
-from wick.storage.pg_schema import TYPES, WIDTHS
+from wick.storage.pg_schema import WIDTHS
 
 _CODES: Final = {8: "q", 4: "i", 2: "h"}
 _LENGTHS: Final = "length(patterns)::smallint"
@@ -63,8 +63,7 @@ def lowest(width: int) -> int:
 
 
 def _joined(names: Sequence[str], width: int) -> str:
-    null = f"'{lowest(width)}'::{TYPES[width]}"
-    return " || ".join(f"int{width}send(coalesce({name}, {null}))" for name in names)
+    return " || ".join(f"int{width}send(coalesce({name}, '{lowest(width)}'))" for name in names)
 
 
 def _fields(data: bytes) -> list[bytes]:
