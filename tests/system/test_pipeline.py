@@ -389,10 +389,11 @@ def test_status_and_tap_see_the_running_system() -> None:
         status = wait_until(lambda: (answer := _cli(wick, "status")).returncode == 0 and answer)
         for name in ("feed-0", "aggregator-0", "aggregator-1", "front-0", "sink-0"):
             assert name in status.stdout
-        for glob in ("trades.binance.BTC-USDT", "quotes.*", "diffs.binance.*", "closes.*.15s", "stats.feed-0"):
-            tapped = _cli(wick, "tap", glob, "--json", "--count", "2")
-            lines = [json.loads(line) for line in tapped.stdout.splitlines()]
-            assert len(lines) == 2 and tapped.returncode == 0, (glob, tapped)
+        globs = ("trades.binance.BTC-USDT", "quotes.*", "diffs.binance.*", "closes.*.15s", "stats.feed-0")
+        with ThreadPoolExecutor(len(globs)) as pool:
+            for tapped in pool.map(lambda glob: _cli(wick, "tap", glob, "--json", "--count", "2"), globs):
+                lines = [json.loads(line) for line in tapped.stdout.splitlines()]
+                assert len(lines) == 2 and tapped.returncode == 0, tapped
         wick.kill("sink-0")
         down = _cli(wick, "status")
         assert down.returncode == 1 and "sink-0" in down.stdout and "down" in down.stdout
