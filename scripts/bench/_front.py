@@ -261,7 +261,7 @@ class Front:
         return self.process.pid
 
     def ask(self, path: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
             return json.loads(connection.getresponse().read())
