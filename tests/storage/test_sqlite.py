@@ -3,16 +3,30 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.storage.candles import F, made, row
 from wick.errors import StoreAwayError, StoreError
-from wick.market.schema import CANDLE, CANDLE_FIELDS, METRIC_FIELDS, PRICE, TURNOVER, VOLUME
+from wick.market.rows import rank
+from wick.market.schema import (
+    CANDLE,
+    CANDLE_FIELDS,
+    CLOSED,
+    FOREIGN,
+    METRIC_FIELDS,
+    PARTIAL,
+    PRICE,
+    TURNOVER,
+    VOLUME,
+)
 from wick.storage import sqlite
 from wick.storage.batch import Batch
 from wick.storage.sqlite import SqliteStore
+from wick.storage.sqlite_pack import packed
+from wick.storage.sqlite_rows import RANK
 
 
 @pytest.fixture
@@ -59,6 +73,19 @@ def test_the_view_finds_a_series_by_the_primary_key(path, store):
         plan = [one[3] for one in db.execute(f"EXPLAIN QUERY PLAN SELECT rsi_14 FROM candles_float WHERE {where}")]
     assert any("candles USING PRIMARY KEY (pair=? AND interval=?)" in step for step in plan)
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in plan)
+
+
+def test_ranks_compare_as_bytes_as_they_do_as_numbers():
+    rows = [
+        row(flags=CLOSED | flags, revision=revision, obv_anchor_ms=anchor, rsi_14=rsi)
+        for flags, revision, anchor, rsi in product(
+            (0, PARTIAL, FOREIGN, PARTIAL | FOREIGN), (0, 1, 2**31 - 1), (None, 0, 2**41, 2**60), (None, 50.0)
+        )
+    ]
+    _, data, _ = packed(Batch.of_rows(rows))
+    ranks = [rank(one[3:]) for one in rows]
+    for (one, its), (other, others) in product(zip(ranks, data, strict=True), repeat=2):
+        assert (one < other) == (its[:RANK] < others[:RANK]), (one, other)
 
 
 def test_what_is_far_from_the_close_is_kept_beside(store):

@@ -5,7 +5,6 @@ numbers. A row is replaced only by a better one (`market.rows.rank`), so writing
 changes nothing.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, WIDE, needs
+from wick.market.schema import CANDLE_FIELDS, Row
+from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, needs
 from wick.storage import checks, sqlite_rows
 from wick.storage.store import END_MS, INPUTS, Finding, Position
-from wick.storage.stored_sql import Dialect, floats, rank_sql
+from wick.storage.stored_sql import Dialect, floats
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
@@ -33,9 +32,6 @@ BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _STEP = 5_000  # rows in one transaction, where old ones are deleted
 _COUNTED = 200 << 20  # of a larger file the rows are told from times, not counted
 
-_KEPT = sqlite_rows.KEPT
-
-
 _DIALECT = Dialect(
     column=lambda name: name, quotient=lambda one, other: f"(({one}) / {other})",
     power=lambda e: f"(SELECT value FROM powers_of_two WHERE e = {e})", real="REAL", most="max", least="min",
@@ -46,10 +42,9 @@ _DIALECT = Dialect(
 def _view() -> str:
     """Values in plain numbers, of the stored form, of what stands in the table."""
     shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
-    form = ", ".join(sqlite_rows.whole(column.name) for column in COLUMNS)
+    form = ", ".join(sqlite_rows.whole(column.name) for column in COLUMNS if column.name != "known")
     names = f"venue, symbol, name, length_ms, {OPEN}, patterns"
-    beside = "flags, revision, known, obv_anchor_ms, nulls, close, wide"
-    inner = f"SELECT {names}, {beside}, {sqlite_rows.hexadecimal()} FROM candles"
+    inner = f"SELECT {names}, {sqlite_rows.hexadecimal()} FROM candles"
     joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
     return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM (SELECT {names}, {form} FROM ({joined}))"
 
@@ -65,27 +60,27 @@ def _whole_schema() -> Iterator[str]:
     yield "INSERT INTO writer VALUES (0)"
     yield "CREATE TABLE powers_of_two (e INTEGER PRIMARY KEY, value REAL NOT NULL)"  # not every SQLite has pow()
     yield "INSERT INTO powers_of_two VALUES " + ", ".join(f"({e}, {2.0**e!r})" for e in range(-160, 161))
-    # No declared types: SQLite keeps integers in as many bytes as they need.
-    key = f"PRIMARY KEY (pair, interval, {OPEN})"
-    columns = f"pair INTEGER NOT NULL, interval INTEGER NOT NULL, {', '.join(_KEPT)}"
-    yield f"CREATE TABLE candles ({columns}, {key}) WITHOUT ROWID"
+    yield (
+        f"CREATE TABLE candles (pair INTEGER NOT NULL, interval INTEGER NOT NULL, {OPEN} INTEGER NOT NULL, "
+        f"data BLOB NOT NULL, patterns BLOB, PRIMARY KEY (pair, interval, {OPEN})) WITHOUT ROWID"
+    )
     yield f"CREATE VIEW candles_float AS {_view()}"
 
 
-# By the version that a file has, what makes the next of it. A new file has version 0; versions before 5 had another
+# By the version that a file has, what makes the next of it. A new file has version 0; versions before 6 had another
 # table and are not read.
-MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (5, _whole_schema)}
+MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (6, _whole_schema)}
 
 
 def newest_version() -> int:
     return max(version for version, _ in MIGRATIONS.values())
 
 
-_UPSERT = (
-    f"INSERT INTO candles VALUES ({', '.join('?' * (2 + len(_KEPT)))}) "
-    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _KEPT[1:])} "
-    f"WHERE {rank_sql('excluded.')} >= {rank_sql('candles.')}"
-)
+_RANK = f"substr({{}}.data, 1, {sqlite_rows.RANK})"
+_UPSERT = f"""
+INSERT INTO candles VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data, patterns = excluded.patterns
+WHERE {_RANK.format("excluded")} >= {_RANK.format("candles")}
+"""
 _POSITION = """
 INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
 """
@@ -301,15 +296,13 @@ class SqliteStore:
         if not oldest:
             found.reverse()
         told: dict[str, Sequence[Any]] = dict(zip(asked, zip(*found, strict=True), strict=True))
-        if any(told[WIDE]):
-            told[WIDE] = [json.loads(wide) if wide else None for wide in told[WIDE]]
         return sqlite_rows.reader(number, needed, told).rows(names)
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
     ) -> list[tuple[int, ...]]:
         rows = self._read(
-            venue, symbol, interval, limit, before_ms, -END_MS, False, INPUTS, f"AND flags & {CLOSED}"
+            venue, symbol, interval, limit, before_ms, -END_MS, False, INPUTS, f"AND {sqlite_rows.closed()}"
         )  # fmt: skip
         return [tuple(row) for row in rows]
 

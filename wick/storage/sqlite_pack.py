@@ -1,43 +1,32 @@
 """A batch as rows of the SQLite store (`sqlite_rows`): numpy comes in with this."""
 
 import json
+from collections.abc import Iterable
 from math import inf
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PATTERNS, PRICE, SIGNED, WIDE
-from wick.metrics.fields import NAMES as METRIC_NAMES
+from wick.market.schema import FOREIGN, PARTIAL
+from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PRICE, SIGNED
 from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
-from wick.storage.sqlite_rows import (
-    BASES,
-    CODES,
-    COLUMN,
-    DATA,
-    EXACT,
-    FOLLOW,
-    FRONT,
-    KEPT,
-    NULLS,
-    PLACES,
-    REST,
-)
+from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS, PLACES, RANK, REST, VARYING
 
-_INTEGERS: Final = ["close", *(name for name, place in PLACES.items() if place.code and place.code != "f")]
+_INTEGERS: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name != NULLS]
 _ORDER: Final = sorted(_INTEGERS, key=lambda name: name not in EXACT)
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
 _NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
 _WHOLE: Final = [name for name in _ORDER if name in EXACT]
 _OTHERS: Final = [_NUMBER[name] for name in _ORDER[len(_WHOLE) :]]
-_ANCHOR: Final = METRIC_NAMES.index("obv_anchor_ms")
 # What is less than this fits for sure; differences are compared as floats.
 _MOST: Final = {"": inf, "v": inf, "q": inf, "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
 _MOSTS: Final = np.array([[_MOST[PLACES[name].code]] for name in _ORDER])
 _LENGTHS: Final = np.array(LENGTH_MS)
 _BITS: Final = np.array([PLACES[name].bit for name in (*_ORDER, *FOLLOW, *_FLOATS)])
+_LAST: Final = 2**63 - 1
 _SIGNED: Final = np.array([[COLUMN[name].kind == SIGNED] for name in _FLOATS])
 _DIGITS: Final = np.array([[COLUMN[name].n] for name in _FLOATS])
 _BEGIN: Final = (np.array([[COLUMN[name].least + 126] for name in _FLOATS]) << _DIGITS) - 1
@@ -46,8 +35,8 @@ Numbers = NDArray[Any]
 Wide = dict[int, dict[str, int]]  # by candle and column
 
 
-def packed(batch: Batch) -> list[list[Any]]:
-    """The columns KEPT."""
+def packed(batch: Batch) -> tuple[list[int], list[bytes], list[bytes | None]]:
+    """The columns `sqlite_rows.KEPT`."""
     stored = columns.of(batch)
     wide: Wide = {place: {name: value for name, value in told.items() if name not in EXACT}
                   for place, told in stored.wide.items()}  # fmt: skip
@@ -64,8 +53,8 @@ def packed(batch: Batch) -> list[list[Any]]:
     codes, unknown = (told[[_NUMBER[name] for name in _FLOATS]] for told in (stored.values, stored.null))
     size = np.where(_SIGNED, codes >> 1, codes)
     huge = (size + _BEGIN >= 255 << _DIGITS) & ~unknown
-    for names, told, beyond in ((_ORDER, whole, over), (FOLLOW, follow, other), (_FLOATS, codes, huge)):
-        for row, place in zip(*(found.tolist() for found in np.nonzero(beyond)), strict=True):
+    for names, told, too_big in ((_ORDER, whole, over), (FOLLOW, follow, other), (_FLOATS, codes, huge)):
+        for row, place in zip(*(found.tolist() for found in np.nonzero(too_big)), strict=True):
             wide.setdefault(place, {})[names[row]] = int(told[row, place])
     for place, formed in batch.big.items():
         for name in (*_WHOLE, *FOLLOW):
@@ -79,14 +68,11 @@ def packed(batch: Batch) -> list[list[Any]]:
     # The bits of a float32.
     floats = np.where((size == 0) | gone, 0, (size + _BEGIN << 23 - _DIGITS) | (_SIGNED & codes) << 31)
     absent = np.concatenate((null | over, missing[n:] | other, gone))
-    anchor = [None if value != value else int(value) for value in batch.metrics[:, _ANCHOR].tolist()]
-    made: dict[str, list[Any]] = {
-        OPEN: batch.exact[:, 0].tolist(), "known": stored.values[_NUMBER["known"]].tolist(), "obv_anchor_ms": anchor,
-        **{name: batch.exact[:, EXACT[name]].tolist() for name in ("flags", "revision")},
-        NULLS: (_BITS @ absent).tolist(), "close": numbers[_AT["close"]].tolist(), DATA: _rows(numbers, floats),
-        PATTERNS: stored.patterns.cut(), WIDE: [_text(wide.get(place)) for place in range(batch.n)],
-    }  # fmt: skip
-    return [made[name] for name in KEPT]
+    parts = dict(zip(_ORDER, numbers, strict=True)) | dict(zip(_FLOATS, floats, strict=True))
+    data = _rows(_rank(batch, stored), parts | {NULLS: _BITS @ absent}, wide.keys())
+    for place, beyond in wide.items():
+        data[place] += json.dumps({name: str(value) for name, value in beyond.items()}).encode()
+    return batch.exact[:, 0].tolist(), data, stored.patterns.cut()
 
 
 def _bases(whole: Numbers, opens: Numbers) -> tuple[Numbers, Numbers]:
@@ -107,28 +93,36 @@ def _usual(batch: Batch, whole: Numbers) -> Numbers:
     return np.stack((batch.exact[:, 0] + _LENGTHS[batch.interval], 2 * bought - volume))
 
 
-def _rows(numbers: Numbers, floats: Numbers) -> list[bytes]:
+def _rank(batch: Batch, stored: columns.Columns) -> Numbers:
+    """`market.rows.rank` in bytes that compare alike."""
+    flags, revision = (batch.exact[:, EXACT[name]] for name in ("flags", "revision"))
+    known, anchor = _NUMBER["known"], _NUMBER["obv_anchor_ms"]
+    made = np.empty((batch.n, 2), ">i8")  # never below 0: it compares as its bytes do
+    made[:, 0] = np.where(flags & PARTIAL, 0, 1 << 62) | np.where(flags & FOREIGN, 0, 1 << 61)
+    made[:, 0] |= revision << 8 | stored.values[known]
+    made[:, 1] = np.where(stored.null[anchor], 0, _LAST - stored.values[anchor])
+    return made.view(np.uint8)
+
+
+def _rows(rank: Numbers, parts: dict[str, Numbers], wide: Iterable[int]) -> list[bytes]:
     """`data` of each candle."""
-    n = numbers.shape[1]
-    parts = dict(zip(_ORDER, numbers, strict=True)) | dict(zip(_FLOATS, floats, strict=True))
+    n = len(rank)
     rest = np.zeros((n, REST), np.uint8)
+    rest[:, :RANK] = rank
     for code, width in CODES.items():
         names = [name for name, place in PLACES.items() if place.code == code != "v"]
         if names:
             at = PLACES[names[0]].at
             section = rest[:, at : at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
             section[:] = np.stack([parts[name] for name in names], axis=1)
-    front = np.stack([parts[name] for name in FRONT], axis=1)
-    is_narrow = (np.abs(front) < 2**31).all(axis=1).tolist()
-    fronts = zip(is_narrow, _cut(front.astype("<i4")), _cut(front.astype("<i8")), strict=True)
-    return [(narrow if fits else broad) + behind
-            for (fits, narrow, broad), behind in zip(fronts, _cut(rest), strict=True)]  # fmt: skip
+    varying = np.stack([parts[name] for name in VARYING], axis=1)
+    is_narrow = (np.abs(varying) < 2**31).all(axis=1)
+    is_narrow[[*wide]] = False
+    ends = zip(is_narrow.tolist(), _cut(varying.astype("<i4")), _cut(varying.astype("<i8")), strict=True)
+    return [front + (narrow if fits else broad)
+            for front, (fits, narrow, broad) in zip(_cut(rest), ends, strict=True)]  # fmt: skip
 
 
 def _cut(rows: Numbers) -> list[bytes]:
     data, size = rows.tobytes(), rows.itemsize * rows.shape[1]
     return [data[begin : begin + size] for begin in range(0, len(data), size)]
-
-
-def _text(numbers: dict[str, int] | None) -> str | None:
-    return json.dumps({name: str(value) for name, value in numbers.items()}) if numbers else None
