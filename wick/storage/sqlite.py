@@ -104,11 +104,11 @@ class SqliteStore:
         if not version:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `compact` gives space back a little at a time
         db.execute("PRAGMA journal_mode = WAL")
-        # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing, and what a
-        # crashed machine loses the sink asks for again, as positions go the same way.
+        # A commit reaches the disk with the next checkpoint of the WAL, in the next `rest`: a killed process loses
+        # nothing, and what a crashed machine loses the sink asks for again, as positions go the same way.
         db.execute("PRAGMA synchronous = NORMAL")
-        # What closes at one instant changes a page of each pair: with the default cache (2 MB) and a checkpoint every
-        # 4 MB a commit takes twice as long.
+        # What settles changes some pages of each pair: with the default cache (2 MB) and a checkpoint every 4 MB it
+        # takes twice as long.
         db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         if version != sqlite_schema.newest_version():
@@ -237,12 +237,10 @@ class SqliteStore:
     def rest(self) -> None:
         with self._open() as db:
             (count,) = db.execute(_COUNT).fetchone()
-        if count < FRESH_ROWS // 2:
-            return
-        with self._transaction() as db:
-            self._settle(db)
-        with self._open() as db:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if count >= FRESH_ROWS // 2:
+                with self._transaction():
+                    self._settle(db)
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # nobody waits for the disk now
 
     def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
         known = self._number_of(db, venue, symbol)
