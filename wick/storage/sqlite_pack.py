@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -14,16 +13,35 @@ from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
 from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS, PLACES, RANK, REST, VARYING
 
-_INTEGERS: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name != NULLS]
-_ORDER: Final = sorted(_INTEGERS, key=lambda name: name not in EXACT)
+_ORDER: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name != NULLS]
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
 _NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
+# Integers come from the exact fields, and from what is stored of the others.
 _WHOLE: Final = [name for name in _ORDER if name in EXACT]
-_OTHERS: Final = [_NUMBER[name] for name in _ORDER[len(_WHOLE) :]]
-# What is less than this fits for sure; differences are compared as floats.
-_MOST: Final = {"": inf, "v": inf, "q": inf, "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
+_WHOLE_TO, _WHOLE_OF = (np.array([at[name] for name in _WHOLE]) for at in (_AT, EXACT))
+_OTHERS: Final = [name for name in _ORDER if name not in EXACT]
+_OTHERS_TO, _OTHERS_OF = (np.array([at[name] for name in _OTHERS]) for at in (_AT, _NUMBER))
+_FOLLOW_OF: Final = np.array([EXACT[name] for name in FOLLOW])
+_FLOATS_OF: Final = np.array([_NUMBER[name] for name in _FLOATS])
+# What is kept less another.
+_LESS: Final = [name for name in _ORDER if name in BASES or COLUMN[name].kind == PRICE]
+_LESS_TO: Final = np.array([_AT[name] for name in _LESS])
+_BASES_OF: Final = np.array([_AT.get(BASES.get(name, "close"), 0) for name in _LESS])
+_BY_OPEN: Final = [at for at, name in enumerate(_LESS) if BASES.get(name) == OPEN]
+_TENS: Final = np.array([[10 ** COLUMN[name].n if COLUMN[name].kind == PRICE else 1] for name in _LESS])
+# What is less than this fits for sure.
+_MOST: Final = {"v": 2**63 - 1, "q": 2**63 - 1, "i": 2**30, "h": 2**15 - 1, "b": 2**7 - 1}
 _MOSTS: Final = np.array([[_MOST[PLACES[name].code]] for name in _ORDER])
+# Where in a row what is of one width lies, and in _ORDER.
+_SECTIONS: Final = [
+    (f"<i{CODES[code]}", slice(first.at, first.at + len(names) * CODES[code]), slice(_AT[names[0]], _AT[names[-1]] + 1))
+    for code in "qihb"
+    for names in [[name for name in _ORDER if PLACES[name].code == code]]
+    for first in [PLACES[names[0]]]
+]
+_FLOATS_AT: Final = slice(PLACES[_FLOATS[0]].at, PLACES[_FLOATS[-1]].at + CODES["f"])
+_NULLS_AT: Final = slice(PLACES[NULLS].at, PLACES[NULLS].at + CODES["q"])
 _LENGTHS: Final = np.array(LENGTH_MS)
 _BITS: Final = np.array([PLACES[name].bit for name in (*_ORDER, *FOLLOW, *_FLOATS)])
 _LAST: Final = 2**63 - 1
@@ -40,21 +58,25 @@ def packed(batch: Batch) -> tuple[list[int], list[bytes], list[bytes | None]]:
     stored = columns.of(batch)
     wide: Wide = {place: {name: value for name, value in told.items() if name not in EXACT}
                   for place, told in stored.wide.items()}  # fmt: skip
-    # Integers, the exact ones first, and then what follows.
-    exact = batch.exact.T[[EXACT[name] for name in (*_WHOLE, *FOLLOW)]]
-    missing = exact == MISSING
-    exact[missing] = 0
-    n = len(_WHOLE)
-    whole, follow = np.concatenate((exact[:n], stored.values[_OTHERS])), exact[n:]
-    null = np.concatenate((missing[:n], stored.null[_OTHERS]))
-    base, far = _bases(whole, batch.exact[:, 0])
-    over = (np.abs(whole - far) >= _MOSTS) & ~null
-    other = (follow != _usual(batch, whole)) & ~missing[n:]
-    codes, unknown = (told[[_NUMBER[name] for name in _FLOATS]] for told in (stored.values, stored.null))
+    exact = np.ascontiguousarray(batch.exact.T)
+    opens, missing = exact[0], exact == MISSING
+    whole, null = np.empty((len(_ORDER), batch.n), np.int64), np.empty((len(_ORDER), batch.n), np.bool_)
+    whole[_WHOLE_TO], null[_WHOLE_TO] = exact[_WHOLE_OF], missing[_WHOLE_OF]
+    whole[_OTHERS_TO], null[_OTHERS_TO] = stored.values[_OTHERS_OF], stored.null[_OTHERS_OF]
+    if missing.any():
+        whole[null] = 0
+    base = whole[_BASES_OF]
+    base[_BY_OPEN] = opens
+    over = np.abs(whole) >= _MOSTS
+    over[_LESS_TO] = np.abs(whole[_LESS_TO] - base * _TENS.astype(np.float64)) >= _MOST["i"]  # floats do not overflow
+    over &= ~null
+    follow, unsaid = exact[_FOLLOW_OF], missing[_FOLLOW_OF]
+    other = (follow != _usual(batch, whole)) & ~unsaid
+    codes, unknown = stored.values[_FLOATS_OF], stored.null[_FLOATS_OF]
     size = np.where(_SIGNED, codes >> 1, codes)
     huge = (size + _BEGIN >= 255 << _DIGITS) & ~unknown
     for names, told, too_big in ((_ORDER, whole, over), (FOLLOW, follow, other), (_FLOATS, codes, huge)):
-        for row, place in zip(*(found.tolist() for found in np.nonzero(too_big)), strict=True):
+        for row, place in np.argwhere(too_big).tolist() if too_big.any() else ():
             wide.setdefault(place, {})[names[row]] = int(told[row, place])
     for place, formed in batch.big.items():
         for name in (*_WHOLE, *FOLLOW):
@@ -63,28 +85,18 @@ def packed(batch: Batch) -> tuple[list[int], list[bytes], list[bytes | None]]:
                 wide.setdefault(place, {})[name] = value
                 (other[FOLLOW.index(name)] if name in FOLLOW else over[_AT[name]])[place] = True
 
-    numbers = np.where(null | over, 0, whole - base)
-    gone = unknown | huge
+    absent = np.concatenate((null | over, unsaid | other, unknown | huge))
+    whole[_LESS_TO] -= base * _TENS
     # The bits of a float32.
-    floats = np.where((size == 0) | gone, 0, (size + _BEGIN << 23 - _DIGITS) | (_SIGNED & codes) << 31)
-    absent = np.concatenate((null | over, missing[n:] | other, gone))
-    parts = dict(zip(_ORDER, numbers, strict=True)) | dict(zip(_FLOATS, floats, strict=True))
-    data = _rows(_rank(batch, stored), parts | {NULLS: _BITS @ absent}, wide.keys())
+    floats = (size + _BEGIN << 23 - _DIGITS) | (_SIGNED & codes) << 31
+    floats[size == 0] = 0
+    if absent.any():
+        whole[absent[: len(whole)]] = 0
+        floats[absent[-len(floats) :]] = 0
+    data = _rows(_rank(batch, stored), _BITS @ absent, whole, floats, wide.keys())
     for place, beyond in wide.items():
         data[place] += json.dumps({name: str(value) for name, value in beyond.items()}).encode()
-    return batch.exact[:, 0].tolist(), data, stored.patterns.cut()
-
-
-def _bases(whole: Numbers, opens: Numbers) -> tuple[Numbers, Numbers]:
-    """What each is kept less; and as floats, which do not overflow."""
-    base, far = np.zeros_like(whole), np.zeros(whole.shape)
-    for at, name in enumerate(_ORDER):
-        own = COLUMN[name]
-        if name in BASES or own.kind == PRICE:
-            less = opens if BASES.get(name) == OPEN else whole[_AT[BASES.get(name, "close")]]
-            ten = 10**own.n if own.kind == PRICE else 1
-            base[at], far[at] = less * ten, less * float(ten)
-    return base, far
+    return opens.tolist(), data, stored.patterns.cut()
 
 
 def _usual(batch: Batch, whole: Numbers) -> Numbers:
@@ -104,23 +116,23 @@ def _rank(batch: Batch, stored: columns.Columns) -> Numbers:
     return made.view(np.uint8)
 
 
-def _rows(rank: Numbers, parts: dict[str, Numbers], wide: Iterable[int]) -> list[bytes]:
+def _rows(rank: Numbers, nulls: Numbers, whole: Numbers, floats: Numbers, wide: Iterable[int]) -> list[bytes]:
     """`data` of each candle."""
-    n = len(rank)
-    rest = np.zeros((n, REST), np.uint8)
+    rest = np.zeros((len(rank), REST), np.uint8)
     rest[:, :RANK] = rank
-    for code, width in CODES.items():
-        names = [name for name, place in PLACES.items() if place.code == code != "v"]
-        if names:
-            at = PLACES[names[0]].at
-            section = rest[:, at : at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
-            section[:] = np.stack([parts[name] for name in names], axis=1)
-    varying = np.stack([parts[name] for name in VARYING], axis=1)
-    is_narrow = (np.abs(varying) < 2**31).all(axis=1)
-    is_narrow[[*wide]] = False
-    ends = zip(is_narrow.tolist(), _cut(varying.astype("<i4")), _cut(varying.astype("<i8")), strict=True)
-    return [front + (narrow if fits else broad)
-            for front, (fits, narrow, broad) in zip(_cut(rest), ends, strict=True)]  # fmt: skip
+    rest[:, _NULLS_AT].view("<i8")[:, 0] = nulls
+    for kind, at, rows in _SECTIONS:
+        rest[:, at].view(kind)[:] = whole[rows].T
+    rest[:, _FLOATS_AT].view("<u4")[:] = floats.T
+    varying = whole[: len(VARYING)]
+    fitting: Numbers = (np.abs(varying) < 2**31).all(axis=0)
+    fitting[[*wide]] = False
+    is_narrow: list[bool] = fitting.tolist()
+    made = {}
+    for fits in {*is_narrow}:
+        end = varying.T.astype("<i4" if fits else "<i8", order="C").view(np.uint8)
+        made[fits] = _cut(np.concatenate((rest, end), axis=1))
+    return [made[fits][place] for place, fits in enumerate(is_narrow)]
 
 
 def _cut(rows: Numbers) -> list[bytes]:
