@@ -125,7 +125,7 @@ def _rows(rank: Numbers, nulls: Numbers, whole: Numbers, floats: Numbers, wide: 
         rest[:, at].view(kind)[:] = whole[rows].T
     rest[:, _FLOATS_AT].view("<u4")[:] = floats.T
     varying = whole[: len(VARYING)]
-    fitting: Numbers = (np.abs(varying) < 2**31).all(axis=0)
+    fitting: Any = (np.abs(varying) < 2**31).all(axis=0)
     fitting[[*wide]] = False
     is_narrow: list[bool] = fitting.tolist()
     made = {}
