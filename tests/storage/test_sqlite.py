@@ -116,7 +116,7 @@ def test_rows_are_the_same_wherever_they_lie_and_none_lies_twice(tmp_path, store
     other = SqliteStore(tmp_path / "other.sqlite")
     seen = set()
     for batch in batches:
-        monkeypatch.setattr(sqlite, "FRESH_ROWS", 8)
+        monkeypatch.setattr(sqlite, "FRESH_ROWS", 4)
         put(store, *batch)
         if own.random() < 0.2:
             store.rest()
