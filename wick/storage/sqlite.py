@@ -279,16 +279,23 @@ class SqliteStore:
         needed = needs(names)
         asked = sqlite_rows.asked(needed)
         number = NAMES.index(interval)
-        order = "ASC" if oldest else "DESC"
+        order, tables = ("ASC", ("settled", "fresh")) if oldest else ("DESC", ("fresh", "settled"))
         select = (
-            f"SELECT {', '.join(asked)} FROM candles WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
+            f"SELECT {', '.join(asked)} FROM {{}} WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
             f"{where} ORDER BY {OPEN} {order} LIMIT ?"
         )
+        found: list[tuple[Any, ...]] = []
         with self._open() as db:
             pair = self._number_of(db, venue, symbol)
             if pair is None:
                 return []
-            found = db.execute(select, (pair, number, from_ms, before_ms, limit)).fetchall()
+            db.execute("BEGIN")  # both tables as of one moment; a merge in SQL would have to give the time, too
+            try:
+                for table in tables:
+                    asking = (pair, number, from_ms, before_ms, limit - len(found))
+                    found += db.execute(select.format(table), asking).fetchall()
+            finally:
+                db.rollback()
         if not found:
             return []
         if not oldest:

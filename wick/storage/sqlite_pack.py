@@ -13,7 +13,7 @@ from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
 from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS, PLACES, RANK, REST, VARYING
 
-_ORDER: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name != NULLS]
+_ORDER: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name not in (NULLS, OPEN)]
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
 _NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
@@ -41,7 +41,7 @@ _SECTIONS: Final = [
     for first in [PLACES[names[0]]]
 ]
 _FLOATS_AT: Final = slice(PLACES[_FLOATS[0]].at, PLACES[_FLOATS[-1]].at + CODES["f"])
-_NULLS_AT: Final = slice(PLACES[NULLS].at, PLACES[NULLS].at + CODES["q"])
+_FIRST_AT: Final = slice(PLACES[NULLS].at, PLACES[OPEN].at + CODES["q"])
 _LENGTHS: Final = np.array(LENGTH_MS)
 _BITS: Final = np.array([PLACES[name].bit for name in (*_ORDER, *FOLLOW, *_FLOATS)])
 _LAST: Final = 2**63 - 1
@@ -93,7 +93,7 @@ def packed(batch: Batch) -> tuple[list[int], list[bytes], list[bytes | None]]:
     if absent.any():
         whole[absent[: len(whole)]] = 0
         floats[absent[-len(floats) :]] = 0
-    data = _rows(_rank(batch, stored), _BITS @ absent, whole, floats, wide.keys())
+    data = _rows(_rank(batch, stored), np.stack((_BITS @ absent, opens)), whole, floats, wide.keys())
     for place, beyond in wide.items():
         data[place] += json.dumps({name: str(value) for name, value in beyond.items()}).encode()
     return opens.tolist(), data, stored.patterns.cut()
@@ -116,11 +116,11 @@ def _rank(batch: Batch, stored: columns.Columns) -> Numbers:
     return made.view(np.uint8)
 
 
-def _rows(rank: Numbers, nulls: Numbers, whole: Numbers, floats: Numbers, wide: Iterable[int]) -> list[bytes]:
+def _rows(rank: Numbers, first: Numbers, whole: Numbers, floats: Numbers, wide: Iterable[int]) -> list[bytes]:
     """`data` of each candle."""
     rest = np.zeros((len(rank), REST), np.uint8)
     rest[:, :RANK] = rank
-    rest[:, _NULLS_AT].view("<i8")[:, 0] = nulls
+    rest[:, _FIRST_AT].view("<i8")[:] = first.T
     for kind, at, rows in _SECTIONS:
         rest[:, at].view(kind)[:] = whole[rows].T
     rest[:, _FLOATS_AT].view("<u4")[:] = floats.T

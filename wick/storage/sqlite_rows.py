@@ -1,4 +1,4 @@
-"""A candle as a row of the SQLite store: all but its key and its patterns is packed into one column, `data`.
+"""A candle as a row of the SQLite store: all but its key and its patterns, and its time again, is packed into `data`.
 
 As columns of their own the values take ten times as long to read: SQLite and Python look at each. Here those of one
 field lie at equal distances, once the rows are joined. First comes the rank, in bytes that compare as
@@ -77,8 +77,8 @@ def _laid_out() -> tuple[dict[str, Place], int]:
     names.sort(key=lambda name: [*CODES].index(_code(COLUMN[name])))
     always = ("flags", "revision", "unknown", "price_decimals", "quantity_decimals")
     bits = {name: 1 << at for at, name in enumerate(name for name in (*names, *FOLLOW) if name not in always)}
-    places = {NULLS: Place("q", RANK, 0)}
-    ends = {"varying": 0, "rest": RANK + CODES["q"]}
+    places = {NULLS: Place("q", RANK, 0), OPEN: Place("q", RANK + CODES["q"], 0)}
+    ends = {"varying": 0, "rest": RANK + 2 * CODES["q"]}
     for name in names:
         code = _code(COLUMN[name])
         part = "varying" if code == "v" else "rest"
@@ -100,7 +100,7 @@ BROAD: Final = REST + _WIDE.size  # of a row with text behind this part is alway
 
 def asked(needed: Iterable[str]) -> list[str]:
     """The table's columns for what `stored.needs` names."""
-    return [name for name in KEPT if name in needed or name == DATA]
+    return [DATA, PATTERNS] if PATTERNS in needed else [DATA]
 
 
 def reader(interval: int, needed: tuple[str, ...], told: dict[str, Sequence[Any]]) -> Reader:
@@ -155,9 +155,9 @@ def _columns(
         made[name] = values[at::step].tolist()
     for name, base in BASES.items():
         if name in made:
-            made[name] = list(map(add, made[name], told[OPEN] if base == OPEN else made[base]))
+            made[name] = list(map(add, made[name], made[base]))
     if "close_time_ms" in needed:
-        made["close_time_ms"] = list(map(add, told[OPEN], repeat(LENGTH_MS[interval])))
+        made["close_time_ms"] = list(map(add, made[OPEN], repeat(LENGTH_MS[interval])))
     if "delta" in needed:
         bought = made["taker_buy_volume"]
         made["delta"] = list(map(sub, map(add, bought, bought), made["volume"]))
