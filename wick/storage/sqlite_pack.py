@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PATTERNS, PRICE, SIGNED, WIDE
+from wick.market.stored import LENGTH_MS, OPEN, PATTERNS, PRICE, SIGNED, WIDE
 from wick.metrics.fields import NAMES as METRIC_NAMES
 from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
@@ -29,7 +29,7 @@ _INTEGERS: Final = ["close", *(name for name, place in PLACES.items() if place.c
 _ORDER: Final = sorted(_INTEGERS, key=lambda name: name not in EXACT)
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
-_NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
+_NUMBER: Final = columns.AT
 _WHOLE: Final = [name for name in _ORDER if name in EXACT]
 _OTHERS: Final = [_NUMBER[name] for name in _ORDER[len(_WHOLE) :]]
 _ANCHOR: Final = METRIC_NAMES.index("obv_anchor_ms")
