@@ -16,7 +16,7 @@ _WIDTHS = tuple(WIDTHS[name] for name in ORDER)
 _NONE = np.empty(0, np.uint8)
 
 
-def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
+def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, memoryview]]:
     """The tables that the batch's candles go to, with their rows (ALL) for COPY; `numbers` of its pairs."""
     kept = columns.of(batch)
     kept.values[columns.AT["pair"]] = np.array(numbers, np.int64)[batch.pair]

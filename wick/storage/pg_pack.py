@@ -24,7 +24,7 @@ Words: TypeAlias = NDArray[np.uint32]
 
 def packed(
     values: Integers, null: Bits, widths: Sequence[int], blobs: Sequence[Blobs], of: NDArray[Any]
-) -> dict[int, bytes]:
+) -> dict[int, memoryview]:
     """What COPY is given, for each table: `of` names each row's. Fields are integers, a row of `values` and `null`
     each, those of 2 bytes first, an odd number of them, then those of 4, then those of 8; and then what has any length.
 
@@ -70,10 +70,10 @@ def _put(out: Bytes, at: Integers, rows: NDArray[Any]) -> None:
     places[at] = rows.view(places.dtype)[:, 0]
 
 
-def _framed(table: Bytes) -> bytes:
+def _framed(table: Bytes) -> memoryview:
     table[: len(HEADER)] = np.frombuffer(HEADER, np.uint8)
     table[-len(TRAILER) :] = np.frombuffer(TRAILER, np.uint8)
-    return table.tobytes()
+    return table.data
 
 
 def _alike(null: Bits) -> Iterator[tuple[Any, list[int]]]:
