@@ -182,6 +182,24 @@ class Closes(NamedTuple):
 _INTEGERS, _STRINGS = {int}, {str}
 _BLOCK = [str, list, list, list, bytes, bytes, list, bytes, bytes]
 _BYTES = bytes(range(256))
+_EXACT, _REAL, _METRICS, _PATTERNS = *ROW_BYTES, *METRIC_BYTES
+
+
+def _fits(block: list[Any]) -> bool:
+    _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
+    count = len(pairs)
+    computed = count if metrics else 0
+    return (
+        len(intervals) == count
+        and len(exact) == count * _EXACT
+        and len(real) == count * _REAL
+        and len(metrics) == computed * _METRICS
+        and len(patterns) == computed * _PATTERNS
+        and {*map(type, symbols)} <= _STRINGS
+        and _are_places(pairs, len(symbols))
+        and _are_places(intervals, len(NAMES))
+        and (not big or _are_beside(big, count))
+    )
 
 
 def _are_places(values: list[Any], count: int) -> bool:
@@ -194,23 +212,14 @@ def _are_places(values: list[Any], count: int) -> bool:
     return not values or ({*map(type, values)} == _INTEGERS and min(values) >= 0 and max(values) < count)
 
 
-def _fits(block: list[Any]) -> bool:
-    _, symbols, pairs, intervals, exact, real, big, metrics, patterns = block
-    count = len(pairs)
-    return (
-        len(intervals) == count
-        and (len(exact), len(real)) == (count * ROW_BYTES[0], count * ROW_BYTES[1])
-        and (len(metrics), len(patterns)) in ((0, 0), (count * METRIC_BYTES[0], count * METRIC_BYTES[1]))
-        and {*map(type, symbols)} <= _STRINGS
-        and _are_places(pairs, len(symbols))
-        and _are_places(intervals, len(NAMES))
-        and (not big or all(
-            type(one) is list
-            and [type(part) for part in one] == [int, list]
-            and 0 <= one[0] < count
-            and len(one[1]) == len(FORMED_FIELDS)
-            for one in big
-        ))
+def _are_beside(big: list[Any], count: int) -> bool:
+    """Whether these are rows that came beside a block of so many."""
+    return all(
+        type(one) is list
+        and [type(part) for part in one] == [int, list]
+        and 0 <= one[0] < count
+        and len(one[1]) == len(FORMED_FIELDS)
+        for one in big
     )
 
 
