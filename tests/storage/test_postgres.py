@@ -2,6 +2,7 @@
 
 import threading
 from math import nan
+from unittest.mock import patch
 
 import numpy as np
 import psycopg2
@@ -13,6 +14,7 @@ from tests.servers.postgres import PASSWORD, database, free_port
 from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
+from wick.storage import pg_pack
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
@@ -57,6 +59,7 @@ INTEGERS = [st.none() | st.integers(1 - 2 ** (8 * width - 1), 2 ** (8 * width - 
 BLOBS = [st.none() | st.binary(max_size=most) for most in (9, 2)]
 
 
+@patch.object(pg_pack, "AT_ONCE", 4)
 @given(st.lists(st.tuples(st.integers(0, 2), *INTEGERS, *BLOBS), min_size=1, max_size=12))
 def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
     tables, *integers, first, second = zip(*rows, strict=True)

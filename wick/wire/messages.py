@@ -299,7 +299,10 @@ def pack_page(packed: Sequence[bytes]) -> list[bytes]:
 
 def unpack_page(lengths: bytes, body: bytes) -> list[tuple[Closes, int]]:
     """Each with its length. WireError where one cannot be read: see `cut_page`."""
-    return [*zip(map(Closes.of, unpack(body)), map(len, cut_page(lengths, body)), strict=True)]
+    packed, told = cut_page(lengths, body), unpack(body)
+    if type(told) is not list or len(told) != len(packed):
+        raise WireError(f"a page is not an array of {len(packed)} closes")
+    return [*zip(map(Closes.of, told), map(len, packed), strict=True)]
 
 
 def cut_page(lengths: bytes, body: bytes) -> list[memoryview]:
