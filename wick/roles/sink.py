@@ -84,6 +84,9 @@ class Sink:
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]
         self.latest = latest_of(settings, self.stats)
+        self._poller = zmq.Poller()
+        for socket in (self.sub, *[link.dealer for link in self.links]):
+            self._poller.register(socket, zmq.POLLIN)
         self._heard_ns = [0] * SHARDS  # when something last came of each (steady)
         self._next = 0  # the stream that is asked for first
         self._stopping = False
@@ -126,10 +129,7 @@ class Sink:
         self._stopping = True
 
     def wait(self) -> None:
-        poller = zmq.Poller()
-        for socket in (self.sub, *[link.dealer for link in self.links]):
-            poller.register(socket, zmq.POLLIN)
-        poller.poll(TICK_MS)
+        self._poller.poll(TICK_MS)
 
     def turn(self) -> None:
         """Take what has come, ask for what is missing."""
