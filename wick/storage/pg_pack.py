@@ -36,7 +36,7 @@ def packed(
         length -= np.array(widths) @ null
     at, ends = _places(length + sum([4 + np.maximum(own, 0) for _, _, own in blobs]), of)
     out = np.empty(max(ends.values(), default=0), np.uint8)
-    words = np.tile(_template(widths, len(blobs)), (AT_ONCE, 1))
+    words = np.tile(_template(widths, len(blobs)), (min(AT_ONCE, len(of)), 1))
     for some, empty in _alike(null):
         rows = _filled(words, values[:, some], widths)
         _put(out, at[some], _without(empty, rows.view(np.uint8), widths) if empty else rows)
