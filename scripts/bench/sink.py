@@ -37,7 +37,7 @@ from wick.storage.batch import Batch
 from wick.storage.store import Store, open_store
 from wick.stream.shards import SHARDS
 from wick.wire.codec import unpack
-from wick.wire.messages import Kept, Request, closes_topic
+from wick.wire.messages import Kept, Request, closes_topic, pack_page
 
 PAGE_BYTES = 1 << 20
 START_S = 30.0
@@ -78,7 +78,7 @@ class Outbox:
             size += len(kept[end])
             end += 1
         told = Kept(1, 1, 1, len(kept), end < len(kept)) if kept else Kept(0, 0, 0, 0, False)
-        self.router.send_multipart([frames[0], frames[-1], told.pack(), *kept[request.after : end]])
+        self.router.send_multipart([frames[0], frames[-1], told.pack(), *pack_page(kept[request.after : end])])
 
     def close(self) -> None:
         for socket in (self.pub, self.router):

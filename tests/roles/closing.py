@@ -12,7 +12,7 @@ from wick.net import bus
 from wick.storage.batch import Batch
 from wick.storage.store import Position
 from wick.stream.shards import shards_of
-from wick.wire.messages import Closes, Kept, Request, closes_topic
+from wick.wire.messages import Closes, Kept, Request, closes_topic, pack_page
 
 PAGE_BYTES = 100_000
 
@@ -62,7 +62,7 @@ class Worker:
             size += len(behind[page])
             page += 1
         told = Kept(*(kept[0][0] + kept[-1][0] if kept else (0, 0, 0, 0)), page < len(behind))
-        self.router.send_multipart([frames[0], frames[-1], told.pack(), *behind[:page]])
+        self.router.send_multipart([frames[0], frames[-1], told.pack(), *pack_page(behind[:page])])
 
 
 def candle(number: int, symbol: str = "BTC-USDT", **fields: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from wick.storage.checkpoints import passed, shard_directory
 from wick.stream import saved
 from wick.stream.following import ShardFollower
 from wick.stream.shards import SHARDS, shard_of
-from wick.wire.messages import Closes, Kept, Request, TickHeader, closes_topic
+from wick.wire.messages import Closes, Kept, Request, TickHeader, closes_topic, unpack_page
 
 __all__ = ["data_dir"]
 
@@ -274,15 +274,15 @@ def test_what_a_sink_asks_for_comes_in_order_across_epochs(data_dir):
         role.router = type("Router", (), {"send_multipart": lambda _, frames, *more: answers.append(frames),
                                           "close": lambda *_, **__: None})()  # fmt: skip
         role._answer([b"sink", Request("closes", BUSY, 0, 0).pack()])
-        _, asked, kept, *packed = answers.pop()
-        found = [Closes.unpack(one) for one in packed]
+        _, asked, kept, *page = answers.pop()
+        found = [one for one, _ in unpack_page(*page)]
         told = Kept.unpack(kept)
         places = [(one.epoch, one.seq) for one in found]
         assert Request.unpack(asked).shard == BUSY and places == sorted(places) and len({e for e, _ in places}) == 2
         assert told == Kept(*places[0], *places[-1], False)
         middle = places[len(places) // 2]
         role._answer([b"sink", Request("closes", BUSY, *middle).pack()])
-        assert answers.pop()[3:] == packed[len(places) // 2 + 1 :]
+        assert [one for one, _ in unpack_page(*answers.pop()[3:])] == found[len(places) // 2 + 1 :]
 
 
 def test_nobody_else_writes_the_files_of_a_shard(data_dir):

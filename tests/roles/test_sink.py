@@ -311,10 +311,10 @@ def test_a_transaction_has_whole_messages_and_comes_when_it_is_large_or_old_enou
     now = [0]
     monkeypatch.setattr(writing, "steady_ns", lambda: now[0])
     backlog = Backlog(batch_rows=3, batch_ms=1_000)
-    assert not backlog.put(1, message(1), 1), "nobody knows yet where the stream begins"
+    assert not backlog.put(1, [(message(1), 1)]), "nobody knows yet where the stream begins"
     backlog.open()
     for number in (1, 2):
-        assert backlog.put(1, message(number), 1)
+        assert backlog.put(1, [(message(number), 1)])
         now[0] += 100_000_000
     assert backlog.take(0) == []
     now[0] = 999_999_999
@@ -322,7 +322,7 @@ def test_a_transaction_has_whole_messages_and_comes_when_it_is_large_or_old_enou
     now[0] = 1_000_000_000
     assert [held.position for held in backlog.take(0)] == [(1, 1), (1, 2)]
     for number in (3, 4):
-        backlog.put(1, message(number), 1)
+        backlog.put(1, [(message(number), 1)])
     assert [held.position for held in backlog.take(0)] == [(1, 1), (1, 2), (1, 3)]
     backlog.done(backlog.take(0))
     assert backlog.rows == backlog.bytes == 1 and backlog.take(0) == []

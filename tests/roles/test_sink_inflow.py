@@ -21,13 +21,12 @@ class World:
         self.published = []
         self.question = None
 
-    def _put(self, shard, message, size):
+    def _put(self, shard, messages):
         assert shard == 3
-        if self.room == 0:
-            return False
-        self.room = None if self.room is None else self.room - 1
-        self.taken.append((message.epoch, message.seq))
-        return True
+        taken = messages[: self.room]
+        self.room = None if self.room is None else self.room - len(taken)
+        self.taken += [(message.epoch, message.seq) for message, _ in taken]
+        return len(taken)
 
     def publish(self, epoch, seq, arrives=True, stored=True, size=1):
         self.published.append((epoch, seq))

@@ -167,6 +167,12 @@ def test_integers_of_any_size_come_back_exactly(store, numbers):
     assert candles(store, symbol) == [kept(written)]
 
 
+def test_more_bought_than_traded_is_nonsense_that_comes_back_exactly(store):
+    written = row(volume=2, quote_volume=-515849, taker_buy_volume=53639849007589)  # their product has 65 bits
+    put(store, written)
+    assert candles(store) == [kept(written)]
+
+
 def test_what_is_not_known_and_what_is_no_number_comes_back_as_none(store):
     reals = [name for name, kind in CANDLE if kind == REAL]
     put(store, row(**dict.fromkeys(MAY_MISS)), row(60_000, **dict.fromkeys(reals, float("nan")), delta=-3))

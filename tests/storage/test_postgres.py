@@ -2,6 +2,7 @@
 
 import threading
 from math import nan
+from unittest.mock import patch
 
 import numpy as np
 import psycopg2
@@ -14,6 +15,7 @@ from tests.servers.postgres import PASSWORD, database
 from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
+from wick.storage import pg_pack
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
@@ -58,6 +60,7 @@ INTEGERS = [st.none() | st.integers(1 - 2 ** (8 * width - 1), 2 ** (8 * width - 
 BLOBS = [st.none() | st.binary(max_size=most) for most in (9, 2)]
 
 
+@patch.object(pg_pack, "AT_ONCE", 4)
 @given(st.lists(st.tuples(st.integers(0, 2), *INTEGERS, *BLOBS), min_size=1, max_size=12))
 def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
     tables, *integers, first, second = zip(*rows, strict=True)
@@ -65,7 +68,7 @@ def test_rows_that_are_packed_hold_each_value_or_that_it_is_null(rows):
     null = np.array([[value is None for value in own] for own in integers])
     data = packed(values, null, WIDTHS, [Blobs.of(first), Blobs.of(second)], np.array(tables))
     for table in {*tables}:
-        assert sorted(map(repr, read(data[table]))) == sorted(repr([*one]) for at, *one in rows if at == table)
+        assert sorted(map(repr, read(bytes(data[table])))) == sorted(repr([*one]) for at, *one in rows if at == table)
     assert {*data} == {*tables}
 
 

@@ -36,7 +36,8 @@ def test_many_rows_at_once_are_kept_as_one_by_one(rows):
     kept = columns.of(batch)
     for at, one in enumerate(batch.rows()):
         own = put(MINUTE, one[3:])
-        for column, value, is_null, number in zip(COLUMNS, kept.values[:, at], kept.null[:, at], own, strict=True):
+        for column, number in zip(COLUMNS, own, strict=True):
+            value, is_null = (part[columns.AT[column.name], at] for part in (kept.values, kept.null))
             beyond = kept.wide.get(at, {}).get(column.name)
             assert (beyond if is_null else int(value)) == number, column.name
         assert kept.patterns.cut()[at] == (None if one[-1] is None else fired(one[-1]))

@@ -184,6 +184,29 @@ def test_rows_of_closes_come_back_as_they_were(rows):
     assert Closes.unpack(Closes.of_rows(1, 2, 3, rows).pack()).rows == rows
 
 
+def test_a_page_of_closes_comes_back_each_with_its_length_and_one_that_is_broken_alone_is():
+    packed = [Closes.of_rows(1, number, 3, []).pack() for number in range(1, 20)]
+    page = messages.pack_page(packed)
+    assert messages.unpack_page(*page) == [(Closes.unpack(one), len(one)) for one in packed]
+    broken = [*packed[:5], Closes(1, 6, 3, [["binance"]]).pack(), b"\xc1", *packed[5:]]
+    page = messages.pack_page(broken)
+    with pytest.raises(WireError):
+        messages.unpack_page(*page)
+    assert messages.cut_page(*page) == broken
+
+
+@pytest.mark.parametrize("lengths", [[1], [1, 2, 3], [2.0], 3, "3"])
+def test_a_page_that_does_not_have_what_it_tells_of_is_a_wire_error(lengths):
+    with pytest.raises(WireError, match="page"):
+        messages.unpack_page(pack(lengths), bytes(7))
+
+
+@pytest.mark.parametrize("body", [b"\xce" + bytes(4), b"\xdd\0\0\0\2\x90\x90"])
+def test_a_page_that_is_not_an_array_of_closes_is_a_wire_error(body):
+    with pytest.raises(WireError, match="page"):
+        messages.unpack_page(pack([len(body) - 5]), body)
+
+
 @pytest.mark.parametrize(
     ("at", "bad"), [(1, [7]), (2, [1]), (2, [-1]), (3, [99]), (4, b"short"), (5, b""), (6, [[1, []]])]
 )

@@ -116,6 +116,15 @@ COLUMNS: Final = (
     Column("obv_anchor_ms"),
 )
 STORED: Final = tuple(column.name for column in COLUMNS)
+# The key and they, as many candles are held at once: what is as wide side by side, and of that what is computed alike.
+_ALIKE: Final = (LESS, TICK, WHOLE, PRICE, SIZE, DIGITS, SIGNED, RATIO)
+ORDER: Final = tuple(
+    column.name
+    for column in sorted(
+        (Column("pair", bytes=4), Column("open_time_ms"), *COLUMNS),
+        key=lambda column: (column.bytes, _ALIKE.index(column.kind), column.n),
+    )
+)
 PATTERNS: Final = "patterns"  # one more, of bytes: see `fired`
 FOLLOWING: Final = (
     "vwap", "delta_ratio", "avg_trade_size", "true_range", "body_ratio", "upper_wick_ratio", "lower_wick_ratio",

@@ -137,7 +137,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("redis.url", TEXT, "", "The Redis or Valkey that keeps the latest state; blank: none.",
             starts=("redis://", "rediss://", "unix://"), blank=True),
     Setting("redis.flush_ms", INTEGER, 250, "How often what has changed is written there.", 10, 60_000),
-    Setting("sink.batch_rows", INTEGER, 4000, "Candles in one transaction at most.", 1, 1_000_000),
+    Setting("sink.batch_rows", INTEGER, 8000, "Candles in one transaction at most.", 1, 1_000_000),
     Setting("sink.batch_ms", INTEGER, 1000, "How long candles are gathered for a transaction.", 10, 60_000),
     Setting("ticklog.enabled", BOOLEAN, True, "Log every batch before it is passed on."),
     Setting("ticklog.segment_mb", INTEGER, 8, "The size of one file of the tick log.", 1, 1024),

@@ -35,7 +35,7 @@ from wick.stream.lag import Lags
 from wick.stream.shard import LiveStream, Shard, deepest, enrich, live
 from wick.stream.shards import shard_of, shards_of
 from wick.wire import codec
-from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic
+from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic, pack_page
 
 MS = 1_000_000
 REPLAYED_NS = 500 * MS  # of a replay, after which closes are published and progress is told
@@ -408,7 +408,7 @@ class Aggregator(Role):
             answer = [shard.snapshot().pack()]
         else:
             kept, messages = self.keeper.outboxes[shard.number].page((request.epoch, request.after))
-            answer = [kept.pack(), *messages]
+            answer = [kept.pack(), *pack_page(messages)]
         bus.try_send(self.router, [who, asked, *answer])
 
     def _watch(self, who: bytes, watch: Watch) -> None:

@@ -15,7 +15,8 @@ from wick.wire.messages import Closes, Kept, Request
 AHEAD_BYTES = 1 << 18  # of messages behind a hole that are held until it is mended; the outbox has the others
 NOTHING: Position = (0, 0)
 
-Put = Callable[[int, Closes, int], bool]  # takes a shard's message of so many bytes; false: there is no room
+Sized = tuple[Closes, int]  # a message of so many bytes
+Put = Callable[[int, Sequence[Sized]], int]  # takes a shard's messages as far as there is room; how many
 
 log = logging.getLogger("wick")
 
@@ -32,7 +33,7 @@ class Inflow:
         self.at = self.newest = at
         self.behind = True  # there may be messages that have not come to us
         self._asked: Position | None = None  # since a question is open: the newest that was known then
-        self._ahead: dict[Position, tuple[Closes, int]] = {}
+        self._ahead: dict[Position, Sized] = {}
         self._ahead_bytes = 0
         self._is_older = False  # a message of an epoch before ours has come
 
@@ -74,7 +75,7 @@ class Inflow:
     def unanswered(self) -> None:
         self._asked = None
 
-    def answer(self, request: Request, kept: Kept, messages: Sequence[tuple[Closes, int]]) -> None:
+    def answer(self, request: Request, kept: Kept, messages: Sequence[Sized]) -> None:
         """The outbox's page behind `at`. What it lacks is gone: that is counted and said, and then we go on."""
         if self._asked is None or (request.epoch, request.after) != self.at:
             return  # of a question that is no longer open
@@ -92,9 +93,10 @@ class Inflow:
             return
         self._is_older = False
         oldest = kept.oldest_epoch, kept.oldest_seq
-        for message, size in messages:
-            if not self._go_on(message, size, oldest):
+        while messages:
+            if not self._go_on(*messages[0], oldest):
                 return
+            messages = messages[1 + self._follow(messages[1:]) :]
         if not kept.more or self.at == begun:  # a page of which nothing can be read is the last that we ask for
             self._join(asked, oldest, newest)
 
@@ -130,10 +132,22 @@ class Inflow:
         return True
 
     def _take(self, message: Closes, size: int) -> bool:
-        if not self._put(self.shard, message, size):
+        if not self._put(self.shard, [(message, size)]):
             return False
         self.at = message.epoch, message.seq
         return True
+
+    def _follow(self, messages: Sequence[Sized]) -> int:
+        """Take those that follow without a hole together, as far as there is room; how many."""
+        epoch, seq = self.at
+        count = 0
+        for message, _ in messages:
+            if message.seq != seq + count + 1 or message.epoch != epoch:
+                break
+            count += 1
+        taken = self._put(self.shard, messages[:count]) if count else 0
+        self.at = epoch, seq + taken
+        return taken
 
     def _gone(self, after: Position, to: Position, count: int) -> None:
         self._stats.add("messages_lost", count)

@@ -30,7 +30,7 @@ from wick.storage.keeping import keep_days
 from wick.storage.store import Store, open_store, url_of
 from wick.stream.shards import SHARDS, worker_of
 from wick.wire.codec import pack, unpack
-from wick.wire.messages import Closes, Kept, Request, closes_topic, stats_topic
+from wick.wire.messages import Closes, Kept, Request, closes_topic, cut_page, stats_topic, unpack_page
 
 MS, S = 1_000_000, 1_000_000_000
 TICK_MS = 50
@@ -84,6 +84,9 @@ class Sink:
         self.sub = bus.subscriber(data_dir, [f"aggregator-{i}" for i in range(workers)], [b"closes."])
         self.links = [Link(data_dir, worker) for worker in range(workers)]
         self.latest = latest_of(settings, self.stats)
+        self._poller = zmq.Poller()
+        for socket in (self.sub, *[link.dealer for link in self.links]):
+            self._poller.register(socket, zmq.POLLIN)
         self._heard_ns = [0] * SHARDS  # when something last came of each (steady)
         self._next = 0  # the stream that is asked for first
         self._stopping = False
@@ -126,10 +129,7 @@ class Sink:
         self._stopping = True
 
     def wait(self) -> None:
-        poller = zmq.Poller()
-        for socket in (self.sub, *[link.dealer for link in self.links]):
-            poller.register(socket, zmq.POLLIN)
-        poller.poll(TICK_MS)
+        self._poller.poll(TICK_MS)
 
     def turn(self) -> None:
         """Take what has come, ask for what is missing."""
@@ -180,16 +180,23 @@ class Sink:
         try:
             request = Request.unpack(frames[0])
             kept = Kept.unpack(frames[1])
+            page = self._page(frames[2], frames[3])
             stream = self.streams[request.shard]
         except (WireError, IndexError) as error:
             self.stats.add("bad_messages")
             log.error("an answer is not what it should be: %s", error)
             return
         self.links[worker_of(request.shard, len(self.links))].answered(request.shard)
-        stream.answer(request, kept, [self._kept(frame) for frame in frames[2:]])
+        stream.answer(request, kept, page)
 
-    def _kept(self, frame: bytes) -> tuple[Closes, int]:
-        """A message of an answer. One that cannot be read any more stands there without its candles."""
+    def _page(self, lengths: bytes, body: bytes) -> list[tuple[Closes, int]]:
+        """The messages of an answer. One that cannot be read any more stands there without its candles."""
+        try:
+            return unpack_page(lengths, body)
+        except WireError:
+            return [self._kept(frame) for frame in cut_page(lengths, body)]
+
+    def _kept(self, frame: memoryview) -> tuple[Closes, int]:
         try:
             return Closes.unpack(frame), len(frame)
         except WireError as error:

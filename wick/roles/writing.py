@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from wick.errors import FencedError, StoreAwayError, StoreError
@@ -64,18 +64,22 @@ class Backlog:
         """Whether it is worth asking for more."""
         return self.bytes <= self.most_bytes // 2
 
-    def put(self, shard: int, message: Closes, size: int) -> bool:
-        """False where it is full, or not open."""
-        rows = sum([len(block[2]) for block in message.blocks])
+    def put(self, shard: int, messages: Sequence[tuple[Closes, int]]) -> int:
+        """Messages of so many bytes, in order, until it is full; how many it takes: none while it is not open."""
+        now = steady_ns()
         with self._lock:
-            if not self.is_open or (self.bytes and self.bytes + size > self.most_bytes):
-                return False
-            self._held.append(Held(shard, (message.epoch, message.seq), message.blocks, rows, size, steady_ns()))
-            self.rows += rows
-            self.bytes += size
-            if len(self._held) == 1 or self.rows >= self.batch_rows:
+            before = len(self._held)
+            for (epoch, seq, _, blocks), size in messages if self.is_open else ():
+                if self.bytes and self.bytes + size > self.most_bytes:
+                    break
+                rows = sum([len(block[2]) for block in blocks])
+                self._held.append(Held(shard, (epoch, seq), blocks, rows, size, now))
+                self.rows += rows
+                self.bytes += size
+            taken = len(self._held) - before
+            if taken and (not before or self.rows >= self.batch_rows):
                 self._changed.notify()
-        return True
+        return taken
 
     def take(self, wait_s: float) -> list[Held]:
         """The oldest messages, as soon as they are worth a transaction or have waited long enough; none if not within

@@ -1,6 +1,7 @@
 """Closed candles in columns, on their way into a store."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ _WIDTHS: Final[tuple[tuple[np.dtype[Any], int], ...]] = (
     (_REAL_TYPE, METRICS),
     (np.dtype(np.int8), PATTERNS),
 )
+_NONE: Final[list[tuple[Any, ...]]] = [()] * 9  # of no blocks
 _NAN = np.array(np.nan, _REAL_TYPE).tobytes()
 _INTERVAL = {name: number for number, name in enumerate(NAMES)}
 _REVISION, _FLAGS = FORMED_FIELDS.index("revision"), FORMED_FIELDS.index("flags")
@@ -55,35 +57,33 @@ class Batch(NamedTuple):
 
     @classmethod
     def of_closes(cls, blocks: Iterable[Sequence[Any]]) -> Self:
-        """Of the blocks of `wire.messages.Closes`. Many small ones: their bytes are joined first."""
+        """Of the blocks of `wire.messages.Closes`. Many small ones: what they have is joined first."""
+        venues, symbols, pairs, intervals, exact, real, bigs, metrics, patterns = [*zip(*blocks, strict=True)] or _NONE
+        counts = [*map(len, pairs)]
         numbers: dict[tuple[str, str], int] = {}
-        pair: list[int] = []
-        intervals = bytearray()
-        counts: list[int] = []
-        has: list[bool] = []
-        told: list[tuple[int, Row]] = []
-        parts: tuple[list[bytes], ...] = ([], [], [], [])
-        for venue, symbols, pairs, its, own_exact, own_real, own_big, own_metrics, own_patterns in blocks:
-            n = len(pairs)
-            own = [numbers.setdefault((venue, symbol), len(numbers)) for symbol in symbols]
-            if own_big:
-                told += [(len(pair) + place, row) for place, row in own_big]
-            pair += [own[one] for one in pairs]
-            intervals += bytes(its)
-            counts.append(n)
-            has.append(bool(own_metrics))
-            parts[0].append(own_exact)
-            parts[1].append(own_real)
-            parts[2].append(own_metrics or _NAN * (n * METRICS))
-            parts[3].append(own_patterns or bytes(n * PATTERNS))
-        exact, real, metrics, patterns = (
+        named: list[int] = []
+        places: dict[tuple[str, tuple[str, ...]], int] = {}  # in `named`: many blocks have the same symbols
+        begins = []
+        for key in zip(venues, map(tuple, symbols), strict=True):
+            if key not in places:
+                places[key] = len(named)
+                named += [numbers.setdefault((key[0], symbol), len(numbers)) for symbol in key[1]]
+            begins.append(places[key])
+        begin = np.repeat(np.array(begins, np.int64), counts)
+        pair = np.array(named, np.int32)[begin + np.fromiter(chain.from_iterable(pairs), np.int64, len(begin))]
+        interval = np.frombuffer(b"".join(map(bytes, intervals)), np.uint8).astype(np.int16)
+        has = np.array([*map(bool, metrics)], np.bool_)
+        if not has.all():
+            metrics = tuple([own or _NAN * (n * METRICS) for own, n in zip(metrics, counts, strict=True)])
+            patterns = tuple([own or bytes(n * PATTERNS) for own, n in zip(patterns, counts, strict=True)])
+        columns = [
             np.frombuffer(bytearray().join(part), kind).reshape(-1, width).astype(kind.newbyteorder("="), copy=False)
-            for part, (kind, width) in zip(parts, _WIDTHS, strict=True)
-        )
-        big = _put_big(exact, real, told)
-        numbered = np.array(pair, np.int32), np.frombuffer(intervals, np.uint8).astype(np.int16)
-        known = np.repeat(np.array(has, np.bool_), counts)
-        return cls([*numbers], *numbered, exact, real, metrics, patterns, known, big)
+            for part, (kind, width) in zip((exact, real, metrics, patterns), _WIDTHS, strict=True)
+        ]
+        before = accumulate(counts, initial=0)
+        told = [(start + place, row) for start, big in zip(before, bigs, strict=False) for place, row in big]
+        big = _put_big(columns[0], columns[1], told)
+        return cls._make([[*numbers], pair, interval, *columns, np.repeat(has, counts), big])
 
     @classmethod
     def of_rows(cls, rows: Iterable[Row]) -> Self:

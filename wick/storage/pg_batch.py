@@ -5,29 +5,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wick.market.stored import STORED
+from wick.market.stored import ORDER
 from wick.storage import columns
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
-from wick.storage.pg_schema import INTEGERS, KEY, TABLES, WIDTHS
+from wick.storage.pg_schema import TABLES, WIDTHS
 
-_STORED = np.array([STORED.index(name) if name in STORED else 0 for name in INTEGERS])
-_WIDTHS = tuple(WIDTHS[name] for name in INTEGERS)
+_WIDTHS = tuple(WIDTHS[name] for name in ORDER)
 _NONE = np.empty(0, np.uint8)
-_PAIR, _TIME = map(INTEGERS.index, KEY)
 
 
-def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
+def of_tables(batch: Batch, numbers: Sequence[int]) -> list[tuple[str, memoryview]]:
     """The tables that the batch's candles go to, with their rows (ALL) for COPY; `numbers` of its pairs."""
     kept = columns.of(batch)
-    values, null = kept.values[_STORED], kept.null[_STORED]
-    values[_PAIR], values[_TIME] = np.array(numbers, np.int64)[batch.pair], batch.exact[:, 0]
-    null[[_PAIR, _TIME]] = False
+    kept.values[columns.AT["pair"]] = np.array(numbers, np.int64)[batch.pair]
     wide = Blobs(_NONE, np.zeros(batch.n, np.int64), np.full(batch.n, -1))
     if kept.wide:
         wide = Blobs.of([_jsonb(kept.wide[place]) if place in kept.wide else None for place in range(batch.n)])
-    made = packed(values, null, _WIDTHS, [kept.patterns, wide], batch.interval)
+    made = packed(kept.values, kept.null, _WIDTHS, [kept.patterns, wide], batch.interval)
     return [(TABLES[interval], data) for interval, data in made.items()]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from wick.market.intervals import NAMES
-from wick.market.stored import COLUMNS, DIGITS, LENGTH_MS, PATTERNS, SIGNED
+from wick.market.stored import COLUMNS, DIGITS, LENGTH_MS, ORDER, PATTERNS, SIGNED
 from wick.storage.stored_sql import Dialect, floats, rank_sql
 
 SCHEMA: Final = "wick"
@@ -16,8 +16,7 @@ TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
 KEY: Final = ("pair", "open_time_ms")
 WIDTHS: Final = {"pair": 4, "open_time_ms": 8, **{column.name: column.bytes for column in COLUMNS}}
 # As they go in by COPY: integers by their width, then what has any length.
-INTEGERS: Final = tuple(sorted(WIDTHS, key=lambda name: WIDTHS[name]))
-ALL: Final = (*INTEGERS, PATTERNS, "wide")
+ALL: Final = (*ORDER, PATTERNS, "wide")
 
 # Not `candles_1M`: names without quotes are lower case.
 TABLES: Final = [f"candles_{'1month' if name == '1M' else name}" for name in NAMES]

@@ -35,6 +35,7 @@ _POSITION: Final = (
     "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
 )
 _PAIRS: Final = "SELECT * FROM unnest(%s::text[], %s::text[])"
+PIECE_BYTES: Final = 1 << 17  # of a table, on its way out: the processor's cache still has it when the kernel takes it
 _REVISION: Final = CANDLE_FIELDS.index("revision")
 _ROW_FIELDS: Final = needs(CANDLE_FIELDS)
 
@@ -68,7 +69,7 @@ class PostgresStore(PostgresConnection):
     def rest(self) -> None:
         """The server does that by itself."""
 
-    def _parts(self, cursor: Cursor, batch: "Batch") -> list[tuple[str, bytes]]:
+    def _parts(self, cursor: Cursor, batch: "Batch") -> list[tuple[str, memoryview]]:
         """The tables with what goes into each."""
         if not batch.n:
             return []
@@ -83,7 +84,7 @@ class PostgresStore(PostgresConnection):
         return of_tables(batch, [self._numbers[pair] for pair in batch.pairs])
 
     def _transaction(
-        self, cursor: Cursor, parts: list[tuple[str, bytes]], positions: Mapping[str, Position], straight: bool
+        self, cursor: Cursor, parts: list[tuple[str, memoryview]], positions: Mapping[str, Position], straight: bool
     ) -> None:
         """A statement for each table, and one more, each of several commands: a way to the server and back takes as
         long as a hundred rows."""
@@ -93,7 +94,7 @@ class PostgresStore(PostgresConnection):
             before += f"{timescale.NO_LIMIT}; " if self.timescale else ""
         for table, data in parts:
             into = f"COPY {table if straight else schema.STAGE} ({', '.join(schema.ALL)}) FROM STDIN (FORMAT binary)"
-            cursor.copy_expert(before + into, BytesIO(data), 1 << 22)
+            cursor.copy_expert(before + into, _Pieces(data), PIECE_BYTES)
             before = "" if straight else f"{schema.upsert(table)}; DELETE FROM {schema.STAGE}; "
         told = [value for stream, position in positions.items() for value in (stream, *position)]
         if positions:
@@ -255,6 +256,17 @@ class PostgresStore(PostgresConnection):
                 for statement in ("SET statement_timeout = 0", f"VACUUM {table}", SESSION):
                     cursor.execute(statement)
             yield f"{name}: their space is free for new candles"
+
+
+class _Pieces:
+    """A file for COPY to read from, which has no copy of it all."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int) -> bytes:
+        self._at += size
+        return bytes(self._data[self._at - size : self._at])
 
 
 DELETED_AT_ONCE: Final = 10_000

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wick.market.schema import FOREIGN, PARTIAL
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PRICE, SIGNED
+from wick.market.stored import LENGTH_MS, OPEN, PRICE, SIGNED
 from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
 from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS, PLACES, RANK, REST, VARYING
@@ -16,7 +16,7 @@ from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS,
 _ORDER: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name not in (NULLS, OPEN)]
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
-_NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
+_NUMBER: Final = columns.AT
 # Integers come from the exact fields, and from what is stored of the others.
 _WHOLE: Final = [name for name in _ORDER if name in EXACT]
 _WHOLE_TO, _WHOLE_OF = (np.array([at[name] for name in _WHOLE]) for at in (_AT, EXACT))

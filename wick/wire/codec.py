@@ -4,7 +4,7 @@ msgpack: integers beyond 64 bits are ext type 1, big-endian two's complement. JS
 which JavaScript cannot hold, are decimal strings; bytes (a candle's patterns) are arrays of small signed integers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
@@ -14,6 +14,7 @@ from wick.errors import WireError
 
 BIG_INTEGER = 1
 JSON_SAFE = 2**53 - 1
+ARRAY_HEAD = 5
 
 
 def _encode_big(value: object) -> msgpack.ExtType:
@@ -31,6 +32,11 @@ def _decode_ext(code: int, data: bytes) -> int:
 def pack(message: object) -> bytes:
     data: bytes = msgpack.packb(message, default=_encode_big)
     return data
+
+
+def joined(packed: Sequence[bytes]) -> bytes:
+    """An array of messages that are packed already, behind ARRAY_HEAD bytes."""
+    return b"".join([b"\xdd", len(packed).to_bytes(4, "big"), *packed])
 
 
 class Packer:
