@@ -386,8 +386,8 @@ class Reader:
                 return list(map(add, usual, kept))
             return list(usual)
         except TypeError:
-            pairs = zip(map(expected, *told), kept, strict=True)
-            return [None if more is None else own + more for own, more in pairs]
+            pairs = zip(kept, *told, strict=True)
+            return [None if more is None else more + expected(*own) for more, *own in pairs]
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
         """Divided, so that it is the number nearest to those decimals."""
