@@ -256,7 +256,7 @@ def _candles_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int
     if length not in _GRANULARITIES:
         return 400, b'{"message":"Unsupported granularity"}'
     end_ms, most = now_ms, _MAX_CANDLES
-    start_ms = end_ms - (most - 1) * length * 1000
+    start_ms = end_ms - most * length * 1000
     if "start" in query and "end" in query:
         try:
             start_ms, end_ms = (
@@ -267,7 +267,7 @@ def _candles_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int
         if (end_ms - start_ms) // (length * 1000) >= most:
             text = "granularity too small for the requested time range. Count of aggregations requested exceeds 300"
             return 400, orjson.dumps({"message": text})
-    found = klines.candles(view, symbol, _GRANULARITIES[length], start_ms, min(end_ms, now_ms), most)
+    found = klines.candles(view, symbol, _GRANULARITIES[length], start_ms, min(end_ms, now_ms), most, newest=True)
     rows = [
         f"[{one.open_ms // 1000},{','.join(map(_number, (one.low, one.high, one.open, one.close, one.volume)))}]"
         for one in reversed(found)
