@@ -6,15 +6,20 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.roles.past_venue import START_MS, SYMBOL, PastVenue
-from tests.roles.test_first_start import enriched, found_of
+from tests.roles.test_first_start import begun, enriched, found_of
 from tests.roles.test_past import filled
+from tests.storage.memory_store import MemoryStore
 from wick.market import foreign
 from wick.market.intervals import DAY, MINUTE, by_name
 from wick.market.rows import readable
 from wick.market.schema import CANDLE_FIELDS, EMPTY, FORMED_FIELDS, Row
+from wick.metrics.bank import CLOSE as LAST_PRICE
+from wick.metrics.bank import DELTA
+from wick.metrics.processor import history_of
 from wick.ops.settings import Settings
 from wick.roles import first_start
 from wick.roles.asking import AskError
@@ -139,6 +144,32 @@ def test_metrics_of_what_is_not_told_are_unknown_and_all_others_are_there(name: 
     (*_, last) = (row[3:] for row in enriched(found_of(PastVenue(name, minutes=1), "1d", START_MS - 99 * DAY)).rows())
     lacks = {field for field, value in zip(CANDLE_FIELDS, last, strict=True) if value is None} - {*FORMED_FIELDS}
     assert lacks == {"vpin_50"} | ({"amihud_20"} if "quote_volume" in UNTOLD[name] else set())
+
+
+@pytest.mark.slow
+def test_metrics_know_again_as_soon_as_their_window_is_known() -> None:
+    vpin = 3 + CANDLE_FIELDS.index("vpin_50")
+    known, unknown = (
+        found_of(PastVenue(name, minutes=11), "1m", START_MS - 60 * MINUTE) for name in ("binance", "bybit")
+    )
+    mixed = enriched(known._replace(rows=unknown.rows[:15] + known.rows[15:])).rows()
+    assert [row[vpin] for row in mixed[:64]] == [None] * 64
+    assert [row[vpin] for row in mixed[64:]] == [row[vpin] for row in enriched(known).rows()[64:]]
+    assert None not in [row[vpin] for row in mixed[64:]]
+
+
+@every
+@pytest.mark.slow
+def test_a_worker_warms_its_metrics_with_them(name: str) -> None:
+    store, venue = MemoryStore(), PastVenue(name, minutes=11)
+    one = begun(store, venue)
+    one.run([SYMBOL], venue.now_ms)
+    assert one.done == [SYMBOL] and not one.reason
+    for interval in offered(venue.venue):
+        history = history_of(store.inputs(name, SYMBOL, interval.name, 99), venue.venue.empty == "flat")
+        assert history is not None and history.close_ms == interval.open_ms(venue.now_ms)
+        assert history.candles.shape[1] >= (23 if interval.name == "1M" else 30)
+        assert np.isnan(history.candles[DELTA]).all() and not np.isnan(history.candles[: LAST_PRICE + 1]).any()
 
 
 @pytest.mark.parametrize(("name", "share"), [("binance", first_start.SHARE), ("kraken", OURS)])
