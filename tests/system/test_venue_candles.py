@@ -23,7 +23,7 @@ from wick.storage.sqlite import SqliteStore
 pytestmark = pytest.mark.slow
 
 INTERVALS = {"bybit": "1m,3m,5m", "coinbase": "1m,3m,5m", "kraken": "1m,3m,5m", "okx": "15s,30s,1m,3m,5m"}
-LIVED_MS, SYMBOLS, RATE = 9 * MINUTE, 3, 4.0  # the market has been there for so long; some seconds without a trade
+LIVED_MS, SYMBOLS, RATE = 11 * MINUTE, 3, 4.0  # the market has been there for two candles of 5m, one of them whole
 SYMBOL, FLAGS = "SOL-USDT", CANDLE_FIELDS.index("flags")
 TOLD = ("open", "high", "low", "close", "volume")
 
