@@ -19,6 +19,7 @@ from wick.wire.messages import Closes
 
 VENUE = "binance"
 STEP_MS = 15_000
+DAY_MS = 86_400_000
 BEGIN_MS = 1_719_792_000_000  # 2024-07-01 00:00, a Monday
 MADE = 32  # candles a pair with metrics of their own; then they come again, at later times
 NEVER_BELOW = [FORMED_FIELDS.index(name) - EXACT for name in ("tick_rv", "quoted_spread_bps")]
@@ -66,7 +67,7 @@ class Stream:
             "quote_volume": turnover, "trade_count": count, "taker_buy_volume": (volume + delta) // 2,
             "taker_buy_quote_volume": turnover // 2, "first_trade_id": 10**9, "last_trade_id": 10**9 + count,
             "delta": delta, "delta_max": np.maximum(delta, 0), "delta_min": np.minimum(delta, 0), "cvd": 3 * delta,
-            "cvd_anchor_ms": BEGIN_MS, "max_trade_size": volume // 9, "large_trade_volume": volume // 3,
+            "max_trade_size": volume // 9, "large_trade_volume": volume // 3,
             "large_trade_delta": delta // 3,
         }  # fmt: skip
         exact = np.zeros((len(time), EXACT), "<i8")
@@ -88,6 +89,7 @@ class Stream:
             columns = exact[rows].copy()
             columns[:, AT["open_time_ms"]] = [INTERVALS[at].open_ms(end_ms - 1) for at in ending] * len(own)
             columns[:, AT["close_time_ms"]] = end_ms
+            columns[:, AT["cvd_anchor_ms"]] = end_ms - STEP_MS - (end_ms - STEP_MS) % DAY_MS
             parts = (columns.tobytes(), real[rows].tobytes(), [], metrics[rows].tobytes(), patterns[rows].tobytes())
             pairs = np.repeat(np.arange(len(own)), len(ending)).tolist()
             yield shard, [[VENUE, [self.names[one] for one in own], pairs, ending * len(own), *parts]]

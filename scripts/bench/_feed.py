@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 import _common as common
 import zmq
 
+from tests.ports import free_port
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
@@ -25,9 +25,7 @@ class Running:
     """Exchange and feed as processes; what the feed says of itself."""
 
     def __init__(self, directory: Path, venue: str, symbols: int, rate: float, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         (directory / "wick.toml").touch()
         own = {
             "CONFIG": directory / "wick.toml", "CORE_DATA_DIR": directory, "AGGREGATOR_WORKERS": 1,

@@ -24,6 +24,7 @@ from typing import Any, Self
 import _common as common
 from _load import Load, Report
 
+from tests.ports import free_port
 from wick.market.intervals import INTERVALS, NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, STATE_WIDTHS
 from wick.net import bus, endpoints
@@ -39,12 +40,6 @@ FIRST_MS = 1_723_161_600_000
 PRICE, TIME, BUY_SHARE = 6_000_000, 2, 0.5
 KNOWN_INTERVALS = (1, 2, 3)  # of the table: which candles clients subscribe to
 LOAD_WIDTH = 16  # fields of a group, as the load generator tells them
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(probe: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -266,7 +261,7 @@ class Front:
         return self.process.pid
 
     def ask(self, path: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
             return json.loads(connection.getresponse().read())

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def run(name: str, record: Path) -> str:
     command = [sys.executable, str(BENCH / f"{name}.py"), "--quick", "--results", str(record)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -20,8 +20,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
     "--remote-debugging-port=0",
 )  # fmt: skip
-START_S = 30.0
-ANSWER_S = 30.0
+START_S = 60.0
+ANSWER_S = 60.0
 POLL_S = 0.05
 KEYS = {"ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27, "End": 35}
 
@@ -99,7 +99,7 @@ class Page:
             raise AssertionError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, timeout_s: float = 20.0) -> Any:
+    def wait_for(self, condition: str, timeout_s: float = 60.0) -> Any:
         """The value of `condition` as soon as that is truthy."""
         attempt = f"(() => {{ try {{ return {condition} }} catch {{ return null }} }})()"
         return until(lambda: self.evaluate(attempt), condition, timeout_s)

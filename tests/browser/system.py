@@ -3,30 +3,25 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
 SYMBOLS = 60  # of the demo market: more than fit on the page
-START_S = 60.0  # two seconds or three on a machine that has nothing else to do
-STOP_S = 10.0
+START_S = 120.0  # two seconds or three on a machine that has nothing else to do
+STOP_S = 30.0
 POLL_S = 0.05
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RunningWick:
@@ -72,11 +67,11 @@ class RunningWick:
         stop({process: self.processes.pop(process)})
 
     def get(self, path: str, port: int | None = None) -> Any:
-        """The JSON that the front answers; None where nobody listens (yet)."""
+        """The JSON that the front answers; None where nobody listens (yet), or it was killed over it."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=30) as answer:
                 return json.load(answer)
-        except (urllib.error.URLError, ConnectionError):
+        except (OSError, HTTPException):
             return None
 
     def candles(self, symbol: str, interval: str, **query: object) -> list[dict[str, Any]]:

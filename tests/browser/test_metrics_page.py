@@ -74,8 +74,8 @@ def test_at_first_there_are_candles_and_nothing_else(open_page: OpenPage) -> Non
 def test_metrics_of_the_address_are_drawn_from_the_rows(open_page: OpenPage, running_wick: RunningWick) -> None:
     page = open_page("#binance:BTC-USDT:1m:ema_20,psar,rsi_14")
     page.wait_for(READY)
-    until(lambda: pixels(page, 0, EMA_COLOUR) > 300, "a line on the candles", 10)
-    until(lambda: pixels(page, 1, RSI_COLOUR) > 300, "a line in a pane", 10)
+    until(lambda: pixels(page, 0, EMA_COLOUR) > 300, "a line on the candles", 60)
+    until(lambda: pixels(page, 1, RSI_COLOUR) > 300, "a line in a pane", 60)
     assert pixels(page, 0, PSAR_COLOUR) > 100
     page.wait_for("wick.candles.every((candle) => candle.rsi14 !== undefined)")
     candles = {candle["openTimeMs"]: candle for candle in page.evaluate("wick.candles")}
@@ -197,13 +197,12 @@ def test_hovering_a_marked_candle_says_what_its_patterns_are(open_page: OpenPage
 def test_the_live_candles_metrics_come_while_they_are_shown(open_page: OpenPage) -> None:
     page = open_page("#binance:BTC-USDT:15s:body_ratio,obv")
     live = "wick.candles.find((candle) => !(candle.flags & 1) && candle.bodyRatio != null)"
-    page.wait_for(live, 20)
-    seen = page.evaluate(f"{live}.bodyRatio")
-    page.wait_for(f"{live}.bodyRatio !== {seen}", 10)
+    [seen] = page.wait_for(f"[{live}.bodyRatio]")
+    page.wait_for(f"{live}.bodyRatio !== {seen}")
     assert re.search(r"Body ratio−?[0-9.]+", text(page, PANE_LABELS))
     page.evaluate("location.hash = '#binance:BTC-USDT:15s:'")
     page.wait_for("wick.choice.metrics.length === 0")
-    page.wait_for("wick.candles.at(-1).bodyRatio === null", 30)
+    page.wait_for("wick.candles.at(-1).bodyRatio === null")
 
 
 def test_everything_in_the_picker_has_a_name(open_page: OpenPage) -> None:

@@ -10,22 +10,24 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.browser.system import ROOT, free_port, stop
-from tests.chaos.power import Lost, cut
+from tests.browser.system import ROOT, stop
+from tests.chaos.power import Lost, cut, disk_ms
+from tests.ports import free_port
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
 TURN = datetime(2027, 2, 1, tzinfo=UTC)  # a Monday: all twelve intervals begin here
 POLL_S = 0.02
-START_S, STOP_S = 60.0, 20.0
+START_S, STOP_S = 120.0, 30.0
+PATIENCE_S = 60.0  # for what takes a moment where nothing else runs
 SAY_EACH = 25  # kills
 
 
@@ -72,7 +74,8 @@ class Herd:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.kills: Counter[str] = Counter()
-        self.power_cuts: list[tuple[Lost, int]] = []  # what they took, and of how many milliseconds of the log
+        # What they took, of how many milliseconds of the log, and the longest that the feed had waited for the disk.
+        self.power_cuts: list[tuple[Lost, int, int]] = []
         self.deaths: list[str] = []  # of those that nobody killed
         self._due: dict[str, float] = {}  # when to start what was killed
         self.stats: dict[str, dict[str, Any]] = {}  # what each process said last of itself
@@ -88,7 +91,7 @@ class Herd:
     def start_exchange(self) -> None:
         arguments = [self.exchange_port, self.seed, self.symbols, self.rate, self.notes]
         self._spawn("exchange-0", ["tests/chaos/exchange.py", *map(str, arguments)])
-        self.wait_until(lambda: self.ask_exchange("/_faults"), START_S, "the exchange is up")
+        self.wait_until(lambda: self.ask_exchange("/_faults"), "the exchange is up", START_S)
 
     def start(self, *names: str) -> None:
         if self._heard is None:
@@ -121,6 +124,7 @@ class Herd:
     def cut_power(self) -> None:
         """Everything but the exchange dies at one moment, and what was not forced to the disk is gone."""
         gone = [name for name in self.processes if name != "exchange-0"]
+        feed = self.processes.get("feed-0")
         for name in gone:
             self.processes[name].send_signal(signal.SIGKILL)
         died_ns = (time.time_ns()) + self.ahead_s * 10**9
@@ -128,7 +132,8 @@ class Herd:
             self.processes.pop(name).wait()
             self._due[name] = time.monotonic()
         lost = cut(self.data_dir, self.syncs)
-        self.power_cuts.append((lost, (died_ns - lost.oldest_ns) // 1_000_000 if lost.flushes else 0))
+        waited_ms = disk_ms(self.syncs / f"{feed.pid}.syncs", died_ns) if feed else 0
+        self.power_cuts.append((lost, (died_ns - lost.oldest_ns) // 1_000_000 if lost.flushes else 0, waited_ms))
         self.kills["machine"] += 1
 
     def keep(self) -> None:
@@ -155,7 +160,6 @@ class Herd:
 
     def stop(self) -> None:
         stop(self.processes, STOP_S)
-
         if self._heard:
             self._heard.close(linger=0)
             self._heard = None
@@ -181,7 +185,12 @@ class Herd:
         said = self.stats.get(process, {"state": "", "counters": {}, "gauges": {}})
         return said["state"] if name == "state" else (said["counters"] | said["gauges"]).get(name, 0)
 
-    def wait_until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    def hear(self, process: str) -> None:
+        """Wait for what the process says of itself as it is now."""
+        now_ns = self.now_ms() * 1_000_000
+        self.wait_until(lambda: self.stats[process]["time_ns"] > now_ns, f"a word of {process}")
+
+    def wait_until(self, condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
         deadline = time.monotonic() + timeout_s
         while not (value := condition()):
             self.keep()
@@ -221,9 +230,9 @@ class Herd:
 def _json(request: Any) -> Any:
     """None where nobody answers."""
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except (OSError, HTTPException):
         return None
 
 

@@ -7,6 +7,7 @@ commit in WAL mode (synchronous = NORMAL) promises after a crash is the database
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +30,10 @@ def cut(data_dir: Path, syncs: Path) -> Lost:
     """After all processes are dead."""
     sizes: dict[int, int] = {}
     entries: dict[str, tuple[int, set[str]]] = {}
-    for notes in syncs.glob("*.syncs"):
-        for line in notes.read_bytes().splitlines():
-            try:
-                note = json.loads(line)
-            except ValueError:
-                continue  # the process died while it wrote this
-            _learn(note, sizes, entries)
+    for path in syncs.glob("*.syncs"):
+        for note in _notes(path):
+            if "began_ns" not in note:
+                _learn(note, sizes, entries)
     before = _flushes(data_dir)
     files = lost_bytes = 0
     for root in WATCHED:
@@ -56,6 +54,26 @@ def cut(data_dir: Path, syncs: Path) -> Lost:
         wal.unlink()
     gone = before.keys() - _flushes(data_dir).keys()
     return Lost(files, lost_bytes, len(gone), min((before[one] for one in gone), default=0))
+
+
+def disk_ms(notes: Path, died_ns: int) -> int:
+    """The longest that a process which died then has waited for the disk; it may have waited when it died."""
+    began: dict[int, int] = {}  # by thread
+    longest_ns = 0
+    for note in _notes(notes):
+        if "began_ns" in note:
+            began[note["thread"]] = note["began_ns"]
+        else:
+            longest_ns = max(longest_ns, note["at_ns"] - began.pop(note["thread"]))
+    return max(longest_ns, *[died_ns - one for one in began.values()], 0) // 1_000_000
+
+
+def _notes(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_bytes().splitlines() if path.exists() else ():  # it may have died before it began
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the process died while it wrote this
 
 
 def _learn(note: dict[str, Any], sizes: dict[int, int], entries: dict[str, tuple[int, set[str]]]) -> None:

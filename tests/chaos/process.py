@@ -3,7 +3,7 @@
 - WICK_TEST_AHEAD_S: the clock of all processes is ahead by so much, so that the first of a month that is a Monday
   begins while the test runs, and every interval closes.
 - WICK_TEST_SYNCS: a folder in which each process notes what it has forced to the disk, after the system has said that
-  it has: what would be there after a crash of the machine.
+  it has: what would be there after a crash of the machine. And when it began to, to know how long the disk took.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ def note_syncs(folder: Path) -> None:
             number = file if isinstance(file, int) else file.fileno()
             before, path = os.fstat(number), Path(f"/proc/self/fd/{number}").readlink()
             entries = sorted([one.name for one in path.iterdir()]) if S_ISDIR(before.st_mode) else None
+            thread = threading.get_ident()
+            notes.write(b'{"thread": %d, "began_ns": %d}\n' % (thread, time.time_ns()))
             sync(number)
             size = before.st_size if entries is None else 0
             line = {
@@ -43,6 +46,7 @@ def note_syncs(folder: Path) -> None:
                 "size": size,
                 "at_ns": time.time_ns(),
                 "entries": entries,
+                "thread": thread,
             }
             notes.write(json.dumps(line).encode() + b"\n")
 

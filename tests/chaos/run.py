@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.chaos.herd import Herd, Killer, Server
+from tests.chaos.herd import PATIENCE_S, START_S, Herd, Killer, Server
 from tests.chaos.truth import PLACE, VENUE, Begin, Key, Rows, Truth, begins, candles, differing
 from wick import exchanges
 from wick.client import ClientError, connect
@@ -47,7 +47,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.wait(0.001):  # outside the lock: who waits for it gets it
                 with self.lock:
                     event = self.session.receive(0.1)
                 if event is not None and type(event).__name__ == "Gap":
@@ -65,7 +65,7 @@ class Client(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
-        self.join(5)
+        self.join(30)
         self.session.close()
 
 
@@ -79,7 +79,7 @@ class Verdict:
     intervals: dict[str, int] = field(default_factory=dict)
     trades: int = 0
     ticks_s: float = 0.0
-    log_lost_ms: list[int] = field(default_factory=list)  # by each power cut
+    log_lost_ms: list[tuple[int, int]] = field(default_factory=list)  # by each power cut; and how long the disk took
     figures: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -200,7 +200,7 @@ def clients_right(herd: Herd, old: Client, stored: Rows) -> list[str]:
     fresh.start()
     faults: list[str] = []
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             herd.keep()
             time.sleep(0.2)
@@ -258,25 +258,25 @@ def lived_through(
     try:
         herd.start_exchange()
         herd.start()
-        herd.wait_until(herd.runs, 60, "all is up")
+        herd.wait_until(herd.runs, "all is up", START_S)
         say(f"up after {time.monotonic() - began:.1f} s")
         old = Client(f"http://127.0.0.1:{herd.port}")
         old.start()
         first_ids = first_trades(herd.data_dir)
         trouble(herd)
         say(f"trouble is over after {time.monotonic() - began:.1f} s: {dict(herd.kills)}")
-        herd.wait_until(lambda: herd.is_whole and herd.runs(), 60, "all is up again")
+        herd.wait_until(lambda: herd.is_whole and herd.runs(), "all is up again", START_S)
         # Through the turn of the month, and to the end of the candle in which all ran again.
         until_ms = max(herd.now_ms(), herd.turn_ms + 1000) // SHORTEST_MS * SHORTEST_MS
         grace_ms = settings_of(herd)["aggregator.grace_ms"]
-        herd.wait_until(lambda: herd.now_ms() > until_ms + grace_ms + 1500, 120, "the last candle has closed")
+        herd.wait_until(lambda: herd.now_ms() > until_ms + grace_ms + 1500, "the last candle has closed", 120)
         rows, wrong = drained(herd, settings_of(herd), until_ms, drain_s, say)
         verdict = Verdict(dict(herd.kills), time.monotonic() - began, faults=wrong)
         say(f"drained after {verdict.seconds:.1f} s: {wrong or 'complete'}")
         heard = begins(rows)
         late = {symbol: one for symbol, one in first_ids.items() if symbol in heard and heard[symbol].trade_id != one}
         verdict.faults += [f"the first trades are lost of {late}"] if late else []
-        herd.fault("freeze", seconds=60.0)
+        herd.wait_until(lambda: herd.fault("freeze", seconds=2 * PATIENCE_S), "the market stands still")
         verdict.faults += clients_right(herd, old, rows)
         verdict.figures["client"] = f"{old.session.counts}, gaps told: {sum(old.gaps.values())}"
         herd.stop()
@@ -284,8 +284,11 @@ def lived_through(
         right = candles(truth, rules_of(settings_of(herd)), heard, until_ms)
         verdict.count(right)
         verdict.ticks_s = truth.ticks / ((until_ms - truth.start_ms) / 1000)
-        verdict.log_lost_ms = [milliseconds for _, milliseconds in herd.power_cuts]
-        verdict.figures["power cuts"] = [f"{ms} ms of the log, {lost}" for lost, ms in herd.power_cuts]
+        verdict.log_lost_ms = [(milliseconds, disk_ms) for _, milliseconds, disk_ms in herd.power_cuts]
+        verdict.figures["power cuts"] = [
+            f"{milliseconds} ms of the log (the disk took up to {disk_ms} ms), {lost}"
+            for lost, milliseconds, disk_ms in herd.power_cuts
+        ]
         verdict.figures["backfilled"] = herd.most["feed-0.backfilled_trades"]
         verdict.faults += compared(rows, right)
         verdict.faults += herd.deaths

@@ -95,7 +95,7 @@ def test_cat_follows_what_comes(directory, capsys, monkeypatch):
     follower = Thread(target=wick, args=(directory, "cat", "trades.*", "--json", "--follow", "--count", "4"))
     follower.start()
     write(directory, [3, 4])
-    follower.join(5)
+    follower.join(30)
     assert not follower.is_alive() and ids(capsys) == [41, 42, 43, 44]
 
 

@@ -73,9 +73,9 @@ def test_a_client_gets_the_recorded_frames_byte_for_byte_and_in_order(replay, tm
     )
     process, address = replay(path, "--speed", "max", "--port", "0")
     with connect(f"{address}/stream?streams=btcusdt@trade") as client:
-        assert [client.recv(timeout=10) for _ in mine] == mine
+        assert [client.recv(timeout=30) for _ in mine] == mine
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 @pytest.mark.slow
@@ -86,5 +86,5 @@ def test_a_port_that_is_taken_is_told(replay, tmp_path):
         port = taken.getsockname()[1]
         process, address = replay(capture(tmp_path / "a", trade(1, 0)), "--port", port)
         assert address == ""
-        assert process.wait(10) == 3
+        assert process.wait(30) == 3
         assert f"wick replay: port {port}: Address already in use" in process.stderr.read()

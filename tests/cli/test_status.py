@@ -35,7 +35,7 @@ def told(process):
 @pytest.fixture
 def quick(monkeypatch):
     """Who has not spoken for a moment is down."""
-    monkeypatch.setattr(status, "collect", partial(status.collect, wait_s=0.3))
+    monkeypatch.setattr(status, "collect", partial(status.collect, wait_s=1.0))
 
 
 def test_every_running_process_is_a_line(data_dir, capsys):

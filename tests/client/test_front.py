@@ -45,7 +45,7 @@ def has_all_shards(front):
     return stats and stats["counters"].get("snapshots", 0) >= SHARDS
 
 
-def until(session, wanted, limit_s=15.0):
+def until(session, wanted, limit_s=60.0):
     """Events up to the first that `wanted` says yes to."""
     said = []
     while True:

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.ports import free_port
 from wick.cli.status import collect
 from wick.market.schema import STATE_WIDTHS
 from wick.net import bus, endpoints
@@ -24,15 +24,9 @@ from wick.wire.codec import pack
 from wick.wire.messages import Closes, Diffs, Request, Snapshot, closes_topic, diffs_topic, stats_topic
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 VENUE = "binance"
 PAGE_ORIGIN = "http://page.example"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(probe: Callable[[], Any], what: str) -> Any:
@@ -158,7 +152,7 @@ class Front:
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case names) and body; the path is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -189,7 +183,7 @@ class Front:
         self.is_ended = True
         self.process.send_signal(number)
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         finally:
             self.process.kill()
             self.process.wait()

@@ -12,7 +12,7 @@ from wick.net.ws_server import Client, Server, listen
 from wick.wire.http import Reply
 from wick.wire.websocket import BINARY, TEXT, Deflater, frame
 
-PATIENCE_S = 10
+PATIENCE_S = 30
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455's own example, and what it answers
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 

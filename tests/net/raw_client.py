@@ -26,8 +26,8 @@ class RawClient:
     def __init__(self, front, query=""):
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.sock.settimeout(10)
-        self.deadline = time.monotonic() + 20
+        self.sock.settimeout(30)
+        self.deadline = time.monotonic() + 60
         self.sock.connect(("127.0.0.1", front.port))
         self.buffer = b""
         self.handles, self.states, self.heard, self.answers = {}, {}, [], []

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.front_process import ROOT, free_port
+from tests.net.front_process import ROOT
+from tests.ports import free_port
 
 PATIENCE_S = 900
 CASES = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*")

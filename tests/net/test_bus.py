@@ -12,7 +12,7 @@ __all__ = ["data_dir"]
 
 
 def until(listeners: bus.Listeners, stream: bytes, wanted: bool) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while listeners.to(stream) is not wanted:
         assert time.monotonic() < deadline, "not in time"
         listeners.update()

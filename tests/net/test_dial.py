@@ -46,7 +46,7 @@ def heard(url: str, context: ssl.SSLContext | None = None) -> bytes:
     with closing(WebSocketClient(url, context)) as client:
         client.send(b"one")
         while True:
-            for message in client.receive(5):
+            for message in client.receive(30):
                 return message
 
 
@@ -122,7 +122,7 @@ def test_a_proxy_may_itself_be_reached_by_tls(
         with closing(WebSocketClient(elsewhere(url), ours)) as client:
             proxy.cut()
             with pytest.raises(Disconnected, match="the connection was cut"):
-                client.receive(5)
+                client.receive(30)
 
 
 def test_a_proxys_user_and_password_are_sent_and_never_told(environment: pytest.MonkeyPatch) -> None:

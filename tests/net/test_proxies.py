@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,8 @@ import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 NAME = "charts.example.com"
@@ -34,17 +35,10 @@ SETTINGS = {
     "front.proxies": ["127.0.0.1"],
     "front.max_per_address": MOST,
 }
-START_S = 10
+START_S = 60
 CANDLES = f"/api/v1/candles?venue=binance&symbol=BTC-USDT&interval=1m&to=6000000&token={TOKEN}"
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -114,8 +108,8 @@ class Proxied:
         authority.configure_trust(self.context)
 
     def connection(self) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(NAME, self.port, timeout=5)
-        plain = socket.create_connection(("127.0.0.1", self.port), 5)
+        connection = http.client.HTTPSConnection(NAME, self.port, timeout=30)
+        plain = socket.create_connection(("127.0.0.1", self.port), 30)
         connection.sock = self.context.wrap_socket(plain, server_hostname=NAME)
         return connection
 
@@ -134,7 +128,7 @@ class Proxied:
     def open(self, query: str = f"?token={TOKEN}", **headers: str) -> Iterator[ClientConnection]:
         origin = headers.pop("origin", f"https://{NAME}")
         with connect(
-            f"wss://{NAME}/ws{query}", sock=socket.create_connection(("127.0.0.1", self.port), 5), ssl=self.context,
+            f"wss://{NAME}/ws{query}", sock=socket.create_connection(("127.0.0.1", self.port), 30), ssl=self.context,
             origin=Origin(origin),
             additional_headers={name.replace("_", "-"): value for name, value in headers.items()},
         ) as session:  # fmt: skip
@@ -143,7 +137,7 @@ class Proxied:
     @contextmanager
     def open_soon(self, **headers: str) -> Iterator[ClientConnection]:
         """As soon as there is a place: wick hears of it a moment later that a session has ended."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         with ExitStack() as stack:
             while True:
                 try:
@@ -209,19 +203,18 @@ def test_a_page_is_compressed_and_the_client_that_has_it_is_told_so(proxied: Pro
 
 def test_a_session_is_opened_and_each_message_comes_at_once(proxied: Proxied) -> None:
     with proxied.open_soon() as session:
-        session.recv(5)
-        session.send("echo")
-        arrived = []
-        for _ in range(12):
-            assert session.recv(2) in ("tick", "echo")
-            arrived.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in pairwise(arrived)]
-    assert max(gaps) < 0.5, "they would come together, were they buffered"
+        session.recv(30)
+        for _ in range(3):
+            session.send("echo")
+            before = 0
+            while session.recv(30) == "tick":
+                before += 1
+            assert before < 100, "they would come by the thousand, were they buffered"
 
 
 def test_what_a_client_says_of_its_own_address_does_not_reach_wick(proxied: Proxied) -> None:
     with proxied.open_soon(X_Forwarded_For="1.2.3.4") as session:
-        assert session.recv(5) == "127.0.0.1"
+        assert session.recv(30) == "127.0.0.1"
 
 
 def test_the_connections_of_an_address_are_counted_behind_the_proxy_and_given_back(proxied: Proxied) -> None:
@@ -245,7 +238,7 @@ def test_a_session_that_is_refused_is_refused_with_its_status(proxied: Proxied, 
 
 def test_a_named_page_elsewhere_may_open_a_session_and_read_the_api(proxied: Proxied) -> None:
     with proxied.open_soon(origin="https://desk.example") as session:
-        session.recv(5)
+        session.recv(30)
     headers = proxied.get(f"/api/v1/symbols?token={TOKEN}", Origin="https://desk.example")[1]
     assert headers["access-control-allow-origin"] == "https://desk.example"
 
@@ -272,7 +265,7 @@ def test_a_body_is_refused(proxied: Proxied) -> None:
 def test_the_token_is_in_no_log(proxied: Proxied) -> None:
     proxied.get(CANDLES)
     log = proxied.folder / "access.log"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not (log.exists() and "/api/v1/candles" in log.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -282,9 +275,9 @@ def test_the_token_is_in_no_log(proxied: Proxied) -> None:
 
 def test_a_session_that_ends_behind_the_proxy_ends_for_the_client(proxied: Proxied) -> None:
     with proxied.open_soon() as session:
-        session.recv(5)
+        session.recv(30)
         session.send(b"x" * 70_000)  # longer than a message may be
         with pytest.raises(ConnectionClosed):
             while True:
-                session.recv(5)
+                session.recv(30)
         assert session.close_code == 1009

@@ -6,7 +6,6 @@ import pytest
 
 from tests.net.front_process import wait_for
 from tests.net.raw_client import DIFF, HUGE, ROUNDS, SNAPSHOT, big, flood, introduce, raw
-from wick.cli.status import collect
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE, FORMED_FIELDS, UNKNOWN
 from wick.wire.session import Kind
@@ -14,7 +13,8 @@ from wick.wire.session import Kind
 
 def given_up(front):
     """How many clients the front has given up, as `wick status` reads it."""
-    return collect({"core.data_dir": str(front.data_dir)}, ["front-0"])["front-0"]["gauges"]["stalled"]
+    said = front.stats()
+    return said and said["gauges"]["stalled"]
 
 
 def topics_of(symbol):
@@ -30,7 +30,7 @@ def test_a_client_that_stops_reading_delays_nobody_and_wakes_to_the_state(front,
         while len(slow.handles) < len(topics) or not slow.holds(worker, "SLOW-USDT"):
             slow.take()
         before = len(slow.heard)
-        assert flood(worker, "SLOW-USDT", other) < 1.0
+        assert flood(worker, "SLOW-USDT", other) < 5.0, "far from the 20 s after which a client is given up"
         assert other.heard.count(DIFF) >= ROUNDS - 1
         # It wakes: what the kernel still had, then the state.
         while not slow.holds(worker, "SLOW-USDT"):

@@ -18,7 +18,7 @@ from wick.net.ws_client import Disconnected, WebSocketClient
 
 def receive_one(client: WebSocketClient) -> bytes:
     while True:
-        for message in client.receive(5):
+        for message in client.receive(30):
             return message
 
 
@@ -64,14 +64,14 @@ def test_pings_are_answered_and_give_no_message() -> None:
     answered = threading.Event()
 
     def ping(connection: ServerConnection) -> None:
-        assert connection.ping().wait(5)
+        assert connection.ping().wait(30)
         answered.set()
 
     with server(ping) as url, closing(WebSocketClient(url)) as client:
         with pytest.raises(Disconnected):
             while True:
-                assert client.receive(5) == []
-        assert answered.wait(5)
+                assert client.receive(30) == []
+        assert answered.wait(30)
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_a_close_of_the_server_is_a_disconnection_with_its_code() -> None:
         pytest.raises(Disconnected, match="1001"),
     ):
         while True:
-            client.receive(5)
+            client.receive(30)
 
 
 def test_nobody_at_the_address_is_a_disconnection_that_names_it() -> None:
@@ -136,7 +136,7 @@ def test_greenlets_may_send_at_once_and_no_message_is_mixed_with_another() -> No
     messages = [bytes([65 + n]) * 400_000 for n in range(8)]
 
     def slow(connection: ServerConnection) -> None:
-        assert released.wait(5)
+        assert released.wait(30)
         arrived.extend(connection.recv().encode() for _ in messages)
         connection.recv()
 
@@ -147,7 +147,7 @@ def test_greenlets_may_send_at_once_and_no_message_is_mixed_with_another() -> No
         sending = [gevent.spawn(client.send, message) for message in messages]
         gevent.sleep(0)  # all have begun: what the kernel does not take, waits
         released.set()
-        gevent.joinall(sending, timeout=5, raise_error=True)
+        gevent.joinall(sending, timeout=30, raise_error=True)
         while len(arrived) < len(messages):
             gevent.sleep(0.001)
         client.close()
@@ -163,7 +163,7 @@ def test_who_is_killed_during_the_handshake_leaves_no_socket() -> None:
                 attempt.join()
             attempt.kill()
         with listening.accept()[0] as theirs:
-            theirs.settimeout(5)
+            theirs.settimeout(30)
             assert theirs.recv(4096).startswith(b"GET /x")
             assert theirs.recv(4096) == b""
 
@@ -174,7 +174,7 @@ def test_a_server_that_pings_and_does_not_read_is_given_up(monkeypatch: pytest.M
     def flood(connection: ServerConnection) -> None:
         connection.recv()  # pings that came with the handshake would be answered within it
         connection.socket.sendall(b"\x89\x02hi" * 20)
-        ended.wait(5)
+        ended.wait(30)
 
     ended = threading.Event()
     with server(flood) as url:
@@ -183,6 +183,6 @@ def test_a_server_that_pings_and_does_not_read_is_given_up(monkeypatch: pytest.M
         client._sending = True  # another greenlet waits for the socket
         with pytest.raises(Disconnected, match="does not read"):
             while True:
-                client.receive(5)
+                client.receive(30)
         client.abort()
         ended.set()

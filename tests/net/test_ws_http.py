@@ -229,7 +229,7 @@ def test_where_descriptors_are_out_connections_wait_for_the_next_sweep(server):
     server.do(lambda: setattr(server.server, "_listener", Broken()))
     with Peer(server) as peer:
         peer.say(get())
-        assert failed.wait(5)
+        assert failed.wait(30)
         server.do(lambda: setattr(server.server, "_listener", listener))
         server.pass_s(0.1)
         assert peer.reply()[0] == 200

@@ -17,13 +17,13 @@ ACK, ERROR = Kind.ACK, Kind.ERROR
 
 
 def client(front, **options):
-    return connect(front.url, compression=None, proxy=None, **{"open_timeout": 5, **options})
+    return connect(front.url, compression=None, proxy=None, **{"open_timeout": 30, **options})
 
 
 def told(connection, kind, decode=unpack):
     """The next message of a kind."""
     while True:
-        message = decode(connection.recv(timeout=5))
+        message = decode(connection.recv(timeout=30))
         for one in message[1:] if message[0] == Kind.BATCH else [message]:
             if one[0] == kind:
                 return one
@@ -40,7 +40,7 @@ def told(connection, kind, decode=unpack):
 def test_a_subprotocol_is_agreed_on_and_spoken(front, offered, chosen):
     with client(front, subprotocols=offered) as connection:
         assert connection.subprotocol == chosen
-        first = connection.recv(timeout=5)
+        first = connection.recv(timeout=30)
         assert isinstance(first, str) == (chosen == "wick.v1.json")
         kind, version, _, _, limits = (unpack_json if isinstance(first, str) else unpack)(first)
         assert (kind, version, limits["message_bytes"]) == (Kind.HELLO, 1, 4096)
@@ -109,19 +109,19 @@ def test_a_handshake_that_is_none_is_refused_and_the_front_goes_on(front, lines)
 @pytest.mark.parametrize("size", [4097, 200_000, 3_000_000])
 def test_a_message_beyond_the_bound_closes_the_connection_with_1009(front, size):
     with client(front) as connection:
-        connection.recv(timeout=5)
+        connection.recv(timeout=30)
         with pytest.raises(ConnectionClosed) as caught:
             connection.send(bytes(size))
-            connection.recv(timeout=5)
+            connection.recv(timeout=30)
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
 
 
 def test_a_fragmented_message_beyond_the_bound_closes_the_connection_with_1009(front):
     with client(front) as connection:
-        connection.recv(timeout=5)
+        connection.recv(timeout=30)
         with pytest.raises(ConnectionClosed) as caught:
             connection.send(bytes(1000) for _ in range(6))
-            connection.recv(timeout=5)
+            connection.recv(timeout=30)
         assert caught.value.rcvd.code == 1009
 
 
@@ -148,7 +148,7 @@ def test_a_frame_against_the_rules_closes_the_connection_with_1002(front, frame)
 
 def test_a_ping_is_answered_with_its_own_payload(front):
     with client(front) as connection:
-        assert connection.ping(b"here").wait(5)
+        assert connection.ping(b"here").wait(30)
 
 
 def test_a_request_in_pieces_is_one_request(front):
@@ -176,7 +176,7 @@ def test_after_many_bad_requests_a_client_is_told_not_to_come_back(front):
         with pytest.raises(ConnectionClosed) as caught:
             for _ in range(100):
                 connection.send(b"\xc1")
-                connection.recv(timeout=5)
+                connection.recv(timeout=30)
         assert caught.value.rcvd.code == 3500
 
 
@@ -186,5 +186,5 @@ def test_a_connection_that_we_close_is_over_without_waiting_for_a_timeout(front)
         with pytest.raises(ConnectionClosed):
             for _ in range(100):
                 connection.send(b"\xc1")
-                connection.recv(timeout=5)
+                connection.recv(timeout=30)
     assert time.monotonic() - started < 1.5

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from wick.errors import SettingError
 from wick.ops import preflight
 from wick.ops.preflight import InUseError
@@ -48,8 +49,7 @@ def venue() -> Iterator[str]:
 
 
 def test_a_free_port_is_no_news_and_a_taken_one_comes_with_another(taken: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        free = server.getsockname()[1]
+    free = free_port()
     preflight.check_ports(Settings({"front.port": free, "exchange.port": taken}), with_exchange=False)
     with pytest.raises(InUseError, match=rf"exchange.port = {taken}: another program listens on 127.0.0.1"):
         preflight.check_ports(Settings({"front.port": free, "exchange.port": taken}), with_exchange=True)
@@ -113,9 +113,7 @@ def test_every_venue_has_a_symbol() -> None:
 
 
 def test_a_venue_that_cannot_be_asked_is_no_reason_not_to_start(taken: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        nobody = server.getsockname()[1]
-    settings = Settings({"feed.rest_url": f"http://127.0.0.1:{nobody}"})
+    settings = Settings({"feed.rest_url": f"http://127.0.0.1:{free_port()}"})
     assert preflight.check_symbols(settings).endswith("Connection refused; starting anyway")
 
 

@@ -109,7 +109,7 @@ class FakeStore:
     def write(self, batch: Batch, positions: Mapping[str, Position]) -> None:
         if not self.go.is_set():
             self.is_waiting.set()
-            assert self.go.wait(10)
+            assert self.go.wait(30)
         self._check(self.writes_fail)
         self.transactions.append((batch.rows(), dict(positions)))
         self.stands |= positions

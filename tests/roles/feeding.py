@@ -44,7 +44,7 @@ class Worker:
         if self.pull.poll(int(wait_s * 1000), zmq.POLLIN):
             bus.drain(self.pull, self._take, 100_000)
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 20.0, what: str = "it") -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 60.0, what: str = "it") -> Any:
         deadline = time.monotonic() + timeout_s
         while not (value := condition()):
             assert time.monotonic() < deadline, f"{what} did not happen in time"
@@ -109,16 +109,16 @@ class Feed:
         """As if it had never been: what it has not sent it does not send, and what it has said is forgotten."""
         self.process.kill()
         self.process.wait()
-        while self.stats.poll(50):
-            self.stats.recv_multipart()
 
     def told(self) -> dict[str, Any]:
         """What it last said of itself: counters and gauges."""
         while self.stats.poll(0):
-            self._newest = unpack(self.stats.recv_multipart()[1])
+            said = unpack(self.stats.recv_multipart()[1])
+            if said["pid"] == self.process.pid:  # not a word of one that was killed, which may come late
+                self._newest = said
         return self._newest.get("counters", {}) | self._newest.get("gauges", {})
 
-    def until(self, condition: Callable[[dict[str, Any]], Any], timeout_s: float = 30.0) -> Any:
+    def until(self, condition: Callable[[dict[str, Any]], Any], timeout_s: float = 60.0) -> Any:
         """Wait for what it says of itself (once a second)."""
         try:
             return self.worker.until(lambda: (told := self.told()) and condition(told), timeout_s)
@@ -136,7 +136,7 @@ class Feed:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(timeout=15)
+            return self.process.wait(timeout=60)
         finally:
             self.process.kill()
             if not self.worker.pull.closed:

@@ -93,7 +93,7 @@ def test_a_second_feed_on_the_same_log_is_refused(tmp_path: Path) -> None:
             env=feed._env,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
         assert second.returncode == 3 and "another feed writes the tick log in" in second.stderr
 

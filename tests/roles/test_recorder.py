@@ -38,7 +38,7 @@ class Desk:
         return b"{}"
 
     def until(self, *asked: str) -> None:
-        with gevent.Timeout(5, AssertionError(self.asked)):
+        with gevent.Timeout(30, AssertionError(self.asked)):
             while self.asked[: len(asked)] != list(asked):
                 gevent.sleep(0.002)
 
@@ -72,7 +72,7 @@ def test_a_book_that_rest_does_not_give_now_is_asked_for_again(desk: Desk, statu
     desk.up = {BTC}
     desk.until(BTC, BTC)
     desk.fails.clear()
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while BTC in desk.recorder._waiting:
             gevent.sleep(0.002)
     assert desk.recorder.counters["snapshots_failed"] >= 2

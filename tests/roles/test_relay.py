@@ -21,7 +21,7 @@ __all__ = ["data_dir"]
 
 
 def until(happened):
-    with gevent.Timeout(10, AssertionError("it did not happen in time")):
+    with gevent.Timeout(30, AssertionError("it did not happen in time")):
         while not happened():
             gevent.sleep(0.002)
 
@@ -122,10 +122,10 @@ class Caller:
         connecting = connect(front.url, subprotocols=["wick.v1.msgpack"], compression=None, proxy=None)
         self._socket = connecting.__enter__()
         self.said = {kind: [] for kind in Kind}
-        self._take(self._socket.recv(10))
+        self._take(self._socket.recv(30))
         self._socket.send(pack([Kind.SUBSCRIBE, 1, topics]))
         while not self.said[Kind.ACK]:
-            self._take(self._socket.recv(10))
+            self._take(self._socket.recv(30))
         self.resumed = [resumed for _, _, resumed in self.said[Kind.ACK][0][2]]
 
     def _take(self, data):
@@ -134,7 +134,7 @@ class Caller:
             self.said[Kind(one[0])].append(one)
 
     def hear(self, happened):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not happened(self.said):
             assert time.monotonic() < deadline, self.said
             with suppress(TimeoutError):

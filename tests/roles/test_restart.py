@@ -19,8 +19,9 @@ from wick.roles import aggregator
 from wick.storage import checkpoints
 from wick.storage.checkpoints import passed, shard_directory
 from wick.stream import saved
+from wick.stream.following import ShardFollower
 from wick.stream.shards import SHARDS, shard_of
-from wick.wire.messages import Closes, Kept, Request, TickHeader
+from wick.wire.messages import Closes, Kept, Request, TickHeader, closes_topic
 
 __all__ = ["data_dir"]
 
@@ -349,6 +350,26 @@ def test_a_replay_that_takes_long_tells_how_far_it_is(data_dir, monkeypatch, cap
     told = [int(state.split()[1]) for state in states if state.startswith("replaying ")]
     assert len(told) >= len(messages) and told == sorted(told) and told[0] < told[-1] <= 99
     assert "replaying the log: " in caplog.text and " a second" in caplog.text
+
+
+@pytest.mark.slow
+def test_who_followed_a_killed_worker_finds_the_next_one_though_nothing_happens(data_dir, monkeypatch):
+    monkeypatch.setattr(aggregator, "BEGUN_S", 0)
+    follower = ShardFollower()
+
+    def hear(role, heard):
+        """Only now: what the worker said at its start nobody heard."""
+        role._tell_begun()
+        begun = [Closes.unpack(body) for topic, body in heard.messages if topic == closes_topic(BUSY)]
+        return [follower.offer(message) for message in begun[-aggregator.BEGUN_TIMES :]]
+
+    logged(data_dir / "ticklog", session(13, 12))
+    for _ in range(2):
+        with started(data_dir) as (role, heard):
+            work(role)
+            assert not any(hear(role, heard)) and follower.wanted, "it asks for a snapshot"
+            follower.restart(role.shards[BUSY].snapshot())
+            assert not any(hear(role, heard)) and not follower.wanted, "once"
 
 
 def test_a_log_whose_beginning_is_gone_has_lost_nothing_of_a_worker_that_never_had_it(data_dir):

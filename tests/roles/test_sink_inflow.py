@@ -103,6 +103,17 @@ def test_a_new_epoch_first_asks_for_the_end_of_the_one_before():
     assert world.taken == [(5, 3), (6, 1)] and world.lost == 0
 
 
+def test_the_first_message_again_tells_of_what_an_epoch_has_closed_before_it_was_heard():
+    world = followed(1, 2)
+    for number in (1, 2, 3):
+        world.publish(6, number, arrives=False)
+    first = Closes(6, 1, 0, [])
+    world.inflow.offer(first, 1)
+    world.settle()
+    world.inflow.offer(first, 1)
+    assert world.taken == [(6, 1), (6, 2), (6, 3)] and not world.inflow.behind and world.lost == 0
+
+
 def test_pages_are_asked_for_until_there_are_no_more():
     world = World()
     for number in range(1, 8):

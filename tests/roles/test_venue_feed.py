@@ -319,7 +319,7 @@ def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none
 
     def looked() -> None:
         before = asked
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             while asked < before + 8:
                 gevent.sleep(0.001)
 
@@ -333,7 +333,7 @@ def test_symbols_that_a_venue_does_not_list_today_are_read_when_it_does_and_none
     looked()
     assert list(desk.feed._since_ns) == [BTC]
     trading[:] = [ETH]
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while len(desk.feed._since_ns) < 2:
             gevent.sleep(0.001)
     assert {topic.symbol for topic in desk.lines.wanted} == {BTC, ETH}

@@ -9,7 +9,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,17 +18,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 PASSWORD = "hush"  # there is one, so that a test can see that no message shows it
 USERS = ("postgres", "nobody")  # whom to run as, where we are root
 
 
 class NoServerError(Exception):
     """There is no such server here; the text says what is missing."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def dies_with_us() -> list[str]:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.servers.postgres import NoServerError, dies_with_us, free_port
+from tests.ports import free_port
+from tests.servers.postgres import NoServerError, dies_with_us
 
 READY = b"Ready to accept connections"
 

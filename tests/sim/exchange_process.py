@@ -38,7 +38,7 @@ class Exchange:
 
     def get(self, path: str) -> Any:
         """The parsed body; urllib's HTTPError where the status is not 200."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def refused(self, path: str) -> tuple[int, Any, Any]:
@@ -51,7 +51,7 @@ class Exchange:
     def fault(self, name: str, **params: Any) -> Any:
         body = json.dumps({"fault": name, **params}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_faults", body, method="POST")
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def counters(self) -> dict[str, int]:
@@ -62,7 +62,7 @@ class Exchange:
 
     def stop(self) -> int:
         self.process.terminate()
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=30)
         self.process.stdout.close()
         return code
 
@@ -72,20 +72,20 @@ StartExchange = Callable[..., Exchange]
 
 def take(client: ClientConnection, count: int) -> list[Any]:
     """The next `count` data frames, parsed and out of their envelope."""
-    return [json.loads(client.recv(timeout=5))["data"] for _ in range(count)]
+    return [json.loads(client.recv(timeout=30))["data"] for _ in range(count)]
 
 
 def take_until(client: ClientConnection, done: Callable[[list[Any]], Any], more: int = 50) -> list[Any]:
     """Data frames until `done` with them, and a few more; fails when that takes too long."""
     frames: list[Any] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not done(frames):
         assert time.monotonic() < deadline, "it did not arrive in time"
         frames += take(client, 1)
     return frames + take(client, more)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait until `condition` holds; fails when it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

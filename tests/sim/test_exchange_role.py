@@ -18,6 +18,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.ports import free_port
 from tests.sim.exchange_process import ROOT, wait_until
 from wick.ops.settings import Settings
 from wick.roles.exchange import _source
@@ -34,13 +35,8 @@ def start(tmp_path: Path, port: int, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
 def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -55,13 +51,13 @@ def test_sigterm_closes_clients_in_order_and_ends_with_0(tmp_path: Path):
     process = start(tmp_path, port, "--exchange-symbols", "5")
     wait_for(port)
     with connect(f"ws://127.0.0.1:{port}/ws/btcusdt@trade", compression=None, proxy=None, max_queue=None) as client:
-        client.recv(timeout=5)
+        client.recv(timeout=30)
         process.terminate()
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                client.recv(timeout=5)
+                client.recv(timeout=30)
         assert closed.value.rcvd.code == 1001
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"listening url=ws://127.0.0.1:{port} symbols=5" in log and "stopped" in log
 
@@ -125,10 +121,10 @@ def test_another_venue_over_tls_is_two_settings(tmp_path: Path):
         pass
     with connect(f"wss://127.0.0.1:{port}", ssl=trust, proxy=None, max_queue=None) as client:
         client.send('{"type":"subscribe","product_ids":["BTC-USDT"],"channels":["matches"]}')
-        while '"type":"match"' not in client.recv(timeout=5):
+        while '"type":"match"' not in client.recv(timeout=30):
             pass
     process.terminate()
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"listening url=wss://127.0.0.1:{port} symbols=5 venue=coinbase" in log
     assert "Traceback" not in log, log
@@ -137,7 +133,7 @@ def test_another_venue_over_tls_is_two_settings(tmp_path: Path):
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path):
     (tmp_path / "wrong.pem").write_text("nonsense")
     process = start(tmp_path, free_port(), "--exchange-certificate", str(tmp_path / "wrong.pem"))
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "exchange.certificate" in log and "wrong.pem" in log and "valid is" in log
     assert "Traceback" not in log, log
@@ -146,7 +142,7 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path):
 def test_a_port_in_use_ends_with_3_and_says_how_to_mend_it(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = start(tmp_path, taken.getsockname()[1])
-        _, log = process.communicate(timeout=10)
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "in use" in log and "--exchange-port" in log
     assert "Traceback" not in log, log
@@ -154,7 +150,7 @@ def test_a_port_in_use_ends_with_3_and_says_how_to_mend_it(tmp_path: Path):
 
 def test_a_recording_that_is_not_there_ends_with_2_and_is_named(tmp_path: Path):
     process = start(tmp_path, free_port(), "--exchange-files", "no-such-file.gz")
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "no-such-file.gz" in log and "valid is" in log
     assert "Traceback" not in log, log

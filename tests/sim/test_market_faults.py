@@ -35,7 +35,7 @@ def ended(client: ClientConnection) -> ConnectionClosed:
     """Read until the end."""
     with pytest.raises(ConnectionClosed) as closed:
         while True:
-            client.recv(timeout=5)
+            client.recv(timeout=30)
     return closed.value
 
 
@@ -150,10 +150,10 @@ def test_an_oversized_frame_is_larger_than_anything_and_the_next_is_as_ever(demo
     with demo.connect(TRADE, max_size=None) as client:
         take(client, 1)
         demo.fault("oversized", channel="trade", size=2_000_000)
-        frames = [client.recv(timeout=5)]
+        frames = [client.recv(timeout=30)]
         while len(frames[-1]) < 2_000_000:
-            frames.append(client.recv(timeout=5))
-        assert len(client.recv(timeout=5)) < 1000
+            frames.append(client.recv(timeout=30))
+        assert len(client.recv(timeout=30)) < 1000
     ids = [json.loads(frame)["data"]["t"] for frame in frames]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
 
@@ -165,13 +165,13 @@ def test_refused_requests_get_the_venues_error_as_often_as_asked(demo: Exchange)
     with demo.connect(path="/ws") as client:
         demo.fault("refuse_subscription", requests=1)
         client.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
-        assert json.loads(client.recv(timeout=5)) == {"result": [], "id": 1}  # that asks for no stream
+        assert json.loads(client.recv(timeout=30)) == {"result": [], "id": 1}  # that asks for no stream
         client.send(SUBSCRIBE)
-        refused = json.loads(client.recv(timeout=5))
+        refused = json.loads(client.recv(timeout=30))
         assert refused["id"] == 7 and refused["error"]["msg"]
         client.send(SUBSCRIBE)
-        assert json.loads(client.recv(timeout=5)) == {"result": None, "id": 7}
-        assert json.loads(client.recv(timeout=5))["e"] == "trade"
+        assert json.loads(client.recv(timeout=30)) == {"result": None, "id": 7}
+        assert json.loads(client.recv(timeout=30))["e"] == "trade"
 
 
 def test_requests_may_stay_unanswered(demo: Exchange):
@@ -179,7 +179,7 @@ def test_requests_may_stay_unanswered(demo: Exchange):
         demo.fault("refuse_subscription", requests=1, answered=False)
         client.send(SUBSCRIBE)
         client.send('{"method":"LIST_SUBSCRIPTIONS","id":2}')
-        assert json.loads(client.recv(timeout=5)) == {"result": [], "id": 2}
+        assert json.loads(client.recv(timeout=30)) == {"result": [], "id": 2}
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_a_connection_ends_with_its_lifetime(start_exchange: StartExchange):
         started = time.monotonic()
         closed = ended(client)
     assert closed.rcvd.code == 1001 and "24 hours" in closed.rcvd.reason
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 # ---- another venue
@@ -255,7 +255,7 @@ def test_a_connection_ends_with_its_lifetime(start_exchange: StartExchange):
 def kraken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     folder = tmp_path_factory.mktemp("kraken")
     exchange = Exchange(
-        folder / "log", venue="kraken", demo={"count": 3, "rate": 500}, options={"first_s": 0.3, "idle_s": 60}
+        folder / "log", venue="kraken", demo={"count": 3, "rate": 500}, options={"first_s": 1.5, "idle_s": 60}
     )
     yield exchange
     assert exchange.stop() == 0
@@ -267,7 +267,7 @@ def asks_for(channel: str, **more: Any) -> str:
 
 def of(client: ClientConnection, channel: str, kind: str) -> Any:
     """The next frame of a channel and type."""
-    while (frame := json.loads(client.recv(timeout=5))).get("channel") != channel or frame.get("type") != kind:
+    while (frame := json.loads(client.recv(timeout=30))).get("channel") != channel or frame.get("type") != kind:
         pass
     return frame
 
@@ -279,7 +279,7 @@ def test_another_venue_speaks_its_own_wire_with_its_own_names(kraken: Exchange):
         client.send(asks_for("trade"))
         snapshot, trades = of(client, "trade", "snapshot")["data"], of(client, "trade", "update")["data"]
         assert len(snapshot) <= 50 and trades[0]["trade_id"] == snapshot[-1]["trade_id"] + 1
-        while json.loads(client.recv(timeout=5)) != {"channel": "heartbeat"}:
+        while json.loads(client.recv(timeout=30)) != {"channel": "heartbeat"}:
             pass
     truth = kraken.get(f"/_truth?symbol=BTC/USDT&from_id={trades[0]['trade_id']}&limit=1")["trades"][0]
     assert float(truth[1]) == trades[0]["price"]

@@ -81,7 +81,7 @@ def test_a_wrong_request_names_the_field_and_what_is_valid(request_: Any, field:
 def test_a_wrong_request_over_http_is_a_400_and_changes_nothing(demo: Exchange):
     for body in (b'{"fault":"gap","symbol":"NOPE","trades":5}', b"{nonsense", b'{"fault":"?"}'):
         head = f"POST /_faults HTTP/1.1\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", demo.port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", demo.port), timeout=30) as sock:
             sock.sendall(head.encode() + body)
             assert sock.recv(4096).startswith(b"HTTP/1.1 400")
     state = demo.get("/_faults")
@@ -225,15 +225,10 @@ def test_silence_sends_nothing_for_its_time_and_then_goes_on_with_a_hole(demo: E
     with demo.connect("btcusdt@trade") as client:
         take(client, 1)
         demo.fault("silence", seconds=0.4)
-        arrivals, ids = [], []
-        started = time.monotonic()
-        while time.monotonic() < started + 0.7:
-            ids += [trade["t"] for trade in take(client, 1)]
-            arrivals.append(time.monotonic())
-    pauses = [after - before for before, after in pairwise([started, *arrivals])]
-    holes = [after - before for before, after in pairwise(ids) if after != before + 1]
-    assert max(pauses) > 0.3
-    assert len(holes) == 1 and holes[0] > 20
+        trades = take_until(client, lambda trades: bool(holes_of(trades, "BTCUSDT")), more=200)
+    pauses = [(later["t"] - one["t"], later["T"] - one["T"]) for one, later in pairwise(trades)]
+    [(missed, paused_ms)] = [pause for pause in pauses if pause[0] != 1]
+    assert missed > 20 and paused_ms > 350
 
 
 @pytest.mark.slow
@@ -242,7 +237,7 @@ def test_a_silent_connection_answers_no_ping_but_a_new_one_is_not_silent(demo: E
         demo.fault("silence", seconds=5)
         assert not client.ping().wait(timeout=0.2)
         with demo.connect(path="/ws") as other:
-            assert other.ping().wait(timeout=5)
+            assert other.ping().wait(timeout=30)
 
 
 def test_clearing_costs_nothing_and_ends_a_silence_at_once(demo: Exchange):
@@ -296,23 +291,24 @@ def test_slow_delays_every_frame_and_keeps_the_order(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
         take(client, 10)
         demo.fault("slow", delay_ms=300, seconds=0.3)
-        ids, lags = [], []
-        ends = time.monotonic() + 0.5
-        while time.monotonic() < ends:
+        ids, late = [], 0
+        deadline = time.monotonic() + 30
+        while late <= 20:
+            assert time.monotonic() < deadline, "nothing comes late"
             trade = take(client, 1)[0]
             ids.append(trade["t"])
-            lags.append(time.time() * 1000 - trade["T"])
+            late += time.time() * 1000 - trade["T"] >= 290
+        ids += [trade["t"] for trade in take(client, 100)]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
-    assert sum(lag >= 290 for lag in lags) > 20
 
 
 def test_corrupt_frames_arrive_and_rest_has_the_sound_trades(demo: Exchange):
     with demo.connect("btcusdt@trade") as client:
-        frames = [client.recv(timeout=5) for _ in range(10)]
+        frames = [client.recv(timeout=30) for _ in range(10)]
         demo.fault("corrupt", frames=6, channel="trade")
         while sum(not is_sound(frame) for frame in frames) < 6 or is_sound(frames[-1]) is False:
-            frames.append(client.recv(timeout=5))
-        frames += [client.recv(timeout=5) for _ in range(50)]
+            frames.append(client.recv(timeout=30))
+        frames += [client.recv(timeout=30) for _ in range(50)]
     broken = [place for place, frame in enumerate(frames) if not is_sound(frame)]
     assert len(broken) == 6 and broken[0] >= 10
     before = json.loads(frames[broken[0] - 1])["data"]["t"]
@@ -328,7 +324,7 @@ def test_close_sends_a_close_frame_after_its_time(demo: Exchange):
         with pytest.raises(ConnectionClosed) as closed:
             take(client, 100_000)
         assert closed.value.rcvd.code == 1001
-        assert 0.15 < time.monotonic() - started < 3
+        assert 0.15 < time.monotonic() - started < 20
 
 
 def test_shutdown_is_announced_before_the_close_frame(demo: Exchange):
@@ -337,7 +333,7 @@ def test_shutdown_is_announced_before_the_close_frame(demo: Exchange):
         frames = []
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                frames.append(json.loads(client.recv(timeout=5)))
+                frames.append(json.loads(client.recv(timeout=30)))
     notices = [frame for frame in frames if frame.get("e") == "serverShutdown"]
     assert len(notices) == 1 and type(notices[0]["E"]) is int
     assert frames[-1]["stream"] == "btcusdt@trade"  # data goes on until the close
@@ -346,7 +342,7 @@ def test_shutdown_is_announced_before_the_close_frame(demo: Exchange):
 
 @pytest.mark.slow
 def test_refuse_turns_new_connections_away_for_its_time(demo: Exchange):
-    demo.fault("refuse", seconds=0.3)
+    demo.fault("refuse", seconds=1.5)
     with pytest.raises((InvalidMessage, ConnectionError)), demo.connect("btcusdt@trade"):
         pass
 

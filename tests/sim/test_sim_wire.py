@@ -23,7 +23,7 @@ Levels = dict[str, str]
 
 def test_a_raw_stream_carries_the_venues_trades_field_for_field(demo: Exchange):
     with demo.connect(path="/ws/btcusdt@trade") as client:
-        trades = [json.loads(client.recv(timeout=5)) for _ in range(50)]
+        trades = [json.loads(client.recv(timeout=30)) for _ in range(50)]
     for trade in trades:
         assert list(trade) == TRADE_KEYS
         assert (trade["e"], trade["s"], trade["M"]) == ("trade", "BTCUSDT", True)
@@ -40,7 +40,7 @@ def test_trades_are_of_now(demo: Exchange):
 
 def test_combined_frames_name_their_stream(demo: Exchange):
     with demo.connect("btcusdt@trade", "ethusdt@bookTicker") as client:
-        frames = [json.loads(client.recv(timeout=5)) for _ in range(100)]
+        frames = [json.loads(client.recv(timeout=30)) for _ in range(100)]
     assert {frame["stream"] for frame in frames} == {"btcusdt@trade", "ethusdt@bookTicker"}
     assert all(list(frame) == ["stream", "data"] for frame in frames)
     quotes = [frame["data"] for frame in frames if frame["stream"] == "ethusdt@bookTicker"]
@@ -51,7 +51,7 @@ def test_combined_frames_name_their_stream(demo: Exchange):
 def test_streams_are_subscribed_listed_and_unsubscribed_with_ids(demo: Exchange):
     def ask(method: str, request_id: Any, *params: str) -> Any:
         client.send(json.dumps({"method": method, "params": list(params), "id": request_id}))
-        while "data" in (message := json.loads(client.recv(timeout=5))) and "result" not in message:
+        while "data" in (message := json.loads(client.recv(timeout=30))) and "result" not in message:
             pass
         return message
 
@@ -71,11 +71,11 @@ def test_combined_can_be_switched_on_and_asked_for(demo: Exchange):
     with demo.connect(path="/ws") as client:
         client.send('{"method":"SET_PROPERTY","params":["combined",true],"id":1}')
         client.send('{"method":"GET_PROPERTY","params":["combined"],"id":2}')
-        assert json.loads(client.recv(timeout=5)) == {"result": None, "id": 1}
-        assert json.loads(client.recv(timeout=5)) == {"result": True, "id": 2}
+        assert json.loads(client.recv(timeout=30)) == {"result": None, "id": 1}
+        assert json.loads(client.recv(timeout=30)) == {"result": True, "id": 2}
         client.send('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":3}')
-        assert json.loads(client.recv(timeout=5)) == {"result": None, "id": 3}
-        assert json.loads(client.recv(timeout=5))["stream"] == "btcusdt@trade"
+        assert json.loads(client.recv(timeout=30)) == {"result": None, "id": 3}
+        assert json.loads(client.recv(timeout=30))["stream"] == "btcusdt@trade"
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_combined_can_be_switched_on_and_asked_for(demo: Exchange):
 def test_a_wrong_request_is_answered_with_the_venues_error(demo: Exchange, message: str, code: int, text: str):
     with demo.connect(path="/ws") as client:
         client.send(message)
-        error = json.loads(client.recv(timeout=5))["error"]
+        error = json.loads(client.recv(timeout=30))["error"]
         assert error["code"] == code and text in error["msg"]
         client.send('{"method":"LIST_SUBSCRIPTIONS","id":2}')  # and the connection lives on
-        assert json.loads(client.recv(timeout=5)) == {"result": [], "id": 2}
+        assert json.loads(client.recv(timeout=30)) == {"result": [], "id": 2}
 
 
 def test_a_connection_has_1024_streams_and_no_more(demo: Exchange):
@@ -107,8 +107,8 @@ def test_a_connection_has_1024_streams_and_no_more(demo: Exchange):
         names = [f"x{number}@trade" for number in range(1025)]
         for request_id, params in ((1, names[:1024]), (2, names[1024:])):
             client.send(json.dumps({"method": "SUBSCRIBE", "params": params, "id": request_id}))
-        assert json.loads(client.recv(timeout=5)) == {"result": None, "id": 1}
-        assert "too many streams" in json.loads(client.recv(timeout=5))["error"]["msg"]
+        assert json.loads(client.recv(timeout=30)) == {"result": None, "id": 1}
+        assert "too many streams" in json.loads(client.recv(timeout=30))["error"]["msg"]
 
 
 def test_more_than_five_messages_a_second_end_the_connection(demo: Exchange):
@@ -117,7 +117,7 @@ def test_more_than_five_messages_a_second_end_the_connection(demo: Exchange):
             client.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
         with pytest.raises(ConnectionClosed) as closed:
             for _ in range(6):
-                client.recv(timeout=5)
+                client.recv(timeout=30)
         assert closed.value.rcvd.code == 1008
 
 
@@ -139,7 +139,7 @@ def test_a_client_that_does_not_answer_pings_is_closed_and_one_that_does_is_not(
             b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % key
         )
-        rude.settimeout(5)
+        rude.settimeout(30)
         received = b""
         while b"\x03\xf0" not in received:  # 1008, in a close frame
             data = rude.recv(4096)
@@ -149,14 +149,14 @@ def test_a_client_that_does_not_answer_pings_is_closed_and_one_that_does_is_not(
         assert b"101 Switching Protocols" in head
         assert frames.startswith(bytes((0x89, 13)))  # a ping, its payload the time in ms
         polite.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
-        assert json.loads(polite.recv(timeout=5)) == {"result": [], "id": 1}
+        assert json.loads(polite.recv(timeout=30)) == {"result": [], "id": 1}
 
 
 def test_a_client_that_does_not_read_is_cut_and_counted_while_another_goes_on(start_exchange: StartExchange):
     exchange = start_exchange(demo={"count": 5, "rate": 20_000}, options={"queue_kb": 64})
     names = [f"{symbol}@{channel}" for symbol in ("btcusdt", "ethusdt") for channel in ("trade", "bookTicker")]
     with exchange.connect(*names, max_queue=1, close_timeout=0.1), exchange.connect("dogeusdt@trade") as reader:
-        wait_until(lambda: exchange.counters().get("slow_clients_cut") == 1, timeout_s=10)
+        wait_until(lambda: exchange.counters().get("slow_clients_cut") == 1)
         ids = [trade["t"] for trade in take(reader, 500)]
     assert ids == list(range(ids[0], ids[0] + 500))
     assert "does not read" in exchange.log()
@@ -174,7 +174,7 @@ def test_the_exchange_can_speak_tls(tmp_path: Path, start_exchange: StartExchang
     trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     trust.maximum_version = ssl.TLSVersion.TLSv1_2  # wick/client/blocking.py says why
     with connect(f"wss://127.0.0.1:{exchange.port}/ws/btcusdt@trade", ssl=trust, proxy=None, max_queue=None) as client:
-        ids = [json.loads(client.recv(timeout=5))["t"] for _ in range(20)]
+        ids = [json.loads(client.recv(timeout=30))["t"] for _ in range(20)]
     assert ids == list(range(ids[0], ids[0] + 20))
 
 
@@ -233,7 +233,7 @@ def test_what_was_streamed_can_be_had_over_rest(demo: Exchange):
 def test_bytes_that_are_no_request_are_answered_and_cost_only_their_sender(demo: Exchange):
     for raw, status in ((b"\x16\x03\x01 nonsense\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"431"),
                         (b"POST /_faults HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", b"413")):  # fmt: skip
-        with socket.create_connection(("127.0.0.1", demo.port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", demo.port), timeout=30) as sock:
             sock.sendall(raw)
             assert sock.recv(100).startswith(b"HTTP/1.1 " + status)
     assert demo.get("/api/v3/ping") == {}

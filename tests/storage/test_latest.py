@@ -30,7 +30,7 @@ from wick.stream.latest import (
 )
 from wick.wire.codec import pack
 
-PATIENCE_S = 5.0  # here, so that a busy machine does not fail what is not about time
+PATIENCE_S = 20.0  # here, so that a busy machine does not fail what is not about time
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -155,7 +155,7 @@ def failure(latest):
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_or_hangs_is_away_at_once_and_there_again_when_it_is_back(redis_server):
-    latest = RedisLatest(redis_server.url)
+    latest = RedisLatest(redis_server.url, 1.0)
     latest.write({b"a": b"1"})
     redis_server.kill()
     began = time.perf_counter()
@@ -164,7 +164,7 @@ def test_a_server_that_is_gone_or_hangs_is_away_at_once_and_there_again_when_it_
     redis_server.start()
     assert latest.read([b"a"]) == [None], "it has forgotten all"
     redis_server.hang()
-    assert "does not answer within 0.2 s" in failure(latest)
+    assert "does not answer within 1 s" in failure(latest)
     redis_server.go_on()
     latest.write({b"b": b"1"})
     assert latest.read([b"b"]) == [b"1"], "and no late answer to the question before"

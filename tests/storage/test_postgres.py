@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.servers.postgres import PASSWORD, database, free_port
+from tests.ports import free_port
+from tests.servers.postgres import PASSWORD, database
 from tests.storage.candles import made, row
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.rows import readable
 from wick.storage.batch import Batch
 from wick.storage.columns import Blobs
 from wick.storage.pg_pack import packed
-from wick.storage.pg_rows import columns
+from wick.storage.pg_rows import integers
 from wick.storage.pg_schema import VERSION
 from wick.storage.postgres import PostgresStore
 
@@ -85,17 +86,36 @@ def read(data):
     return rows
 
 
-def test_what_comes_out_is_read_as_it_went_in_and_the_lowest_integer_is_null():
-    low = [-(2**15), -(2**31), -(2**63)]
-    values = np.array([[7, value, -1] for value in low])
-    blobs = Blobs.of([b"", None, b"abc"])
-    data = packed(values, np.zeros((3, 3), np.bool_), WIDTHS, [blobs], np.zeros(3, np.int64))[0]
-    told = zip(*columns(data, WIDTHS, 1), strict=True)
-    assert {*told} == {(7, 7, 7, b""), (None, None, None, None), (-1, -1, -1, b"abc")}
+@given(st.integers(1, 4), st.data(), st.booleans())
+def test_integers_are_read_by_column_and_only_the_lowest_one_is_null(columns, data, backwards):
+    for width, integer in zip(WIDTHS, INTEGERS, strict=True):
+        rows = data.draw(st.lists(st.tuples(*[integer] * columns), max_size=5))
+        lowest = -(2 ** (8 * width - 1))
+        joined = b"".join(
+            (lowest if value is None else value).to_bytes(width, "big", signed=True) for row in rows for value in row
+        )
+        told = rows[::-1] if backwards else rows
+        assert integers(joined, width, columns, backwards) == [[row[at] for row in told] for at in range(columns)]
 
 
-def test_no_rows_are_read_as_empty_columns():
-    assert [[*column] for column in columns(b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff", (8, 4), 2)] == [[]] * 4
+@pytest.mark.slow
+def test_of_a_pair_no_more_rows_are_looked_at_than_are_asked_for_whatever_the_server_knows_of_the_table(
+    postgres_url, store
+):
+    pairs = [f"P{number}-USDT" for number in range(4)]
+    for first in range(0, 240, 20):
+        put(store, *[row(at * 60_000, symbol=pair) for at in range(first, first + 20) for pair in pairs])
+    sql(postgres_url, "ANALYZE wick.candles_1m")
+
+    def looked_at():
+        with store._cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+        told = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relname = 'candles_1m'"
+        return sql(postgres_url, told)[0][0]
+
+    before = looked_at()
+    assert len(store.candles("binance", pairs[0], "1m", 120)) == 120
+    assert looked_at() - before == 120
 
 
 # ---------------------------------------------------------------------- connections

@@ -42,6 +42,7 @@ class SessionClient:
     def _connect(self) -> None:
         self.socket = connect(
             f"ws://127.0.0.1:{self.port}/ws", subprotocols=[f"wick.v1.{self.form}"], max_queue=None, proxy=None,
+            open_timeout=60,
         ).__enter__()  # fmt: skip
         self.handles: dict[int, str] = {}
         self.resumed.clear()
@@ -59,7 +60,7 @@ class SessionClient:
         else:
             self.socket.send(msgpack.packb(message))
 
-    def follow(self, until: Any, timeout_s: float = 30.0) -> None:
+    def follow(self, until: Any, timeout_s: float = 60.0) -> None:
         """Take messages until `until(self)`."""
         deadline = time.monotonic() + timeout_s
         while not until(self):
@@ -68,7 +69,7 @@ class SessionClient:
             with suppress(TimeoutError):
                 self.take(self.socket.recv(timeout=min(left, 0.2)))
 
-    def follow_through_restarts(self, until: Any, timeout_s: float = 30.0) -> None:
+    def follow_through_restarts(self, until: Any, timeout_s: float = 60.0) -> None:
         """Like `follow`, and connects again as a browser does, from where it stands."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -25,7 +25,7 @@ SLOWEST = [CANDLE_FIELDS.index(field.name) for field in FIELDS if 40 <= field.n 
 def backfill(wick: RunningWick, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "wick", "backfill", "binance", *words],
-        cwd=ROOT, env=wick.env | {"WICK_FEED_VENUES": "binance"}, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, env=wick.env | {"WICK_FEED_VENUES": "binance"}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -52,7 +52,7 @@ def test_a_start_has_its_metrics_and_the_past_comes_beside_live_data_and_changes
     with running(EXCHANGE_SYMBOLS=4, EXCHANGE_RATE=40) as wick:
         wick.start("exchange")
         time_of_start_ms = time.time_ns() // 10**6
-        wait_until(lambda: "listening" in wick.log("exchange-0"), 30, "the exchange is up")
+        wait_until(lambda: "listening" in wick.log("exchange-0"), 60, "the exchange is up")
         said: list[str] = []
         first_start.warm(settings.load(env=wick.env), said.append, said.append)
         assert "candles of binance for the metrics of 4 symbols" in said[-1]
@@ -62,7 +62,7 @@ def test_a_start_has_its_metrics_and_the_past_comes_beside_live_data_and_changes
             wick.start("aggregator", index, 2)
         wick.start("feed")
         wick.wait_until_it_runs()
-        lived = wait_until(lambda: whole(stored(wick, "15s")), 60, "a candle")
+        lived = wait_until(lambda: whole(stored(wick, "15s")), 120, "a candle")
         # The venue's own candles are what its metrics begin with, and nothing is between them and the first trade.
         assert all(None not in [row[at] for at in SLOWEST] for row in lived.values())
         assert "candles written" in backfill(wick, "BTCUSDT", "--from", "2h")

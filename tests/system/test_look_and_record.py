@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.system.venue import VenueRun, venue_run
+from tests.system.venue import VenueRun, venue_run, wait_until
 from wick import exchanges
 
 pytestmark = pytest.mark.slow
 
-SECONDS = "2"
+SECONDS = "3"
 
 
 Done = subprocess.CompletedProcess[str]
@@ -65,13 +65,21 @@ def recorded(runs: dict[str, VenueRun]) -> dict[str, Done]:
 def looks_at_faults(runs: dict[str, VenueRun]) -> dict[str, Done]:
     def look(run: VenueRun) -> Done:
         fault, params, _ = FAULTS[run.venue]
-        later = threading.Timer(3.0, run.fault, (fault,), params)  # in the middle of the look
+        ended = threading.Event()
+
+        def spoil() -> None:
+            """In the middle of the look, again and again."""
+            wait_until(lambda: ended.is_set() or run.get("/_faults")["connections"], 120, "the doctor")
+            while not ended.wait(1.0):
+                run.fault(fault, **params)
+
         if fault == "refuse_subscription":
             run.fault(fault, **params)
-        else:
-            later.start()
-        done = run.wick("doctor", "--live", run.venue, "--seconds", "6")
-        later.cancel()
+        with ThreadPoolExecutor(1) as pool:
+            spoiling = pool.submit(spoil)
+            done = run.wick("doctor", "--live", run.venue, "--seconds", "5")
+            ended.set()
+        spoiling.result()
         run.fault("clear")
         return done
 

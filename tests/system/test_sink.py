@@ -62,7 +62,7 @@ class World:
     def _hear(self, frames: list[bytes]) -> None:
         self.said = unpack(frames[1])
 
-    def until(self, condition: Callable[[], Any], wait_s: float = 30) -> None:
+    def until(self, condition: Callable[[], Any], wait_s: float = 60) -> None:
         deadline = time.monotonic() + wait_s
         while not condition():
             assert self.process.poll() is None and time.monotonic() < deadline, (self.said, self.wick.log("sink-0"))
@@ -226,7 +226,7 @@ def test_a_second_sink_on_the_same_database_ends_the_first(postgres_url: str) ->
         first.until_state("running")
         with world(postgres_url) as second:
             second.until_state("running")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while first.process.poll() is None and time.monotonic() < deadline:
                 first.close_some()
             assert first.process.wait(0) == 1

@@ -19,12 +19,13 @@ from urllib.parse import quote, urlencode
 import trustme
 import zmq
 
-from tests.browser.system import ROOT, free_port
+from tests.browser.system import ROOT
+from tests.ports import free_port
 from wick.net import bus, endpoints
 from wick.wire.codec import unpack
 
 Message = list[bytes]
-START_S = 60.0
+START_S = 120.0
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
@@ -75,7 +76,7 @@ class VenueRun:
         self._reader.start()
         self._spawn("feed")
 
-    def wick(self, *arguments: str, timeout_s: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+    def wick(self, *arguments: str, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
         """A command, against this exchange."""
         return subprocess.run(
             [sys.executable, "-m", "wick", *arguments],
@@ -103,11 +104,10 @@ class VenueRun:
             if process := self._processes.get(name):
                 process.send_signal(signal.SIGTERM)
                 try:
-                    process.wait(10)
+                    process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        time.sleep(0.2)  # what lingers in the socket
         self._stopping.set()
         if self._reader.is_alive():
             self._reader.join()
@@ -127,8 +127,7 @@ class VenueRun:
         poller = zmq.Poller()
         poller.register(pull, zmq.POLLIN)
         poller.register(heard, zmq.POLLIN)
-        while not self._stopping.is_set():
-            ready = dict(poller.poll(100))
+        while (ready := dict(poller.poll(100))) or not self._stopping.is_set():
             if pull in ready:
                 self.batches.append(pull.recv_multipart())
             if heard in ready:
@@ -153,13 +152,13 @@ class VenueRun:
 
     def get(self, path: str, **query: Any) -> Any:
         url = f"https://127.0.0.1:{self.port}{path}{'?' + urlencode(query, quote_via=quote) if query else ''}"
-        with urllib.request.urlopen(url, timeout=10, context=self._context) as answer:
+        with urllib.request.urlopen(url, timeout=30, context=self._context) as answer:
             return json.load(answer)
 
     def fault(self, name: str, **params: Any) -> Any:
         body = json.dumps({"fault": name, **params}).encode()
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}/_faults", body, method="POST")
-        with urllib.request.urlopen(request, timeout=10, context=self._context) as answer:
+        with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:
             return json.load(answer)
 
     def truth(self, native: str) -> list[list[Any]]:

@@ -18,9 +18,8 @@ NULL is what is not known. A number beyond its column's bytes is kept aside (`wi
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import repeat
 from math import exp, frexp, inf, isfinite, ldexp, log1p
-from operator import add, floordiv, mul, sub, truediv
+from operator import sub, truediv
 from sys import byteorder
 from typing import Any, Final, NamedTuple
 
@@ -321,7 +320,6 @@ class Reader:
     ) -> None:  # fmt: skip
         self._length = LENGTH_MS[interval]
         self._told = told
-        self._n = len(told[OPEN])
         self._bases: dict[int, list[int]] | None = None if closes is None else {0: [*closes]}
         self._thens: dict[str, Values] = {}
         self._made: dict[str, Values] = made or {}
@@ -377,14 +375,12 @@ class Reader:
 
     def _more(self, name: str, kept: Values) -> Values:
         if name == "close_time_ms":
-            return list(map(add, map(add, self._told[OPEN], repeat(self._length)), kept))
+            length = self._length
+            return [open_ms + length + more for open_ms, more in zip(self._told[OPEN], kept, strict=True)]
         expected, of = EXPECTED[name]
         told = [self.field(other) for other in of]
         try:  # nearly always all is known
-            usual = _EXPECTED[name](*told)
-            if any(kept) or None in kept:
-                return list(map(add, usual, kept))
-            return list(usual)
+            return _EXPECTED[name](kept, *told)
         except TypeError:
             pairs = zip(kept, *told, strict=True)
             return [None if more is None else more + expected(*own) for more, *own in pairs]
@@ -441,7 +437,7 @@ class Reader:
         try:
             pairs = zip(close, then, strict=True)
             if name == "log_return":
-                return list(map(log1p, [(now - before) / before for now, before in pairs]))
+                return [log1p((now - before) / before) for now, before in pairs]
             return [100.0 * (now - before) / before for now, before in pairs]
         except TypeError:
             pairs = zip(close, then, strict=True)
@@ -474,8 +470,8 @@ class Reader:
             ]
             return self._shown(told, "price_decimals", self._price)
         if name == "bb_percent_b":
-            base = [0] * self._n if self._bases is None else self._base(_KIND["sma_20"].n)
-            return _percents(self.field("close"), self._told["sma_20"], self.field("bb_bandwidth"), base)
+            means = self._whole(self._told["sma_20"], _KIND["sma_20"].n)
+            return _percents(self.field("close"), means, self.field("bb_bandwidth"))
         height = self._made.get("height")
         if height is None:
             height = self._made["height"] = list(map(sub, self.field("high"), self.field("low")))
@@ -504,22 +500,21 @@ def _quotients(above: Values, below: Values, none: float | None) -> Values:
         return [None if one is None else one / other if other else none for one, other in told]
 
 
-# `EXPECTED` of many at once, where all is known.
-_EXPECTED: Final[dict[str, Callable[..., Iterable[int]]]] = {
-    "quote_volume": lambda volume, high, low: map(mul, volume, map(floordiv, map(add, high, low), repeat(2))),
-    "taker_buy_volume": lambda volume: map(floordiv, volume, repeat(2)),
-    "taker_buy_quote_volume": lambda bought, turnover, volume: (
-        map(EXPECTED["taker_buy_quote_volume"][0], bought, turnover, volume)
-        if 0 in volume
-        else map(mul, bought, map(floordiv, turnover, volume))
-    ),
-    "first_trade_id": lambda last, count: (
-        map(EXPECTED["first_trade_id"][0], last, count) if 0 in count else map(sub, map(add, last, repeat(1)), count)
-    ),
-    "delta": lambda bought, volume: map(sub, map(add, bought, bought), volume),
-    "delta_max": lambda delta: [one if one > 0 else 0 for one in delta],
-    "delta_min": lambda delta: [one if one < 0 else 0 for one in delta],
-}
+# `EXPECTED` of many at once, with what is kept, where all is known.
+_EXPECTED: Final[dict[str, Callable[..., list[int]]]] = {
+    "quote_volume": lambda kept, volume, high, low: [
+        size * ((top + bottom) // 2) + more for more, size, top, bottom in zip(kept, volume, high, low, strict=True)],
+    "taker_buy_volume": lambda kept, volume: [size // 2 + more for more, size in zip(kept, volume, strict=True)],
+    "taker_buy_quote_volume": lambda kept, bought, turnover, volume: [
+        own * (money // size) + more if size else more
+        for more, own, money, size in zip(kept, bought, turnover, volume, strict=True)],
+    "first_trade_id": lambda kept, last, count: [
+        own - trades + 1 + more if trades else own + more for more, own, trades in zip(kept, last, count, strict=True)],
+    "delta": lambda kept, bought, volume: [
+        2 * own - size + more for more, own, size in zip(kept, bought, volume, strict=True)],
+    "delta_max": lambda kept, delta: [(own if own > 0 else 0) + more for more, own in zip(kept, delta, strict=True)],
+    "delta_min": lambda kept, delta: [(own if own < 0 else 0) + more for more, own in zip(kept, delta, strict=True)],
+}  # fmt: skip
 
 
 # Of open, high, low, close: parts of the candles' heights, and what is said of a candle without any.
@@ -533,18 +528,18 @@ _SHAPES: Final[dict[str, tuple[Callable[[Values, Values, Values, Values], Iterab
 }  # fmt: skip
 
 
-def _percents(close: Values, sma: Values, widths: Values, base: Sequence[int]) -> Values:
-    """%b; means are kept in hundredths of a tick, less `base`."""
-    told = zip(close, map(add, sma, base), widths, strict=True)
+def _percents(close: Values, means: Values, widths: Values) -> Values:
+    """%b; means are in hundredths of a tick."""
+    told = zip(close, means, widths, strict=True)
     try:
-        made = [(now - (mean := kept / 100.0)) / (width * mean) + 0.5 for now, kept, width in told]
+        made = [(now - (mean := hundredths / 100.0)) / (width * mean) + 0.5 for now, hundredths, width in told]
         if isfinite(sum(made)):
             return made
     except (TypeError, ZeroDivisionError):
         pass
     return [
-        None if kept is None or width is None else _percent_b(now, (kept + more) / 100.0, width)
-        for now, kept, more, width in zip(close, sma, base, widths, strict=True)
+        None if hundredths is None or width is None else _percent_b(now, hundredths / 100.0, width)
+        for now, hundredths, width in zip(close, means, widths, strict=True)
     ]
 
 
@@ -559,26 +554,27 @@ def _percent_b(close: int, mean: float, bandwidth: float) -> float | None:
 def of_digits(codes: Values, n: int, least: int, signed: bool) -> Values:
     """What comes out is put together from its bits, as float64 has them. All at once, in one integer with 64 bits for
     each value: none reaches into the next."""
-    if None in codes:
+    try:
+        data = array("Q", codes).tobytes()
+    except TypeError:
         told = iter(of_digits([code for code in codes if code is not None], n, least, signed))
         return [None if code is None else next(told) for code in codes]
-    ones, shift, first = _ones(len(codes)), 52 - n, (least + 1022 << n) - 1
-    bits = int.from_bytes(array("Q", codes).tobytes(), byteorder)
+    bits, shift, first = int.from_bytes(data, byteorder), 52 - n, (least + 1022 << n) - 1
     if signed:
-        signs = bits & ones
-        bits = ((bits ^ signs) + 2 * first * ones << shift - 1) | signs << 63
+        signs = bits & _each(len(codes), 1)
+        bits = ((bits ^ signs) + _each(len(codes), 2 * first) << shift - 1) | signs << 63
     else:
-        bits = bits + first * ones << shift
-    values: Values = array("d", bits.to_bytes(8 * len(codes), byteorder)).tolist()
+        bits = bits + _each(len(codes), first) << shift
+    values: Values = array("d", bits.to_bytes(len(data), byteorder)).tolist()
     if 0 in codes or (signed and 1 in codes):
         values = [value if code > signed else 0.0 for value, code in zip(values, codes, strict=True)]
     return values
 
 
-@lru_cache(maxsize=16)
-def _ones(count: int) -> int:
-    """1 in each of so many times 64 bits."""
-    return int.from_bytes(array("Q", [1] * count).tobytes(), byteorder)
+@lru_cache(maxsize=64)
+def _each(count: int, value: int) -> int:
+    """The value in each of so many times 64 bits."""
+    return int.from_bytes(array("Q", [value] * count).tobytes(), byteorder)
 
 
 def rounded(interval: int, row: Row) -> Row:

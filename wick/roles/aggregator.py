@@ -40,6 +40,7 @@ from wick.wire.messages import WATCH_S, Request, TickHeader, Watch, closes_topic
 MS = 1_000_000
 REPLAYED_NS = 500 * MS  # of a replay, after which closes are published and progress is told
 LONG_NS = 1_000 * MS  # a replay that takes more tells its progress in the log
+BEGUN_TIMES, BEGUN_S = 8, 0.5  # who was cut off connects again within half a second (bus.subscriber), or a little more
 BREATH_NS = 2 * MS  # other greenlets get their turn after so long; what one actor or shard does in one go comes on top
 
 log = logging.getLogger("wick")
@@ -96,6 +97,7 @@ class Aggregator(Role):
         self._is_live = True
         self.spawn(Reader(self.router, self._answer).run)
         self.spawn(self._work_forever)
+        self.spawn(self._tell_begun)
 
     def drain(self) -> None:
         # Of one that ends because something failed nobody knows what it has taken: the next one reads that again.
@@ -379,6 +381,13 @@ class Aggregator(Role):
         for message in messages:
             self.pub.send_multipart(message)
             self.stats.add("published")
+
+    def _tell_begun(self) -> None:
+        """The first message of every epoch again: who followed the worker before this one had not found it yet, and
+        where nothing happens would go on with what it has. Who has heard of the epoch leaves it out, as repeated."""
+        for _ in range(BEGUN_TIMES):
+            self._send([shard.begun(now_ns()) for shard in self.shards.values()])
+            gevent.sleep(BEGUN_S)
 
     def _answer(self, frames: list[bytes]) -> None:
         who, asked = frames[0], frames[-1]

@@ -1,13 +1,12 @@
 """Closed candles in PostgreSQL, or in TimescaleDB where the database has its extension.
 
 Rows go in by binary COPY, straight into their tables; only where a candle stands there already (a correction, or what
-is written again after a crash) by way of a temporary table, so that the better row stays. They come out by binary COPY
-too, all laid out alike, and so are read without numpy.
+is written again after a crash) by way of a temporary table, so that the better row stays. They come out in columns
+(`pg_rows`), by binary COPY too.
 
 A connection that broke is made anew by whatever is called next.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -19,11 +18,11 @@ from psycopg2.extensions import cursor as Cursor
 from wick.errors import FencedError
 from wick.market.intervals import NAMES
 from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import LENGTH_MS, WIDE, Reader, needs
+from wick.market.stored import LENGTH_MS, OPEN, Reader, needs
 from wick.storage import checks, timescale
 from wick.storage import pg_schema as schema
 from wick.storage.pg_connection import SESSION, PostgresConnection, one, version_of
-from wick.storage.pg_rows import columns, null
+from wick.storage.pg_rows import form
 from wick.storage.store import END_MS, INPUTS, Finding, Position
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
@@ -36,7 +35,6 @@ _POSITION: Final = (
     "INSERT INTO positions VALUES {} ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq"
 )
 _PAIRS: Final = "SELECT * FROM unnest(%s::text[], %s::text[])"
-_NULLS: Final = "nulls"
 _REVISION: Final = CANDLE_FIELDS.index("revision")
 _ROW_FIELDS: Final = needs(CANDLE_FIELDS)
 
@@ -136,47 +134,40 @@ class PostgresStore(PostgresConnection):
 
     def _found(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int, from_ms: int, oldest: bool,
-        wanted: Sequence[str], condition: str = "TRUE",
+        wanted: tuple[str, ...], condition: str = "TRUE",
     ) -> dict[str, Sequence[Any]] | None:  # fmt: skip
         """What `needs` asks for of these candles, oldest first."""
-        number = NAMES.index(interval)
-        integers = [name for name in wanted if name in schema.WIDTHS]
-        blobs = [name for name in wanted if name not in schema.WIDTHS]
-        widths = [schema.WIDTHS[name] for name in integers]
-        selected = [
-            name if name in schema.KEY else f"coalesce({name}, '{null(width)}'::{schema.TYPES[width]})"
-            for name, width in zip(integers, widths, strict=True)
-        ]
-        # To look for NULLs in every column takes longer than all else.
-        selected.append(f"num_nulls({', '.join(integers)})::smallint")
-        widths.append(2)
+        number, asked = NAMES.index(interval), form(wanted)
 
-        def ask(cursor: Cursor) -> bytes | None:
+        def ask(cursor: Cursor) -> dict[str, Sequence[Any]] | None:
             pair = self._number(cursor, venue, symbol)
             if pair is None:
                 return None
-            data = BytesIO()
-            for first, last in _spans(from_ms, before_ms, limit * LENGTH_MS[number], oldest):
+            told: dict[str, Sequence[Any]] = {}
+            for first, last in self._spans(from_ms, before_ms, limit * LENGTH_MS[number], oldest):
                 data = BytesIO()
-                cursor.copy_expert(
-                    f"COPY (SELECT {', '.join([*selected, *blobs])} FROM {schema.TABLES[number]} WHERE pair = {pair} "
+                rows = (
+                    f"FROM {schema.TABLES[number]} WHERE pair = {pair} "
                     f"AND open_time_ms >= {first} AND open_time_ms < {last} AND {condition} "
-                    f"ORDER BY open_time_ms {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}) "
-                    "TO STDOUT (FORMAT binary)",
-                    data,
+                    f"ORDER BY open_time_ms {'ASC' if oldest else 'DESC'} LIMIT {int(limit)}"
                 )
-                if cursor.rowcount >= limit:
+                cursor.copy_expert(asked.sql(rows), data)
+                told = asked.read(data.getvalue(), backwards=not oldest)
+                if len(told[OPEN]) >= limit:
                     break
-            return data.getvalue()
+            return told
 
-        data = self._ask(ask)
-        if data is None:
-            return None
-        read = columns(data, widths, len(blobs), newest_first=not oldest, counted=True)
-        told = dict(zip([*integers, _NULLS, *blobs], read, strict=True))
-        del told[_NULLS]
-        told[WIDE] = [wide and json.loads(wide[1:]) for wide in told[WIDE]]  # behind a byte for jsonb's version
-        return told
+        return self._ask(ask)
+
+    def _spans(self, from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
+        """Where to look for candles. Without bounds every chunk of a hypertable is asked: so first where they should
+        be, and then everywhere, as what should be there a clock that is wrong does not know."""
+        if self.timescale and oldest:
+            yield from_ms, min(before_ms, from_ms + 2 * length_ms)
+        elif self.timescale:
+            last_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
+            yield max(from_ms, last_ms - 2 * length_ms - DAY_MS), last_ms
+        yield from_ms, before_ms
 
     def _number(self, cursor: Cursor, venue: str, symbol: str) -> int | None:
         if (venue, symbol) not in self._numbers:
@@ -279,17 +270,6 @@ _BROKEN_INDEXES: Final = (
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT (i.indisvalid AND i.indisready)"
 )
-
-
-def _spans(from_ms: int, before_ms: int, length_ms: int, oldest: bool) -> Iterator[tuple[int, int]]:
-    """Where to look for candles: where they should be, then everywhere. Without bounds every chunk of a hypertable is
-    asked, and what should be there a clock that is wrong does not know."""
-    if oldest:
-        yield from_ms, min(before_ms, from_ms + 2 * length_ms)
-    else:
-        last_ms = min(before_ms, time.time_ns() // 1_000_000 + DAY_MS)
-        yield max(from_ms, last_ms - 2 * length_ms - DAY_MS), last_ms
-    yield from_ms, before_ms
 
 
 def _instant(ms: int) -> str:

@@ -156,10 +156,14 @@ class Shard(Stateful):
 
     def begin(self, epoch: int, now_ns: int) -> list[bytes]:
         """Begin both streams anew: readers of the diffs need a snapshot, which has all that was published; what has
-        closed and was not published yet comes. The first message (topic, body) of the closes says so, and no more."""
+        closed and was not published yet comes."""
         self.epoch, self.diffs_seq, self.closes_seq = epoch, 0, 1
         self.entries, self._new = [], []
-        return [closes_topic(self.number), Closes(epoch, 1, now_ns, []).pack()]
+        return self.begun(now_ns)
+
+    def begun(self, now_ns: int) -> list[bytes]:
+        """The first message (topic, body) of the closes: that the streams have begun, and no more."""
+        return [closes_topic(self.number), Closes(self.epoch, 1, now_ns, []).pack()]
 
     def unclosed(self, streams: Iterable[LiveStream]) -> Iterator[tuple[str, Block, Block]]:
         """Of these streams what is known: for each venue the candles that have ended
