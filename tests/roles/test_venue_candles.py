@@ -22,7 +22,7 @@ from wick.metrics.bank import DELTA
 from wick.metrics.processor import history_of
 from wick.ops.settings import Settings
 from wick.roles import first_start
-from wick.roles.asking import AskError
+from wick.roles.asking import AskError, Asking
 from wick.roles.rest import OURS
 from wick.roles.venue_candles import fetch, offered
 from wick.sim.wires import okx
@@ -180,6 +180,20 @@ def test_a_first_start_takes_all_of_a_limit_that_is_free_again_before_the_feed(
     monkeypatch.setattr(first_start, "Asking", lambda *_, **words: asked.update(words))
     first_start.FirstStart(Settings({}), PastVenue(name, 0.1).venue, None, print, 0.0)  # type: ignore[arg-type]
     assert asked["share"] == share
+
+
+@pytest.mark.parametrize(("name", "answer"), [
+    ("bybit", b'{"retCode":10001,"retMsg":"Not supported symbols","result":{}}'),
+    ("okx", b'{"code":"51001","msg":"no such instrument","data":[]}'),
+    ("kraken", b'{"error":["EQuery:Unknown asset pair"]}'),
+])  # fmt: skip
+def test_what_is_refused_with_status_200_is_not_asked_for_again(name: str, answer: bytes) -> None:
+    venue, asked = PastVenue(name, 0.1).venue, list[str]()
+    asking = Asking(venue, Settings({}), sleep=lambda _: pytest.fail("it is asked again"))
+    asking._rest.get = lambda path, _: asked.append(path) or answer  # type: ignore[method-assign, func-returns-value]
+    with pytest.raises(AskError, match=f"{name} refuses"):
+        list(fetch(venue, asking, "FOO-BAR", [(by_name("1h"), START_MS)], START_MS + DAY))
+    assert len(asked) == 1
 
 
 def test_the_candles_of_a_page_follow_each_other() -> None:

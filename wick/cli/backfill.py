@@ -275,12 +275,13 @@ class Command:
         count, first_ms = 0, {one.name: wanted.to_ms for one in intervals}
         asked = [(one, wanted.from_ms) for one in intervals]
         for page in venue_candles.fetch(self.venue, asking, symbol, asked, wanted.to_ms):
-            filling.write(enriching.batch(page), {})
-            for _, interval, rows in page:
-                if rows:
-                    count += len(rows)
-                    first_ms[interval.name] = min(first_ms[interval.name], rows[0][0])
-                    self.status.show(f"{symbol}  {interval.name}  {_shown(rows[-1][0])}  {count:,} candles")
+            found = [one for one in page if one.rows]
+            if found:
+                filling.write(enriching.batch(found), {})
+            for _, interval, rows in found:
+                count += len(rows)
+                first_ms[interval.name] = min(first_ms[interval.name], rows[0][0])
+                self.status.show(f"{symbol}  {interval.name}  {_shown(rows[-1][0])}  {count:,} candles")
         self.status.clear()
         self._say(f"{self.venue.id}:{symbol}: {count:,} candles of the venue's own, of {', '.join(names)}")
         if kept := self.venue.candles_kept:

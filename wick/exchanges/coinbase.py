@@ -284,10 +284,9 @@ class Coinbase(Venue):
             rows = json.loads(raw, parse_float=str, parse_int=str)
         except (ValueError, RecursionError) as error:
             raise ParseError("corrupt answer", "candles", str(error)) from None
-        if type(rows) is not list or not all(type(row) is list for row in rows):
+        if type(rows) is not list:
             raise ParseError("corrupt answer", "candles", rows)
-        newest_first = [[text.plain(value, "candle") for value in row] for row in rows]
-        return [kline(row, _CANDLE, 1000) for row in reversed(newest_first)]
+        return [kline(row, _CANDLE, 1000) for row in reversed(rows)]  # newest first
 
 
 def _iso(time_ms: int) -> str:
