@@ -123,7 +123,7 @@ def _row(kline: Kline, interval: Interval, price_decimals: int, quantity_decimal
 def _in(number: Decimal, decimals: int) -> int:
     """The number in so many decimals; what it has beyond them is cut off, as venues do with a turnover."""
     mantissa, own = number
-    power: int = POW10[abs(decimals - own)]
+    power: int = 10 ** abs(decimals - own)
     return mantissa * power if own <= decimals else mantissa // power
 
 
