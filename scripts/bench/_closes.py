@@ -10,6 +10,7 @@ from _candles import taken
 from numpy.typing import NDArray
 
 from wick.market.blocks import EXACT, REALS, Block
+from wick.market.history import cvd_anchor_ms
 from wick.market.intervals import INTERVALS
 from wick.market.schema import CLOSED, FORMED_FIELDS
 from wick.metrics.processor import Processor
@@ -87,7 +88,9 @@ class Stream:
         for shard, own in self._own.items():
             rows = np.repeat(own, len(ending))
             columns = exact[rows].copy()
-            columns[:, AT["open_time_ms"]] = [INTERVALS[at].open_ms(end_ms - 1) for at in ending] * len(own)
+            opens = [INTERVALS[at].open_ms(end_ms - 1) for at in ending]
+            anchors = [cvd_anchor_ms(at, open_ms, BEGIN_MS) for at, open_ms in zip(ending, opens, strict=True)]
+            columns[:, AT["open_time_ms"]], columns[:, AT["cvd_anchor_ms"]] = opens * len(own), anchors * len(own)
             columns[:, AT["close_time_ms"]] = end_ms
             columns[:, AT["cvd_anchor_ms"]] = end_ms - STEP_MS - (end_ms - STEP_MS) % DAY_MS
             parts = (columns.tobytes(), real[rows].tobytes(), [], metrics[rows].tobytes(), patterns[rows].tobytes())

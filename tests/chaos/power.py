@@ -2,13 +2,15 @@
 
 As POSIX has it, and no file system better: bytes are there up to the size at which the file was last synced, and a name
 is there if its folder was synced since the file got it. What was deleted stays deleted. SQLite syncs by itself; what a
-commit in WAL mode (synchronous = NORMAL) promises after a crash is the database as of its last checkpoint.
+commit in WAL mode (synchronous = NORMAL) promises after a crash is the database as of its last checkpoint. One that is
+under way has synced its log before it writes into the file (https://sqlite.org/wal.html): then the log is there too.
 """
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from struct import unpack_from
 from typing import Any, NamedTuple
 
 from wick.storage import ticklog
@@ -49,9 +51,12 @@ def cut(data_dir: Path, syncs: Path) -> Lost:
                 os.truncate(path, kept)
             else:
                 path.unlink()
-    for wal in data_dir.glob("candles.sqlite-*"):
-        lost_bytes += wal.stat().st_size
-        wal.unlink()
+    for store in data_dir.glob("candles.sqlite"):
+        index, log = (store.with_name(f"{store.name}-{end}") for end in ("shm", "wal"))
+        if log.exists() and not _is_checkpointing(index):
+            lost_bytes += log.stat().st_size
+            log.unlink()
+        index.unlink(missing_ok=True)
     gone = before.keys() - _flushes(data_dir).keys()
     return Lost(files, lost_bytes, len(gone), min((before[one] for one in gone), default=0))
 
@@ -74,6 +79,12 @@ def _notes(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             continue  # the process died while it wrote this
+
+
+def _is_checkpointing(index: Path) -> bool:
+    """Whether fewer frames of the log are in the file than were perhaps written (`WalCkptInfo` of SQLite's wal.c)."""
+    told = index.read_bytes() if index.exists() else b""
+    return len(told) >= 132 and unpack_from("=I", told, 96) < unpack_from("=I", told, 128)
 
 
 def _learn(note: dict[str, Any], sizes: dict[int, int], entries: dict[str, tuple[int, set[str]]]) -> None:

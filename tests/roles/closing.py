@@ -82,7 +82,7 @@ class FakeStore:
         self.is_waiting = threading.Event()
         self.transactions: list[tuple[list[list[Any]], dict[str, Position]]] = []
         self.stands: dict[str, Position] = {}
-        self.writers = self.failures = 0
+        self.writers = self.failures = self.rests = 0
         self.compacted: list[Mapping[str, float]] = []
         self.steps: Callable[[], Iterator[str]] = lambda: iter(())
         self.is_closed = False
@@ -113,6 +113,10 @@ class FakeStore:
         self._check(self.writes_fail)
         self.transactions.append((batch.rows(), dict(positions)))
         self.stands |= positions
+
+    def rest(self) -> None:
+        self._check()
+        self.rests += 1
 
     def compact(self, keep_days: Mapping[str, float]) -> Iterator[str]:
         self.compacted.append(keep_days)

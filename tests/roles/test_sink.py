@@ -286,6 +286,17 @@ def test_what_is_older_than_it_is_kept_goes_and_what_closes_meanwhile_is_written
         assert store.compacted == [{"15s": 30.0, "1m": 0.5}]
 
 
+def test_a_store_has_time_for_itself_when_there_is_nothing_to_write_and_may_be_away_then_too(data_dir, monkeypatch):
+    monkeypatch.setattr(writing, "REST_S", 0.001)
+    store, worker = FakeStore(), Worker(data_dir)
+    with running(data_dir, store, worker) as sink:
+        sink.until(lambda: store.rests > 2)
+        store.trouble = AWAY
+        sink.until(lambda: sink.sink.stats.state == "store away")
+        store.trouble, rests = None, store.rests
+        sink.until(lambda: store.rests > rests)
+
+
 @pytest.mark.parametrize("wrong", ["15s", "2s:30", "1m:0", "1m:nan", "1m:-3", "1m:x"])
 def test_a_time_to_keep_that_makes_no_sense_is_refused(data_dir, wrong):
     with pytest.raises(SettingError, match=r"store\.keep"):

@@ -1,18 +1,33 @@
 """The SQLite store's own: its file, damage to it, versions, its view (what every store does: test_conformance.py)."""
 
+import random
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.storage.candles import F, made, row
 from wick.errors import StoreAwayError, StoreError
-from wick.market.schema import CANDLE, CANDLE_FIELDS, METRIC_FIELDS, PRICE, TURNOVER, VOLUME
-from wick.storage import sqlite
+from wick.market.rows import rank
+from wick.market.schema import (
+    CANDLE,
+    CANDLE_FIELDS,
+    CLOSED,
+    FOREIGN,
+    METRIC_FIELDS,
+    PARTIAL,
+    PRICE,
+    TURNOVER,
+    VOLUME,
+)
+from wick.storage import sqlite, sqlite_schema
 from wick.storage.batch import Batch
 from wick.storage.sqlite import SqliteStore
+from wick.storage.sqlite_pack import packed
+from wick.storage.sqlite_rows import RANK
 
 
 @pytest.fixture
@@ -53,12 +68,27 @@ def test_the_view_gives_the_numbers_that_the_integers_stand_for(path, store):
     assert (shown[0]["venue"], shown[0]["interval"]) == ("binance", "1m")
 
 
-def test_the_view_finds_a_series_by_the_primary_key(path, store):
-    where = "venue = 'a' AND symbol = 'b' AND interval = '1m' ORDER BY open_time_ms DESC LIMIT 9"
+def test_the_view_finds_a_series_by_its_key_and_its_newest_rows_without_the_others(path, store):
+    series = "FROM candles_float WHERE venue = 'a' AND symbol = 'b' AND interval = '1m'"
+    newest = f"SELECT open_time_ms, rsi_14 {series} ORDER BY open_time_ms DESC LIMIT 9"
     with closing(sqlite3.connect(path)) as db:
-        plan = [one[3] for one in db.execute(f"EXPLAIN QUERY PLAN SELECT rsi_14 FROM candles_float WHERE {where}")]
-    assert any("candles USING PRIMARY KEY (pair=? AND interval=?)" in step for step in plan)
+        plan = [one[3] for one in db.execute(f"EXPLAIN QUERY PLAN {newest}")]
+    for table in ("settled USING PRIMARY KEY", "fresh USING INDEX sqlite_autoindex_fresh_1"):
+        assert f"SEARCH {table} (pair=? AND interval=?)" in plan
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in plan)
+
+
+def test_ranks_compare_as_bytes_as_they_do_as_numbers():
+    rows = [
+        row(flags=CLOSED | flags, revision=revision, obv_anchor_ms=anchor, rsi_14=rsi)
+        for flags, revision, anchor, rsi in product(
+            (0, PARTIAL, FOREIGN, PARTIAL | FOREIGN), (0, 1, 2**31 - 1), (None, 0, 2**41, 2**60), (None, 50.0)
+        )
+    ]
+    _, data, _ = packed(Batch.of_rows(rows))
+    ranks = [rank(one[3:]) for one in rows]
+    for (one, its), (other, others) in product(zip(ranks, data, strict=True), repeat=2):
+        assert (one < other) == (its[:RANK] < others[:RANK]), (one, other)
 
 
 def test_what_is_far_from_the_close_is_kept_beside(store):
@@ -69,19 +99,73 @@ def test_what_is_far_from_the_close_is_kept_beside(store):
     assert told == [[1e12, -1e12, 1e15, 2**60], [float(2**40), 0.0, 0.0, 0]]
 
 
+# ---------------------------------------------------------------------- fresh, and settled
+
+
+def counts(store):
+    return tuple(store._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("fresh", "settled"))
+
+
+def test_rows_are_the_same_wherever_they_lie_and_none_lies_twice(tmp_path, store, monkeypatch):
+    own = random.Random(1)
+    rows = [
+        row(60_000 * own.randrange(9), own.choice(("A-USDT", "B-USDT")), own.choice(("1m", "5m")), revision=revision)
+        for revision in map(own.randrange, [4] * 150)
+    ]
+    batches = [[rows.pop() for _ in range(min(own.randrange(1, 7), len(rows)))] for _ in range(30)]
+    other = SqliteStore(tmp_path / "other.sqlite")
+    seen = set()
+    for batch in batches:
+        monkeypatch.setattr(sqlite, "FRESH_ROWS", 4)
+        put(store, *batch)
+        if own.random() < 0.2:
+            store.rest()
+        seen.add(tuple(min(count, 1) for count in counts(store)))
+        monkeypatch.setattr(sqlite, "FRESH_ROWS", 1000)
+        put(other, *batch)
+        assert not store._db.execute("SELECT 1 FROM fresh JOIN settled USING (pair, interval, open_time_ms)").fetchall()
+        for symbol, interval in product(("A-USDT", "B-USDT"), ("1m", "5m")):
+            told = [one.candles("binance", symbol, interval, 5) for one in (store, other)]
+            assert told[0] == told[1]
+    assert (1, 1) in seen and counts(other)[1] == 0 and store.status()["intervals"] == other.status()["intervals"]
+    other.close()
+
+
+def test_what_is_late_is_settled_at_once(store):
+    put(store, row(60_000))
+    store._settle(store._db)
+    put(store, row(), row(60_000, revision=1), row(120_000), row(120_000, "ETH-USDT"))
+    assert counts(store) == (2, 2)
+    assert [(one[0], one[F["revision"]]) for one in candles(store)] == [(0, 0), (60_000, 1), (120_000, 0)]
+
+
+def test_in_a_rest_the_log_goes_into_the_file_and_many_fresh_rows_are_settled(path, store, monkeypatch):
+    def in_the_file():  # as if there were no log
+        with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as db:
+            return [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("fresh", "settled")]
+
+    monkeypatch.setattr(sqlite, "FRESH_ROWS", 8)
+    put(store, *[row(number * 60_000) for number in range(3)])
+    store.rest()
+    assert in_the_file() == [3, 0]
+    put(store, row(180_000), **{"closes.01": (5, 1)})
+    assert in_the_file() == [3, 0]
+    store.rest()
+    assert in_the_file() == [0, 4] and store.positions() == {"closes.01": (5, 1)}
+
+
 # ---------------------------------------------------------------------- versions
 
 
 def test_a_file_of_a_version_that_is_not_known_is_an_error_and_stays_as_it_is(path, store):
     store.close()
-    for other in (3, sqlite.newest_version() + 1):
+    newest = sqlite_schema.newest_version()
+    for other in (3, newest + 1):
         with closing(sqlite3.connect(path)) as db:
             db.execute(f"PRAGMA user_version = {other}")
         before = path.read_bytes()
         for read_only in (True, False):
-            said = (
-                rf"candles\.sqlite.*version {other}, this wick writes version {sqlite.newest_version()}; move the"
-            )
+            said = rf"candles\.sqlite.*version {other}, this wick writes version {newest}; move the"
             with pytest.raises(StoreError, match=said):
                 SqliteStore(path, read_only=read_only)
         assert path.read_bytes() == before
@@ -90,12 +174,12 @@ def test_a_file_of_a_version_that_is_not_known_is_an_error_and_stays_as_it_is(pa
 def test_a_file_of_an_older_version_is_brought_to_the_newest_step_by_step_or_not_at_all(path, store, monkeypatch):
     put(store, row(), **{"closes.01": (5, 1)})
     store.close()
-    newest = sqlite.newest_version()
-    steps = sqlite.MIGRATIONS | {
+    newest = sqlite_schema.newest_version()
+    steps = sqlite_schema.MIGRATIONS | {
         newest: (newest + 1, lambda: iter(["CREATE TABLE one (a)"])),
         newest + 1: (newest + 2, lambda: iter(["INSERT INTO one VALUES (7)", "CREATE TABLE nonsense ("])),
     }
-    monkeypatch.setattr(sqlite, "MIGRATIONS", steps)
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", steps)
     with pytest.raises(StoreError, match="wick store init"):
         SqliteStore(path, read_only=True)
     with pytest.raises(StoreError):
@@ -143,7 +227,7 @@ def test_a_page_that_is_damaged_later_is_an_error_that_names_the_file(path, stor
     store.close()
     data = bytearray(path.read_bytes())
     with closing(sqlite3.connect(path)) as db:
-        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'candles'").fetchone()
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'fresh'").fetchone()
     data[4096 * (root - 1) : 4096 * root] = b"\xee" * 4096
     path.write_bytes(data)
     broken = SqliteStore(path, read_only=True)

@@ -23,6 +23,7 @@ MS, S = 1_000_000, 1_000_000_000
 HELD_BYTES = 32 << 20  # of closes that wait: 40,000 candles, twenty minutes of 300 pairs; the outbox has what follows
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 10.0  # between attempts at a store that is away: doubled, with jitter
 SAY_AGAIN_S = 60.0  # what is still wrong is said once more
+REST_S = 1.0  # with nothing to write: then the store does what it has put off
 EXPIRE_S = 3600.0  # between two looks for what is older than `store.keep`
 
 T = TypeVar("T")
@@ -202,10 +203,12 @@ class Writer(threading.Thread):
         self._written = self._begun = positions
         expire_ns = steady_ns()
         while not (self._stopping.is_set() and self.trouble):
-            if batch := self.backlog.take(1.0):
+            if batch := self.backlog.take(REST_S):
                 self._write(store, batch)
             elif self._stopping.is_set():
                 break
+            else:
+                self._attempt(store.rest)
             if self._keep_days and steady_ns() >= expire_ns:
                 self._expire(store)
                 expire_ns = steady_ns() + int(EXPIRE_S * S)

@@ -65,6 +65,9 @@ class PostgresStore(PostgresConnection):
                     cursor.execute("ROLLBACK")
             self._transaction(cursor, parts, positions, straight=False)
 
+    def rest(self) -> None:
+        """The server does that by itself."""
+
     def _parts(self, cursor: Cursor, batch: "Batch") -> list[tuple[str, bytes]]:
         """The tables with what goes into each."""
         if not batch.n:

@@ -1,30 +1,34 @@
 """Closed candles in SQLite (WAL mode): the embedded default store.
 
-One table, by pair, interval and time, whose rows are those of `sqlite_rows`. The view `candles_float` gives plain
-numbers. A row is replaced only by a better one (`market.rows.rank`), so writing the same rows again, in any order,
-changes nothing.
+Rows, those of `sqlite_rows`, lie by pair, interval and time (`settled`), so that a series is read at once. What closes
+at one instant would change a page of each series, and split every third of them: it goes one behind the other into a
+small table (`fresh`), and from there many instants at a time. A row of `fresh` is newer than all of its interval in
+`settled`: none is in both, and the view `candles` is simply all of them. The view `candles_float` gives plain numbers.
+A row is replaced only by a better one (`market.rows.rank`), so writing the same rows again, in any order, changes
+nothing.
 """
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wick.errors import FencedError, StoreAwayError, StoreError
 from wick.market.intervals import NAMES
-from wick.market.schema import CANDLE_FIELDS, CLOSED, Row
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, WIDE, needs
-from wick.storage import checks, sqlite_rows
+from wick.market.schema import CANDLE_FIELDS, Row
+from wick.market.stored import LENGTH_MS, OPEN, needs
+from wick.storage import checks, sqlite_rows, sqlite_schema
 from wick.storage.store import END_MS, INPUTS, Finding, Position
-from wick.storage.stored_sql import Dialect, floats, rank_sql
 
 if TYPE_CHECKING:  # numpy comes into a process only with what writes
     from wick.storage.batch import Batch
 
 BUSY_MS = 5_000
+# So many a pair wait in `fresh` before they are settled: those of five minutes. With half of it a third more pages are
+# written in all, with twice as many a sixth less; but what is fresh takes twice as long to read.
+FRESH_ROWS = 40
 CACHE_KB, WAL_PAGES = 24_000, 10_000  # of a writer; 10,000 pages are 40 MB
 DAY_MS = 86_400_000
 MAY_PASS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -33,59 +37,19 @@ BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _STEP = 5_000  # rows in one transaction, where old ones are deleted
 _COUNTED = 200 << 20  # of a larger file the rows are told from times, not counted
 
-_KEPT = sqlite_rows.KEPT
+_RANK = f"substr({{}}.data, 1, {sqlite_rows.RANK})"
 
 
-_DIALECT = Dialect(
-    column=lambda name: name, quotient=lambda one, other: f"(({one}) / {other})",
-    power=lambda e: f"(SELECT value FROM powers_of_two WHERE e = {e})", real="REAL", most="max", least="min",
-    less=False,
-)  # fmt: skip
+def _upsert(table: str, rows: str) -> str:
+    better = f"{_RANK.format('excluded')} >= {_RANK.format(table)}"
+    changed = "data = excluded.data, patterns = excluded.patterns"
+    return f"INSERT INTO {table} {rows} ON CONFLICT DO UPDATE SET {changed} WHERE {better}"
 
 
-def _view() -> str:
-    """Values in plain numbers, of the stored form, of what stands in the table."""
-    shown = ", ".join(f"{sql} AS {name}" for name, sql in floats(_DIALECT, "length_ms").items())
-    form = ", ".join(sqlite_rows.whole(column.name) for column in COLUMNS)
-    names = f"venue, symbol, name, length_ms, {OPEN}, patterns"
-    beside = "flags, revision, known, obv_anchor_ms, nulls, close, wide"
-    inner = f"SELECT {names}, {beside}, {sqlite_rows.hexadecimal()} FROM candles"
-    joined = f"{inner} JOIN symbols USING (pair) JOIN intervals USING (interval)"
-    return f"SELECT venue, symbol, name AS interval, {shown}, patterns FROM (SELECT {names}, {form} FROM ({joined}))"
-
-
-def _whole_schema() -> Iterator[str]:
-    names = "venue TEXT NOT NULL, symbol TEXT NOT NULL, UNIQUE (venue, symbol)"
-    yield f"CREATE TABLE symbols (pair INTEGER PRIMARY KEY, {names})"
-    yield "CREATE TABLE intervals (interval INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length_ms INTEGER NOT NULL)"
-    told = ", ".join(f"({at}, '{name}', {LENGTH_MS[at]})" for at, name in enumerate(NAMES))
-    yield f"INSERT INTO intervals VALUES {told}"
-    yield "CREATE TABLE positions (stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL)"
-    yield "CREATE TABLE writer (number INTEGER NOT NULL)"
-    yield "INSERT INTO writer VALUES (0)"
-    yield "CREATE TABLE powers_of_two (e INTEGER PRIMARY KEY, value REAL NOT NULL)"  # not every SQLite has pow()
-    yield "INSERT INTO powers_of_two VALUES " + ", ".join(f"({e}, {2.0**e!r})" for e in range(-160, 161))
-    # No declared types: SQLite keeps integers in as many bytes as they need.
-    key = f"PRIMARY KEY (pair, interval, {OPEN})"
-    columns = f"pair INTEGER NOT NULL, interval INTEGER NOT NULL, {', '.join(_KEPT)}"
-    yield f"CREATE TABLE candles ({columns}, {key}) WITHOUT ROWID"
-    yield f"CREATE VIEW candles_float AS {_view()}"
-
-
-# By the version that a file has, what makes the next of it. A new file has version 0; versions before 5 had another
-# table and are not read.
-MIGRATIONS: dict[int, tuple[int, Callable[[], Iterator[str]]]] = {0: (5, _whole_schema)}
-
-
-def newest_version() -> int:
-    return max(version for version, _ in MIGRATIONS.values())
-
-
-_UPSERT = (
-    f"INSERT INTO candles VALUES ({', '.join('?' * (2 + len(_KEPT)))}) "
-    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _KEPT[1:])} "
-    f"WHERE {rank_sql('excluded.')} >= {rank_sql('candles.')}"
-)
+_PUT = {table: _upsert(table, "VALUES (?, ?, ?, ?, ?)") for table in ("settled", "fresh")}
+_SETTLE = _upsert("settled", f"SELECT * FROM fresh WHERE true ORDER BY pair, interval, {OPEN}")
+# Rows go all together, and their numbers begin with 1 again.
+_COUNT = "SELECT coalesce(max(rowid), 0), (SELECT count(*) FROM symbols) FROM fresh"
 _POSITION = """
 INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
 """
@@ -95,6 +59,9 @@ SELECT venue, symbol FROM symbols s WHERE EXISTS (SELECT 1 FROM candles c WHERE 
 # Two looks into the key a pair and interval.
 _END = f"(SELECT {OPEN} FROM candles c WHERE (c.pair, c.interval) = (s.pair, i.interval) ORDER BY {OPEN} {{}} LIMIT 1)"
 _SPANS = f"SELECT i.interval, {_END.format('ASC')}, {_END.format('DESC')} FROM intervals i CROSS JOIN symbols s"
+
+
+_Kept = tuple[int, int, int, bytes, bytes | None]
 
 
 class SqliteStore:
@@ -131,27 +98,27 @@ class SqliteStore:
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != newest_version() and (self._read_only or version not in MIGRATIONS):
+        if version != sqlite_schema.newest_version() and (self._read_only or version not in sqlite_schema.MIGRATIONS):
             raise StoreError(self._other_version(version))
         if self._read_only:
             return
         if not version:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `compact` gives space back a little at a time
         db.execute("PRAGMA journal_mode = WAL")
-        # A commit reaches the disk with the next checkpoint of the WAL: a killed process loses nothing, and what a
-        # crashed machine loses the sink asks for again, as positions go the same way.
+        # A commit reaches the disk with the next checkpoint of the WAL, in the next `rest`: a killed process loses
+        # nothing, and what a crashed machine loses the sink asks for again, as positions go the same way.
         db.execute("PRAGMA synchronous = NORMAL")
-        # What closes at one instant changes a page of each pair: with the default cache (2 MB) and a checkpoint every
-        # 4 MB a commit takes twice as long.
+        # What settles changes some pages of each pair: with the default cache (2 MB) and a checkpoint every 4 MB it
+        # takes twice as long.
         db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-        if version != newest_version():
+        if version != sqlite_schema.newest_version():
             self._migrate(db)
 
     def _other_version(self, version: int) -> str:
-        newest = newest_version()
+        newest = sqlite_schema.newest_version()
         way = (
-            f"`wick store init {self.address}` brings it there" if version in MIGRATIONS else
+            f"`wick store init {self.address}` brings it there" if version in sqlite_schema.MIGRATIONS else
             "move the file away, and the sink begins a new one"
         )  # fmt: skip
         return f"{self.address}: its schema has version {version}, this wick writes version {newest}; {way}"
@@ -161,8 +128,8 @@ class SqliteStore:
         db.execute("BEGIN IMMEDIATE")
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            while version != newest_version():
-                version, statements = MIGRATIONS[version]
+            while version != sqlite_schema.newest_version():
+                version, statements = sqlite_schema.MIGRATIONS[version]
                 for statement in statements():
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {version}")
@@ -247,8 +214,34 @@ class SqliteStore:
                     )
             pairs = [self._pair(db, *pair) for pair in batch.pairs]
             numbers = [pairs[pair] for pair in batch.pair.tolist()]
-            db.executemany(_UPSERT, zip(numbers, batch.interval.tolist(), *kept, strict=True))
+            self._put(db, list(zip(numbers, batch.interval.tolist(), *kept, strict=True)))
             db.executemany(_POSITION, [(stream, *position) for stream, position in positions.items()])
+
+    def _put(self, db: sqlite3.Connection, rows: list[_Kept]) -> None:
+        count, pairs = db.execute(_COUNT).fetchone()
+        if count + len(rows) > FRESH_ROWS * pairs:
+            self._settle(db)
+        settled = dict(db.execute("SELECT interval, settled_ms FROM intervals").fetchall())
+        late = [row for row in rows if row[2] <= settled[row[1]]]
+        if late:
+            rows = [row for row in rows if row[2] > settled[row[1]]]
+        db.executemany(_PUT["settled"], late)
+        db.executemany(_PUT["fresh"], rows)
+
+    def _settle(self, db: sqlite3.Connection) -> None:
+        """Move what is fresh, a series after the other."""
+        newest = db.execute(f"SELECT max({OPEN}), interval FROM fresh GROUP BY interval").fetchall()
+        db.execute(_SETTLE)
+        db.execute("DELETE FROM fresh")
+        db.executemany("UPDATE intervals SET settled_ms = max(settled_ms, ?) WHERE interval = ?", newest)
+
+    def rest(self) -> None:
+        with self._open() as db:
+            count, pairs = db.execute(_COUNT).fetchone()
+            if count and count >= FRESH_ROWS * pairs // 2:
+                with self._transaction():
+                    self._settle(db)
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # nobody waits for the disk now
 
     def _pair(self, db: sqlite3.Connection, venue: str, symbol: str) -> int:
         known = self._number_of(db, venue, symbol)
@@ -286,30 +279,35 @@ class SqliteStore:
         needed = needs(names)
         asked = sqlite_rows.asked(needed)
         number = NAMES.index(interval)
-        order = "ASC" if oldest else "DESC"
+        order, tables = ("ASC", ("settled", "fresh")) if oldest else ("DESC", ("fresh", "settled"))
         select = (
-            f"SELECT {', '.join(asked)} FROM candles WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
+            f"SELECT {', '.join(asked)} FROM {{}} WHERE pair = ? AND interval = ? AND {OPEN} >= ? AND {OPEN} < ? "
             f"{where} ORDER BY {OPEN} {order} LIMIT ?"
         )
+        found: list[tuple[Any, ...]] = []
         with self._open() as db:
             pair = self._number_of(db, venue, symbol)
             if pair is None:
                 return []
-            found = db.execute(select, (pair, number, from_ms, before_ms, limit)).fetchall()
+            db.execute("BEGIN")  # both tables as of one moment; a merge in SQL would have to give the time, too
+            try:
+                for table in tables:
+                    asking = (pair, number, from_ms, before_ms, limit - len(found))
+                    found += db.execute(select.format(table), asking).fetchall()
+            finally:
+                db.rollback()
         if not found:
             return []
         if not oldest:
             found.reverse()
         told: dict[str, Sequence[Any]] = dict(zip(asked, zip(*found, strict=True), strict=True))
-        if any(told[WIDE]):
-            told[WIDE] = [json.loads(wide) if wide else None for wide in told[WIDE]]
         return sqlite_rows.reader(number, needed, told).rows(names)
 
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
     ) -> list[tuple[int, ...]]:
         rows = self._read(
-            venue, symbol, interval, limit, before_ms, -END_MS, False, INPUTS, f"AND flags & {CLOSED}"
+            venue, symbol, interval, limit, before_ms, -END_MS, False, INPUTS, f"AND {sqlite_rows.closed()}"
         )  # fmt: skip
         return [tuple(row) for row in rows]
 
@@ -326,9 +324,9 @@ class SqliteStore:
             (free,), (page,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
             (writer,) = db.execute("SELECT number FROM writer").fetchone()
         return {
-            "kind": "SQLite", "server": sqlite3.sqlite_version, "version": newest_version(), "bytes": size,
-            "free_bytes": free * page, "counted": size <= _COUNTED, "writer": writer, "intervals": intervals,
-            "positions": self.positions(),
+            "kind": "SQLite", "server": sqlite3.sqlite_version, "version": sqlite_schema.newest_version(),
+            "bytes": size, "free_bytes": free * page, "counted": size <= _COUNTED, "writer": writer,
+            "intervals": intervals, "positions": self.positions(),
         }  # fmt: skip
 
     def _intervals(self, db: sqlite3.Connection, size: int) -> dict[str, dict[str, int]]:
@@ -365,6 +363,8 @@ class SqliteStore:
 
     def compact(self, keep_days: Mapping[str, float], now_ms: int | None = None) -> Iterator[str]:
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        with self._transaction() as db:
+            self._settle(db)
         for interval, days in keep_days.items():
             number, before = NAMES.index(interval), now - int(days * DAY_MS)
             deleted = 0
@@ -381,7 +381,7 @@ class SqliteStore:
 
     def _delete(self, pair: int, interval: int, before_ms: int) -> int:
         """At most _STEP of the oldest rows."""
-        series = "FROM candles WHERE pair = ? AND interval = ?"
+        series = "FROM settled WHERE pair = ? AND interval = ?"
         oldest = f"SELECT {OPEN} {series} AND {OPEN} < ? ORDER BY {OPEN} LIMIT {_STEP}"
         with self._transaction() as db:
             found = db.execute(f"SELECT count(*), max({OPEN}) FROM ({oldest})", (pair, interval, before_ms)).fetchone()

@@ -1,43 +1,50 @@
 """A batch as rows of the SQLite store (`sqlite_rows`): numpy comes in with this."""
 
 import json
-from math import inf
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PATTERNS, PRICE, SIGNED, WIDE
-from wick.metrics.fields import NAMES as METRIC_NAMES
+from wick.market.schema import FOREIGN, PARTIAL
+from wick.market.stored import COLUMNS, LENGTH_MS, OPEN, PRICE, SIGNED
 from wick.storage import columns
 from wick.storage.batch import MISSING, Batch
-from wick.storage.sqlite_rows import (
-    BASES,
-    CODES,
-    COLUMN,
-    DATA,
-    EXACT,
-    FOLLOW,
-    FRONT,
-    KEPT,
-    NULLS,
-    PLACES,
-    REST,
-)
+from wick.storage.sqlite_rows import BASES, CODES, COLUMN, EXACT, FOLLOW, NULLS, PLACES, RANK, REST, VARYING
 
-_INTEGERS: Final = ["close", *(name for name, place in PLACES.items() if place.code and place.code != "f")]
-_ORDER: Final = sorted(_INTEGERS, key=lambda name: name not in EXACT)
+_ORDER: Final = [name for name, place in PLACES.items() if place.code not in ("", "f") and name not in (NULLS, OPEN)]
 _FLOATS: Final = [name for name, place in PLACES.items() if place.code == "f"]
 _AT: Final = {name: at for at, name in enumerate(_ORDER)}
 _NUMBER: Final = {column.name: at for at, column in enumerate(COLUMNS)}
+# Integers come from the exact fields, and from what is stored of the others.
 _WHOLE: Final = [name for name in _ORDER if name in EXACT]
-_OTHERS: Final = [_NUMBER[name] for name in _ORDER[len(_WHOLE) :]]
-_ANCHOR: Final = METRIC_NAMES.index("obv_anchor_ms")
-# What is less than this fits for sure; differences are compared as floats.
-_MOST: Final = {"": inf, "v": inf, "q": inf, "i": 2.0**30, "h": 2.0**15 - 1, "b": 2.0**7 - 1}
+_WHOLE_TO, _WHOLE_OF = (np.array([at[name] for name in _WHOLE]) for at in (_AT, EXACT))
+_OTHERS: Final = [name for name in _ORDER if name not in EXACT]
+_OTHERS_TO, _OTHERS_OF = (np.array([at[name] for name in _OTHERS]) for at in (_AT, _NUMBER))
+_FOLLOW_OF: Final = np.array([EXACT[name] for name in FOLLOW])
+_FLOATS_OF: Final = np.array([_NUMBER[name] for name in _FLOATS])
+# What is kept less another.
+_LESS: Final = [name for name in _ORDER if name in BASES or COLUMN[name].kind == PRICE]
+_LESS_TO: Final = np.array([_AT[name] for name in _LESS])
+_BASES_OF: Final = np.array([_AT.get(BASES.get(name, "close"), 0) for name in _LESS])
+_BY_OPEN: Final = [at for at, name in enumerate(_LESS) if BASES.get(name) == OPEN]
+_TENS: Final = np.array([[10 ** COLUMN[name].n if COLUMN[name].kind == PRICE else 1] for name in _LESS])
+# What is less than this fits for sure.
+_MOST: Final = {"v": 2**63 - 1, "q": 2**63 - 1, "i": 2**30, "h": 2**15 - 1, "b": 2**7 - 1}
 _MOSTS: Final = np.array([[_MOST[PLACES[name].code]] for name in _ORDER])
+# Where in a row what is of one width lies, and in _ORDER.
+_SECTIONS: Final = [
+    (f"<i{CODES[code]}", slice(first.at, first.at + len(names) * CODES[code]), slice(_AT[names[0]], _AT[names[-1]] + 1))
+    for code in "qihb"
+    for names in [[name for name in _ORDER if PLACES[name].code == code]]
+    for first in [PLACES[names[0]]]
+]
+_FLOATS_AT: Final = slice(PLACES[_FLOATS[0]].at, PLACES[_FLOATS[-1]].at + CODES["f"])
+_FIRST_AT: Final = slice(PLACES[NULLS].at, PLACES[OPEN].at + CODES["q"])
 _LENGTHS: Final = np.array(LENGTH_MS)
 _BITS: Final = np.array([PLACES[name].bit for name in (*_ORDER, *FOLLOW, *_FLOATS)])
+_LAST: Final = 2**63 - 1
 _SIGNED: Final = np.array([[COLUMN[name].kind == SIGNED] for name in _FLOATS])
 _DIGITS: Final = np.array([[COLUMN[name].n] for name in _FLOATS])
 _BEGIN: Final = (np.array([[COLUMN[name].least + 126] for name in _FLOATS]) << _DIGITS) - 1
@@ -46,26 +53,30 @@ Numbers = NDArray[Any]
 Wide = dict[int, dict[str, int]]  # by candle and column
 
 
-def packed(batch: Batch) -> list[list[Any]]:
-    """The columns KEPT."""
+def packed(batch: Batch) -> tuple[list[int], list[bytes], list[bytes | None]]:
+    """The columns `sqlite_rows.KEPT`."""
     stored = columns.of(batch)
     wide: Wide = {place: {name: value for name, value in told.items() if name not in EXACT}
                   for place, told in stored.wide.items()}  # fmt: skip
-    # Integers, the exact ones first, and then what follows.
-    exact = batch.exact.T[[EXACT[name] for name in (*_WHOLE, *FOLLOW)]]
-    missing = exact == MISSING
-    exact[missing] = 0
-    n = len(_WHOLE)
-    whole, follow = np.concatenate((exact[:n], stored.values[_OTHERS])), exact[n:]
-    null = np.concatenate((missing[:n], stored.null[_OTHERS]))
-    base, far = _bases(whole, batch.exact[:, 0])
-    over = (np.abs(whole - far) >= _MOSTS) & ~null
-    other = (follow != _usual(batch, whole)) & ~missing[n:]
-    codes, unknown = (told[[_NUMBER[name] for name in _FLOATS]] for told in (stored.values, stored.null))
+    exact = np.ascontiguousarray(batch.exact.T)
+    opens, missing = exact[0], exact == MISSING
+    whole, null = np.empty((len(_ORDER), batch.n), np.int64), np.empty((len(_ORDER), batch.n), np.bool_)
+    whole[_WHOLE_TO], null[_WHOLE_TO] = exact[_WHOLE_OF], missing[_WHOLE_OF]
+    whole[_OTHERS_TO], null[_OTHERS_TO] = stored.values[_OTHERS_OF], stored.null[_OTHERS_OF]
+    if missing.any():
+        whole[null] = 0
+    base = whole[_BASES_OF]
+    base[_BY_OPEN] = opens
+    over = np.abs(whole) >= _MOSTS
+    over[_LESS_TO] = np.abs(whole[_LESS_TO] - base * _TENS.astype(np.float64)) >= _MOST["i"]  # floats do not overflow
+    over &= ~null
+    follow, unsaid = exact[_FOLLOW_OF], missing[_FOLLOW_OF]
+    other = (follow != _usual(batch, whole)) & ~unsaid
+    codes, unknown = stored.values[_FLOATS_OF], stored.null[_FLOATS_OF]
     size = np.where(_SIGNED, codes >> 1, codes)
     huge = (size + _BEGIN >= 255 << _DIGITS) & ~unknown
-    for names, told, beyond in ((_ORDER, whole, over), (FOLLOW, follow, other), (_FLOATS, codes, huge)):
-        for row, place in zip(*(found.tolist() for found in np.nonzero(beyond)), strict=True):
+    for names, told, too_big in ((_ORDER, whole, over), (FOLLOW, follow, other), (_FLOATS, codes, huge)):
+        for row, place in np.argwhere(too_big).tolist() if too_big.any() else ():
             wide.setdefault(place, {})[names[row]] = int(told[row, place])
     for place, formed in batch.big.items():
         for name in (*_WHOLE, *FOLLOW):
@@ -74,31 +85,18 @@ def packed(batch: Batch) -> list[list[Any]]:
                 wide.setdefault(place, {})[name] = value
                 (other[FOLLOW.index(name)] if name in FOLLOW else over[_AT[name]])[place] = True
 
-    numbers = np.where(null | over, 0, whole - base)
-    gone = unknown | huge
+    absent = np.concatenate((null | over, unsaid | other, unknown | huge))
+    whole[_LESS_TO] -= base * _TENS
     # The bits of a float32.
-    floats = np.where((size == 0) | gone, 0, (size + _BEGIN << 23 - _DIGITS) | (_SIGNED & codes) << 31)
-    absent = np.concatenate((null | over, missing[n:] | other, gone))
-    anchor = [None if value != value else int(value) for value in batch.metrics[:, _ANCHOR].tolist()]
-    made: dict[str, list[Any]] = {
-        OPEN: batch.exact[:, 0].tolist(), "known": stored.values[_NUMBER["known"]].tolist(), "obv_anchor_ms": anchor,
-        **{name: batch.exact[:, EXACT[name]].tolist() for name in ("flags", "revision")},
-        NULLS: (_BITS @ absent).tolist(), "close": numbers[_AT["close"]].tolist(), DATA: _rows(numbers, floats),
-        PATTERNS: stored.patterns.cut(), WIDE: [_text(wide.get(place)) for place in range(batch.n)],
-    }  # fmt: skip
-    return [made[name] for name in KEPT]
-
-
-def _bases(whole: Numbers, opens: Numbers) -> tuple[Numbers, Numbers]:
-    """What each is kept less; and as floats, which do not overflow."""
-    base, far = np.zeros_like(whole), np.zeros(whole.shape)
-    for at, name in enumerate(_ORDER):
-        own = COLUMN[name]
-        if name in BASES or own.kind == PRICE:
-            less = opens if BASES.get(name) == OPEN else whole[_AT[BASES.get(name, "close")]]
-            ten = 10**own.n if own.kind == PRICE else 1
-            base[at], far[at] = less * ten, less * float(ten)
-    return base, far
+    floats = (size + _BEGIN << 23 - _DIGITS) | (_SIGNED & codes) << 31
+    floats[size == 0] = 0
+    if absent.any():
+        whole[absent[: len(whole)]] = 0
+        floats[absent[-len(floats) :]] = 0
+    data = _rows(_rank(batch, stored), np.stack((_BITS @ absent, opens)), whole, floats, wide.keys())
+    for place, beyond in wide.items():
+        data[place] += json.dumps({name: str(value) for name, value in beyond.items()}).encode()
+    return opens.tolist(), data, stored.patterns.cut()
 
 
 def _usual(batch: Batch, whole: Numbers) -> Numbers:
@@ -107,28 +105,36 @@ def _usual(batch: Batch, whole: Numbers) -> Numbers:
     return np.stack((batch.exact[:, 0] + _LENGTHS[batch.interval], 2 * bought - volume))
 
 
-def _rows(numbers: Numbers, floats: Numbers) -> list[bytes]:
+def _rank(batch: Batch, stored: columns.Columns) -> Numbers:
+    """`market.rows.rank` in bytes that compare alike."""
+    flags, revision = (batch.exact[:, EXACT[name]] for name in ("flags", "revision"))
+    known, anchor = _NUMBER["known"], _NUMBER["obv_anchor_ms"]
+    made = np.empty((batch.n, 2), ">i8")  # never below 0: it compares as its bytes do
+    made[:, 0] = np.where(flags & PARTIAL, 0, 1 << 62) | np.where(flags & FOREIGN, 0, 1 << 61)
+    made[:, 0] |= revision << 8 | stored.values[known]
+    made[:, 1] = np.where(stored.null[anchor], 0, _LAST - stored.values[anchor])
+    return made.view(np.uint8)
+
+
+def _rows(rank: Numbers, first: Numbers, whole: Numbers, floats: Numbers, wide: Iterable[int]) -> list[bytes]:
     """`data` of each candle."""
-    n = numbers.shape[1]
-    parts = dict(zip(_ORDER, numbers, strict=True)) | dict(zip(_FLOATS, floats, strict=True))
-    rest = np.zeros((n, REST), np.uint8)
-    for code, width in CODES.items():
-        names = [name for name, place in PLACES.items() if place.code == code != "v"]
-        if names:
-            at = PLACES[names[0]].at
-            section = rest[:, at : at + width * len(names)].view("<u4" if code == "f" else f"<i{width}")
-            section[:] = np.stack([parts[name] for name in names], axis=1)
-    front = np.stack([parts[name] for name in FRONT], axis=1)
-    is_narrow = (np.abs(front) < 2**31).all(axis=1).tolist()
-    fronts = zip(is_narrow, _cut(front.astype("<i4")), _cut(front.astype("<i8")), strict=True)
-    return [(narrow if fits else broad) + behind
-            for (fits, narrow, broad), behind in zip(fronts, _cut(rest), strict=True)]  # fmt: skip
+    rest = np.zeros((len(rank), REST), np.uint8)
+    rest[:, :RANK] = rank
+    rest[:, _FIRST_AT].view("<i8")[:] = first.T
+    for kind, at, rows in _SECTIONS:
+        rest[:, at].view(kind)[:] = whole[rows].T
+    rest[:, _FLOATS_AT].view("<u4")[:] = floats.T
+    varying = whole[: len(VARYING)]
+    fitting: Any = (np.abs(varying) < 2**31).all(axis=0)
+    fitting[[*wide]] = False
+    is_narrow: list[bool] = fitting.tolist()
+    made = {}
+    for fits in {*is_narrow}:
+        end = varying.T.astype("<i4" if fits else "<i8", order="C").view(np.uint8)
+        made[fits] = _cut(np.concatenate((rest, end), axis=1))
+    return [made[fits][place] for place, fits in enumerate(is_narrow)]
 
 
 def _cut(rows: Numbers) -> list[bytes]:
     data, size = rows.tobytes(), rows.itemsize * rows.shape[1]
     return [data[begin : begin + size] for begin in range(0, len(data), size)]
-
-
-def _text(numbers: dict[str, int] | None) -> str | None:
-    return json.dumps({name: str(value) for name, value in numbers.items()}) if numbers else None

@@ -45,6 +45,9 @@ class Store(Protocol):
         """Candles and stream positions in one transaction. Of two rows of one candle the better one stands
         (`market.rows.rank`), so writing the same again, in any order, changes nothing."""
 
+    def rest(self) -> None:
+        """Nothing is to be written just now: the time for what a store has put off."""
+
     def positions(self) -> dict[str, Position]:
         """How far each stream is written."""
 
