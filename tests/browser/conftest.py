@@ -23,6 +23,7 @@ def running_wick() -> Iterator[RunningWick]:
         # History ends with the present minute: an engine that began in the next one would leave a hole between them.
         chromium.until(lambda: time.time() % 60 < 60 - START_TAKES_S, "the next minute", START_TAKES_S + 1)
         write_history(wick.data_dir / "candles.sqlite")
+        write_history(wick.data_dir / "candles.sqlite", interval="1d", foreign=80)
         wick.start_all()
         wick.wait_until_it_runs()
         yield wick

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from wick.market.intervals import DAY, by_name
-from wick.market.schema import CANDLE_FIELDS
+from wick.market.schema import CANDLE_FIELDS, CLOSED, FOREIGN
 from wick.metrics import table
 from wick.metrics.bank import Bank
 from wick.metrics.pattern_table import masks
@@ -18,22 +18,29 @@ ROWS = 1_200  # more than two pages of the API as the web page asks for them
 PRICE_DECIMALS, QUANTITY_DECIMALS = 2, 5
 
 
-def write_history(path: Path, symbol: str = "BTC-USDT", interval: str = "1m") -> None:
-    """ROWS closed candles in a row, the newest of which closes with the present minute; with metrics and patterns."""
+# What a venue may leave out of a candle of its own (docs/backfill.md).
+UNTOLD = ("trade_count", "taker_buy_volume", "taker_buy_quote_volume", "quote_volume", "delta", "vwap", "cvd")
+
+
+def write_history(path: Path, symbol: str = "BTC-USDT", interval: str = "1m", foreign: int = 0) -> None:
+    """ROWS closed candles in a row, the newest of which closes with the present minute; with metrics and patterns.
+    `foreign`: so many, as a venue gave them."""
     store = SqliteStore(path)
-    candles = with_metrics(make_candles(interval))
+    candles = with_metrics(make_candles(interval, foreign or ROWS))
+    if foreign:
+        candles = [one | dict.fromkeys(UNTOLD) | {"flags": CLOSED | FOREIGN} for one in candles]
     rows = [["binance", symbol, interval, *[one.get(name) for name in CANDLE_FIELDS]] for one in candles]
     store.write(Batch.of_rows(rows), {})
     store.close()
 
 
-def make_candles(interval: str) -> list[dict[str, Any]]:
+def make_candles(interval: str, count: int = ROWS) -> list[dict[str, Any]]:
     """The candles, oldest first, as far as trades make them."""
     its = by_name(interval)
     open_ms = its.open_ms(int(time.time() * 1000))
     candles = []
     price = 6_180_000
-    for step in range(ROWS):
+    for step in range(count):
         close_ms, open_ms = open_ms, its.open_ms(open_ms - 1)
         opened = price + (step * 7919) % 2_000 - 1_000
         candles.append(

@@ -188,6 +188,16 @@ def test_the_legend_shows_of_the_live_candle_what_is_known_and_no_more(open_page
     assert told == ["Taker buy", "VWAP", "Delta"]
 
 
+def test_of_a_venues_own_candle_the_legend_shows_what_it_tells(open_page: OpenPage) -> None:
+    page = open_page("#binance:BTC-USDT:1d")
+    page.wait_for("wick.loaded && wick.candles.length > 80")
+    newest = text(page, ".legend .name")
+    page.move_to(900, 400)
+    page.wait_for(f"document.querySelector('.legend .name').textContent !== {newest!r}")
+    told = [pair for pair in page.evaluate(SHOWN_PAIRS) if pair.startswith(("Vol", "Trades", "Taker", "Delta", "VWAP"))]
+    assert told == ["Vol5.000", "Taker buy\u2013"]
+
+
 def test_nothing_sticks_out_of_a_phone_and_the_list_is_a_drawer(open_page: OpenPage) -> None:
     page = open_page("#binance:BTC-USDT:1M")
     page.wait_for("wick.loaded && wick.connected")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.roles.past_venue import SYMBOL
+from tests.roles.past_venue import START_MS, SYMBOL, PastVenue
 from tests.roles.test_past import filled, venue
 from tests.storage.memory_store import MemoryStore
 from wick.cli import main
@@ -162,7 +162,22 @@ def test_wrong_usage_names_what_is_valid(wick: Wick, words: Any, names: str) -> 
     assert status == 2 and names in said
 
 
-@pytest.mark.parametrize(("name", "names"), [("okx", "--candles"), ("kraken", "without --candles")])
-def test_what_a_venue_does_not_have_is_said(wick: Wick, name: str, names: str) -> None:
-    status, said = wick(name, "BTC-USDT", *TIMES, *(["--candles"] if name == "kraken" else []))
-    assert status == 1 and names in said
+def test_what_a_venue_does_not_have_is_said(wick: Wick, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = wick("okx", "BTC-USDT", *TIMES)
+    assert status == 1 and "valid is --candles" in said
+    status, said = wick("bybit", "BTC-USDT", *TIMES, "--candles", "--interval", "15s")
+    assert status == 1 and "Bybit spot has no candles of 15s: valid is 1m, 3m" in said
+    monkeypatch.setattr("wick.exchanges.kraken.VENUE.candles", (), raising=False)
+    status, said = wick("kraken", "BTC-USDT", *TIMES, "--candles")
+    assert status == 1 and "valid is without --candles" in said
+
+
+@pytest.mark.slow
+def test_where_a_venue_has_its_newest_candles_only_it_is_said_since_when(wick: Wick) -> None:
+    wick.venue = PastVenue("kraken", minutes=11)
+    times = ("--from", "2024-08-08", "--to", "2024-08-09T01:11")
+    status, said = wick("kraken", "BTC-USDT", *times, "--candles", "--interval", "1m,1h")
+    assert status == 1 and "Kraken has its newest 720 candles of an interval only: 1m since 2024-08-08 13:11\n" in said
+    assert {row[2]: row[3] for row in reversed(wick.store.all())} == {
+        "1m": START_MS + 11 * 60_000 - 720 * 60_000, "1h": START_MS - 25 * 3_600_000,
+    }  # fmt: skip

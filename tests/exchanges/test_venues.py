@@ -131,7 +131,8 @@ def test_a_venue_says_what_it_has_of_the_past(venue):
     assert bool(venue.candles) == bool(venue.candles_a_page)
     assert {*venue.candles} <= {foreign.SECONDS, *intervals.NAMES}
     if venue.candles:
-        assert "limit=5" in venue.candles_path("BTC-USDT", venue.candles[0], 1_000, 5)
+        paths = {venue.candles_path("BTC-USDT", name, 86_400_000, 5) for name in venue.candles}
+        assert len(paths) == len(venue.candles) and all(path.startswith("/") for path in paths)
         assert venue.candles_weight(venue.candles_a_page) >= venue.candles_weight(1) > 0
     if venue.since_weight:
         assert venue.backfills and venue.since_path("BTC-USDT", 10**18).startswith("/")

@@ -34,7 +34,9 @@ def told(row: Row) -> dict[str, Any]:
 
 
 def found_of(one: PastVenue, name: str, from_ms: int = WHOLE.from_ms, to_ms: int = WHOLE.to_ms) -> Found:
-    return fetch(one.venue, one, SYMBOL, by_name(name), from_ms, to_ms, to_ms)  # type: ignore[arg-type]
+    interval = by_name(name)
+    pages = fetch(one.venue, one, SYMBOL, [(interval, from_ms)], to_ms)  # type: ignore[arg-type]
+    return Found(SYMBOL, interval, [row for page in pages for found in page for row in found.rows])
 
 
 def enriched(*found: Found) -> Batch:
@@ -134,7 +136,7 @@ def test_the_next_start_asks_for_what_has_closed_since_and_for_nothing_else() ->
     assert venue.asked == []
     venue.now_ms += 31_000
     begun(store, venue).run([SYMBOL], venue.now_ms)
-    assert [path.partition("interval=")[2][:2] for path in venue.asked] == ["1s", "1s"]
+    assert [path.partition("interval=")[2][:2] for path in venue.asked] == ["1s"]  # of both, once
 
 
 def test_the_time_is_bounded_and_what_is_there_is_kept() -> None:

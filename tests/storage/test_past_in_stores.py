@@ -9,11 +9,11 @@ from tests.roles.past_venue import START_MS, SYMBOL, PastVenue
 from tests.roles.test_first_start import enriched, found_of
 from tests.roles.test_past import WHOLE, asked_of, filled, filling, venue
 from tests.storage.candles import STORES
-from wick.market.intervals import NAMES, by_name
+from wick.market.intervals import DAY, NAMES, by_name
 from wick.market.schema import CANDLE_FIELDS, CLOSED, FOREIGN, REVISED, SUSPECT
 from wick.market.stored import rounded
 from wick.storage.batch import Batch
-from wick.storage.store import open_store
+from wick.storage.store import INPUTS, open_store
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +58,23 @@ def test_the_past_comes_into_every_store_beside_a_sink_and_again_changes_nothing
     assert {name: rows(store, name) for name in NAMES} == expected
     sink.write(Batch.of_rows([]), {"closes.00": (1, 1)})  # it is still the writer
     sink.close()
+
+
+@pytest.mark.parametrize("venue_id", ["bybit", "kraken"])
+def test_what_a_venue_does_not_tell_of_its_candles_is_unknown_in_every_store(store: Any, venue_id: str) -> None:
+    made = enriched(found_of(PastVenue(venue_id, minutes=11), "1d", START_MS - 60 * DAY)).rows()
+    made += enriched(found_of(PastVenue(venue_id, minutes=11), "1m")).rows()
+    store.write(Batch.of_rows(made), {})
+    for name in ("1d", "1m"):
+        expected = [rounded(NAMES.index(name), row[3:]) for row in made if row[2] == name]
+        assert rows(store, name) == expected
+        told = dict(zip(CANDLE_FIELDS, expected[-1], strict=True))
+        assert told["taker_buy_volume"] is told["taker_buy_quote_volume"] is told["delta"] is told["vpin_50"] is None
+        assert (told["trade_count"] is None) == (told["avg_trade_size"] is None) == (venue_id == "bybit")
+        assert (told["quote_volume"] is None) == (told["vwap"] is None) == (venue_id == "kraken")
+        assert told["volume"] and told["first_trade_id"] == 0
+        assert [one[INPUTS.index("taker_buy_volume")] for one in store.inputs("binance", SYMBOL, name, 3)] == [None] * 3
+    assert not [one for one in store.verify() if one.bad]
 
 
 def test_a_suspect_candle_is_mended_in_every_store(store: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wick.cli._report import Faults, StatusLine
 from wick.cli._times import time_ms
-from wick.market.intervals import DAY, INTERVALS, NAMES, by_name
+from wick.market.intervals import INTERVALS, NAMES, by_name
 
 if TYPE_CHECKING:
     from wick.exchanges import Venue
@@ -33,7 +33,6 @@ HELP = "bring a pair's past into the store, from the venue's REST or from trade 
 
 SHORT = NAMES[: NAMES.index("1h") + 1]  # of longer ones, one that is not whole would want days or weeks of trades
 MS = 1_000_000
-WINDOW_MS = 2 * DAY  # of the venue's candles at a time: what memory holds
 
 
 def _intervals(text: str) -> list[str]:
@@ -97,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
         store.close()
 
 
+def _shown(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M}"
+
+
 def _end_ms(dump: "Recording") -> int:
     """Where the day or month ends that a dump is named after; 0 where its name has none."""
     dated = re.search(r"-[0-9]{4}-[0-9]{2}(-[0-9]{2})?\.", dump.name)
@@ -157,10 +160,9 @@ class Command:
             done = min(1.0, max(0.0, (progress.at_ms - wanted.from_ms) / whole))
             elapsed = max((now_ns() - started_ns) / 1e9, 1e-9)
             left = int(elapsed * (1 - done) / done) if done else 0
-            at = f"{datetime.fromtimestamp(progress.at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
             self.status.show(
-                f"{symbol}  {done:4.0%}  {at}  {progress.trades:,} trades  {progress.trades / elapsed:,.0f}/s"
-                f"  {progress.candles:,} candles  {left // 60}:{left % 60:02d} left"
+                f"{symbol}  {done:4.0%}  {_shown(progress.at_ms)}  {progress.trades:,} trades"
+                f"  {progress.trades / elapsed:,.0f}/s  {progress.candles:,} candles  {left // 60}:{left % 60:02d} left"
             )
 
         return Filling(self.settings, self.venue, symbol, self.store, show)
@@ -270,17 +272,21 @@ class Command:
         intervals = [one for one in INTERVALS if one.name in names]
         is_flat = candle_rules(self.settings, self.venue.id).empty == "flat"
         enriching, filling = venue_candles.Enriching(self.venue.id, is_flat), self._filling(symbol, wanted)
-        count = 0
-        for from_ms in range(wanted.from_ms, wanted.to_ms, WINDOW_MS):
-            before_ms = min(from_ms + WINDOW_MS, wanted.to_ms)
-            found = []
-            for interval in intervals:
-                done = (from_ms - wanted.from_ms) / (wanted.to_ms - wanted.from_ms)
-                self.status.show(f"{symbol}  {done:4.0%}  {count:,} candles  {interval.name}")
-                found.append(
-                    venue_candles.fetch(self.venue, asking, symbol, interval, from_ms, before_ms, wanted.to_ms)
-                )
-            filling.write(enriching.batch(found), {})
-            count += sum(len(one.rows) for one in found)
+        count, first_ms = 0, {one.name: wanted.to_ms for one in intervals}
+        asked = [(one, wanted.from_ms) for one in intervals]
+        for page in venue_candles.fetch(self.venue, asking, symbol, asked, wanted.to_ms):
+            found = [one for one in page if one.rows]
+            if found:
+                filling.write(enriching.batch(found), {})
+            for _, interval, rows in found:
+                count += len(rows)
+                first_ms[interval.name] = min(first_ms[interval.name], rows[0][0])
+                self.status.show(f"{symbol}  {interval.name}  {_shown(rows[-1][0])}  {count:,} candles")
         self.status.clear()
         self._say(f"{self.venue.id}:{symbol}: {count:,} candles of the venue's own, of {', '.join(names)}")
+        if kept := self.venue.candles_kept:
+            late = [name for name, at_ms in first_ms.items() if by_name(name).open_ms(at_ms - 1) >= wanted.from_ms]
+            if late:
+                self.failed = True
+                since = ", ".join(f"{name} since {_shown(first_ms[name])}" for name in late)
+                self._say(f"{self.venue.title} has its newest {kept} candles of an interval only: {since}")

@@ -17,7 +17,8 @@ from wick.market.trades import DepthSnapshot, Event, Topic, Trade
 if TYPE_CHECKING:
     from wick.exchanges._columns import Columns
 
-NOT_NOW = "not now"  # the reason of a ParseError: an answer that says in its text what others say with status 429
+# Reasons of a ParseError: an answer that says in its text what others say with status 429, and with status 400.
+NOT_NOW, REFUSED = "not now", "refused"
 CHANNELS = ("trade", "quote", "depth")  # the kinds of streams; a venue without `quote` has its best prices in `depth`
 
 
@@ -179,11 +180,13 @@ class Venue(Protocol):
 
     # ---- its own candles
 
-    candles: tuple[str, ...] = ()  # the intervals that REST has of them: wick's names, and `foreign.SECONDS`
+    # The intervals that REST has of them and that begin when wick's do: wick's names, and `foreign.SECONDS`.
+    candles: tuple[str, ...] = ()
     candles_a_page: int = 0
+    candles_kept: int = 0  # of an interval, the newest; 0: all
 
     def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
-        """Where REST has up to so many (a page at most) of them, from the one that opens at `from_ms` on."""
+        """Where REST has so many (a page at most) of them, from the one that opens at `from_ms` on."""
         return ""
 
     def candles_weight(self, count: int) -> int:
@@ -191,7 +194,7 @@ class Venue(Protocol):
         return 1
 
     def parse_candles(self, raw: bytes) -> list[Kline]:
-        """The answer, by time; the last one may not have ended yet. ParseError."""
+        """The answer, by time, with others perhaps, later ones too; the last one may not have ended. ParseError."""
         raise ParseError("not offered", self.id)
 
 

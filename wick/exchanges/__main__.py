@@ -7,7 +7,10 @@ from wick.exchanges import Venue, ids, load
 
 def table() -> str:
     """What each venue can do, as markdown."""
-    head = "| venue | id | streams | trade ids | missed trades | book | a connection | attempts | REST | ended after |"
+    head = (
+        "| venue | id | streams | trade ids | missed trades | own candles | book | a connection | attempts | REST "
+        "| ended after |"
+    )
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     return "\n".join(lines + [_row(load(venue_id)) for venue_id in ids()]) + "\n"
 
@@ -21,6 +24,7 @@ def _row(venue: Venue) -> str:
         ", ".join(venue.channels),
         "contiguous" if venue.contiguous_ids else "not contiguous",
         "backfilled over REST" if venue.backfills else "flagged",
+        _candles(venue),
         f"{levels}, begins with {'REST' if venue.depth_from_rest else 'the stream'}, checked by {venue.depth_check}",
         f"{limits.streams:,} streams, {_rate(limits.requests)} messages",
         _rate(limits.connects),
@@ -28,6 +32,13 @@ def _row(venue: Venue) -> str:
         f"{limits.lifetime_s / 3600:g} h" if limits.lifetime_s else "-",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _candles(venue: Venue) -> str:
+    if not venue.candles:
+        return "-"
+    kept = f"the newest {venue.candles_kept} of " if venue.candles_kept else ""
+    return f"{kept}{venue.candles[0]} to {venue.candles[-1]}, {venue.candles_a_page:,} a request"
 
 
 def _rate(limit: tuple[int, float]) -> str:

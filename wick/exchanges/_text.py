@@ -21,7 +21,9 @@ from wick.market.trades import Levels, Quote, Trade
 EARLIEST_MS, LATEST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009-01-01, 2100-01-01
 MICROSECONDS_FROM = 10**14  # as milliseconds that is the year 5138
 MAX_ID = 2**63 - 1
+MAX_EXPONENT = 30
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_SCIENTIFIC = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?[eE]([+-]?[0-9]{1,3})")
 # Of JSON. Possessive: what does not fit fails at once.
 PLAIN = rb'"[0-9]{1,20}+(?:\.[0-9]{1,20}+)?+"'
 _NUMBERS = re.compile(rb"\[(?:%b(?:,%b)*+)?+\]" % (PLAIN, PLAIN))
@@ -105,6 +107,22 @@ def number(data: dict[str, Any], field: str) -> tuple[int, int]:
         return DECIMALS[text]
     except ParseError as error:
         raise ParseError(error.reason, field, text) from None
+
+
+def plain(text: object, field: str) -> str:
+    """The text of a JSON number without its exponent, exactly."""
+    if type(text) is not str:
+        raise ParseError("not a decimal string", field, text)
+    found = _SCIENTIFIC.fullmatch(text)
+    if not found:
+        return text
+    digits, fraction, exponent = found[1], found[2] or "", int(found[3])
+    if abs(exponent) > MAX_EXPONENT:
+        raise ParseError("more digits than wick keeps", field, text)
+    point = len(digits) + exponent
+    digits = (digits + fraction).ljust(point, "0").rjust(len(digits) + len(fraction) - point + 1, "0")
+    point = max(point, 1)
+    return f"{digits[:point]}.{digits[point:]}".rstrip(".")
 
 
 def positive(data: dict[str, Any], field: str) -> tuple[int, int]:

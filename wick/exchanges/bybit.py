@@ -9,14 +9,16 @@ give no event. RPI trades (`RPI`) are matched on it, with resting orders that on
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Instrument, Limits, Refused, Request, Venue
+from wick.exchanges import NOT_NOW, REFUSED, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._columns import Columns, Layout, Row
 from wick.exchanges._cursor import Cursor
+from wick.exchanges._klines import kline
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -24,6 +26,7 @@ from wick.exchanges._text import (
     LATEST_MS,
     MAX_ID,
     Names,
+    answer,
     check_numbers,
     levels,
     name,
@@ -31,12 +34,18 @@ from wick.exchanges._text import (
     time_ns,
     whole,
 )  # fmt: skip
+from wick.market.foreign import Kline, end_ms
 from wick.market.trades import Ack, DepthUpdate, Event, Quote, Topic, Trade
 
 DEPTH = 200
 ARGS_A_REQUEST = 10  # spot takes no more: https://bybit-exchange.github.io/docs/v5/ws/connect
 WIRE_CHANNELS = {"trade": "publicTrade", "quote": "orderbook.1", "depth": f"orderbook.{DEPTH}"}
 CHANNELS = {wire: channel for channel, wire in WIRE_CHANNELS.items()}
+# It has weeks and months too, and does not document when they begin: wick's are made of days.
+CANDLES = {"1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "4h": "240", "1d": "D"}
+_CANDLE = ("time", "open", "high", "low", "close", "volume", "quote_volume")
+# Codes that say "later", with status 200: https://bybit-exchange.github.io/docs/v5/error
+BUSY = (10000, 10006, 10016, 10018)
 # Longest first, so that BTCUSDT is BTC-USDT and not BTCUSD-T. A name with none of them stays as it is.
 QUOTE_ASSETS = sorted(
     [
@@ -263,6 +272,8 @@ class Bybit(Venue):
     depth_check = "ids"
     depth_levels = DEPTH
     backfill_weight = 1
+    candles = tuple(CANDLES)
+    candles_a_page = 1_000
 
     def symbol(self, native: str) -> str:
         return native if "-" in native else normalise(native.upper())
@@ -321,6 +332,23 @@ class Bybit(Venue):
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ParseError("corrupt answer", "instruments-info", repr(error)) from None
         return instruments
+
+    def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
+        """https://bybit-exchange.github.io/docs/v5/market/kline: those that open from `start` to `end`, the newest of
+        them where they are too many. Neither trades nor takers are told."""
+        last_ms = end_ms(interval, from_ms, count) - 1
+        where = f"category=spot&symbol={quote(self.native(symbol))}&interval={CANDLES[interval]}"
+        return f"/v5/market/kline?{where}&start={from_ms}&end={last_ms}&limit={count}"
+
+    def parse_candles(self, raw: bytes) -> list[Kline]:
+        told = answer(raw, "kline", dict)
+        if (code := told.get("retCode")) != 0:
+            raise ParseError(NOT_NOW if code in BUSY else REFUSED, "retMsg", told.get("retMsg"))
+        result = told.get("result")
+        rows = result.get("list") if type(result) is dict else None
+        if type(rows) is not list:
+            raise ParseError("corrupt answer", "kline", result)
+        return [kline(row, _CANDLE) for row in reversed(rows)]  # newest first
 
 
 VENUE = Bybit()

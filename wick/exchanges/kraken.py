@@ -20,11 +20,25 @@ from typing import Any
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import NOT_NOW, Hole, Instrument, Limits, Refused, Request, Venue
+from wick.exchanges import NOT_NOW, REFUSED, Hole, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._columns import Columns, Layout, Row
 from wick.exchanges._cursor import Cursor
-from wick.exchanges._text import DECIMALS, MAX_ID, SECONDS, Names, check_numbers, name, of_hole, rfc3339_ns, time_ns
+from wick.exchanges._klines import kline
+from wick.exchanges._text import (
+    DECIMALS,
+    MAX_EXPONENT,
+    MAX_ID,
+    SECONDS,
+    Names,
+    check_numbers,
+    name,
+    of_hole,
+    plain,
+    rfc3339_ns,
+    time_ns,
+)
+from wick.market.foreign import Kline
 from wick.market.trades import Ack, DepthUpdate, Event, Levels, PastTrade, Topic, Trade
 
 DEPTH = 1000  # of 10, 25, 100, 500, 1000 levels a side: enough for all within 10 bps of the mid
@@ -38,11 +52,13 @@ WIRE_CHANNELS = {"trade": "trade", "depth": "book"}
 CHANNELS = {wire: channel for channel, wire in WIRE_CHANNELS.items()}
 QUIET = ("heartbeat", "status")
 # Errors that say "later": https://docs.kraken.com/api/docs/guides/spot-errors
-BUSY = ("EAPI:Rate limit", "EGeneral:Too many requests", "EGeneral:Temporary lockout", "EService:")
-MAX_EXPONENT = 30
+BUSY = (
+    "EAPI:Rate limit", "EGeneral:Too many requests", "EGeneral:Temporary lockout", "EGeneral:Internal error",
+    "EService:",
+)  # fmt: skip
+CANDLES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440}  # minutes
 _NAME = re.compile(r"[A-Za-z0-9.]{1,20}/[A-Za-z0-9.]{1,20}")  # some have small letters: TSLAx/USD
 _VALUE = re.compile(rb'":[ \t\r\n]*+([0-9][0-9.eE+-]*+)')
-_SCIENTIFIC = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?[eE]([+-]?[0-9]{1,3})")
 _TIME = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?")
 
 
@@ -83,25 +99,9 @@ def _decoded(raw: bytes) -> Any:
             raise ParseError("corrupt frame", "JSON", str(error)) from None
 
 
-def _plain(text: object, field: str) -> str:
-    """The text of a number without its exponent, exactly."""
-    if type(text) is not str:
-        raise ParseError("not a decimal string", field, text)
-    found = _SCIENTIFIC.fullmatch(text)
-    if not found:
-        return text
-    digits, fraction, exponent = found[1], found[2] or "", int(found[3])
-    if abs(exponent) > MAX_EXPONENT:
-        raise ParseError("more digits than wick keeps", field, text)
-    point = len(digits) + exponent
-    digits = (digits + fraction).ljust(point, "0").rjust(len(digits) + len(fraction) - point + 1, "0")
-    point = max(point, 1)
-    return f"{digits[:point]}.{digits[point:]}".rstrip(".")
-
-
 def _positive(data: dict[str, Any], field: str) -> tuple[int, int]:
     try:
-        found = DECIMALS[_plain(data.get(field), field)]
+        found = DECIMALS[plain(data.get(field), field)]
     except ParseError as error:
         raise ParseError(error.reason, field, data.get(field)) from None
     if not found[0]:
@@ -143,7 +143,7 @@ def _levels(data: dict[str, Any], field: str) -> Levels:
     except (KeyError, TypeError):
         raise ParseError("bad levels", field, rows) from None
     except ParseError:
-        levels = [[_plain(price, field), _plain(quantity, field)] for price, quantity in levels]
+        levels = [[plain(price, field), plain(quantity, field)] for price, quantity in levels]
         check_numbers([*chain.from_iterable(levels)], field)
     return levels
 
@@ -315,7 +315,7 @@ def _result(raw: bytes) -> dict[str, Any]:
         raise ParseError("corrupt answer", "JSON", str(error)) from None
     if type(answer) is dict and answer.get("error"):
         busy = any(sign in shown(answer["error"]) for sign in BUSY)
-        raise ParseError(NOT_NOW if busy else "refused", "error", answer["error"])
+        raise ParseError(NOT_NOW if busy else REFUSED, "error", answer["error"])
     if type(answer) is not dict or type(answer.get("result")) is not dict:
         raise ParseError("corrupt answer", "result", answer)
     result: dict[str, Any] = answer["result"]
@@ -375,6 +375,10 @@ class Kraken(Venue):
     depth_check = "checksum"
     depth_levels = DEPTH
     backfill_weight = since_weight = 1
+    # https://docs.kraken.com/api/docs/rest-api/get-ohlc-data: 720 and the one that runs, whatever is asked for. There
+    # are weeks too, which begin on Thursdays as the epoch did: not wick's, which are made of days.
+    candles = tuple(CANDLES)
+    candles_a_page = candles_kept = 720
 
     def symbol(self, native: str) -> str:
         return normalise(native)
@@ -453,27 +457,44 @@ class Kraken(Venue):
                 raise ParseError("corrupt answer", "wsname", old)
             if not _NAME.fullmatch(old):  # one that no stream could have either must not hide the others
                 continue
-            tick = _plain(row["tick_size"], "tick_size") if "tick_size" in row else _step(row.get("pair_decimals"))
+            tick = plain(row["tick_size"], "tick_size") if "tick_size" in row else _step(row.get("pair_decimals"))
             check_numbers([tick], "tick_size")
             instruments.append(Instrument(self.native(old), normalise(old), tick, _step(row.get("lot_decimals"))))
         return instruments
 
     def backfill_path(self, hole: Hole) -> str:
-        pair = "".join(REST_NAMES.get(asset, asset) for asset in hole.symbol.split("-"))
         since_ns = max(hole.from_ns - EARLIER_NS, 0)
-        return f"/0/public/Trades?pair={pair}&since={since_ns}&count={TRADES_A_PAGE}"
+        return f"/0/public/Trades?pair={_pair(hole.symbol)}&since={since_ns}&count={TRADES_A_PAGE}"
 
     def parse_backfill(self, hole: Hole, raw: bytes) -> list[Trade]:
         """The page begins with the first trade after `since`, whatever its id."""
         return of_hole(hole, _past_trades(hole.symbol, raw))
 
     def since_path(self, symbol: str, from_ns: int) -> str:
-        pair = "".join(REST_NAMES.get(asset, asset) for asset in symbol.split("-"))
-        return f"/0/public/Trades?pair={pair}&since={from_ns - 1}&count=1"
+        return f"/0/public/Trades?pair={_pair(symbol)}&since={from_ns - 1}&count=1"
 
     def parse_since(self, symbol: str, raw: bytes) -> int | None:
         trades = _past_trades(symbol, raw)
         return trades[0].trade_id if trades else None
+
+    def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
+        """Those after `since`, all of them: a count cannot be asked for."""
+        return f"/0/public/OHLC?pair={_pair(symbol)}&interval={CANDLES[interval]}&since={from_ms // 1000 - 1}"
+
+    def parse_candles(self, raw: bytes) -> list[Kline]:
+        """Its mean price is rounded, so that the turnover does not follow from it. The last one is always running."""
+        rows = next((rows for pair, rows in _result(raw).items() if pair != "last"), None)
+        if type(rows) is not list:
+            raise ParseError("corrupt answer", "OHLC", rows)
+        return [kline(row, _CANDLE, 1000) for row in rows[:-1]]
+
+
+_CANDLE = ("time", "open", "high", "low", "close", "vwap", "volume", "trades")
+
+
+def _pair(symbol: str) -> str:
+    """As REST takes it: XBTUSD."""
+    return "".join(REST_NAMES.get(asset, asset) for asset in symbol.split("-"))
 
 
 def _past_trades(symbol: str, raw: bytes) -> list[Trade]:

@@ -9,14 +9,16 @@ last one. wick does not rely on their being contiguous: a hole is only known fro
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from wick.errors import ParseError, shown
-from wick.exchanges import Instrument, Limits, Refused, Request, Venue
+from wick.exchanges import NOT_NOW, REFUSED, Instrument, Limits, Refused, Request, Venue
 from wick.exchanges._batch import take
 from wick.exchanges._columns import Columns, Layout, Row
 from wick.exchanges._cursor import Cursor
+from wick.exchanges._klines import kline
 from wick.exchanges._quote import best
 from wick.exchanges._text import (
     DECIMALS,
@@ -24,6 +26,7 @@ from wick.exchanges._text import (
     LATEST_MS,
     MAX_ID,
     Names,
+    answer,
     check_numbers,
     levels,
     name,
@@ -31,12 +34,21 @@ from wick.exchanges._text import (
     time_ns,
     whole,
 )  # fmt: skip
+from wick.market.foreign import SECONDS, Kline, end_ms
 from wick.market.trades import Ack, DepthUpdate, Event, Shutdown, Topic, Trade
 
 DEPTH = 400
 ARGS_A_REQUEST = 100  # of at most 64 kB; requests are dear: 480 an hour
 WIRE_CHANNELS = {"trade": "trades", "quote": "bbo-tbt", "depth": "books"}
 CHANNELS = {wire: channel for channel, wire in WIRE_CHANNELS.items()}
+# Days and months are Hong Kong's without "utc". On which day weeks begin is not documented: wick's are made of days.
+CANDLES = {
+    SECONDS: "1s", "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1H", "4h": "4H",
+    "1d": "1Dutc", "1M": "1Mutc",
+}  # fmt: skip
+_CANDLE = ("time", "open", "high", "low", "close", "volume", "volCcy", "quote_volume", "confirm")
+# Codes that say "later": https://www.okx.com/docs-v5/en/#error-code-rest-api
+BUSY = ("50001", "50004", "50011", "50013", "50026")
 TEXTS_A_LEVEL = 4  # price, quantity, always 0, count of orders
 UPGRADE = "64008"  # a notice half a minute before the connection is closed
 _NAME = re.compile(r"[^\W_]{1,20}-[^\W_]{1,20}")
@@ -259,6 +271,8 @@ class Okx(Venue):
     depth_check = "ids"
     depth_levels = DEPTH
     backfill_weight = 1
+    candles = tuple(CANDLES)
+    candles_a_page = 300  # 100 in documents of before August 2025: https://github.com/ccxt/ccxt/issues/26705
 
     def symbol(self, native: str) -> str:
         return native.upper()
@@ -317,6 +331,24 @@ class Okx(Venue):
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ParseError("corrupt answer", "instruments", repr(error)) from None
         return instruments
+
+    def candles_path(self, symbol: str, interval: str, from_ms: int, count: int) -> str:
+        """https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks-history: those that open
+        after `before` and before `after`, the newest of them where they are too many. 20 requests in 2 s and address;
+        seconds of the last three months. Neither trades nor takers are told."""
+        where = f"instId={quote(self.native(symbol))}&bar={CANDLES[interval]}"
+        until_ms = end_ms(interval, from_ms, count)
+        return f"/api/v5/market/history-candles?{where}&before={from_ms - 1}&after={until_ms}&limit={count}"
+
+    def parse_candles(self, raw: bytes) -> list[Kline]:
+        told = answer(raw, "history-candles", dict)
+        if (code := told.get("code")) != "0":
+            raise ParseError(NOT_NOW if code in BUSY else REFUSED, "msg", told.get("msg"))
+        rows = told.get("data")
+        if type(rows) is not list or any(type(row) is not list or len(row) < len(_CANDLE) for row in rows):
+            raise ParseError("corrupt answer", "history-candles", rows)
+        # Newest first; `confirm` is 0 while one is running.
+        return [kline(row, _CANDLE) for row in reversed(rows) if row[-1] == "1"]
 
 
 VENUE = Okx()

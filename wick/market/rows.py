@@ -39,7 +39,7 @@ COLUMNS: Final = (
 METRIC_COLUMNS: Final = METRIC_FIELDS
 ALL_COLUMNS: Final = (*COLUMNS, *METRIC_COLUMNS)
 
-# What a row may not know.
+# What a row may not know. (A foreign one may know less, and ranks below all others anyway.)
 MAY_MISS: Final = tuple(name for name, kind in CANDLE if kind == REAL or name in FLOW_FIELDS or name in METRIC_FIELDS)
 
 _FLAGS = [(int(flag), str(flag.name).lower()) for flag in Flag]

@@ -46,7 +46,7 @@ _FLAGS: Final = {
     Flag.PARTIAL: "opened before we listened, its start is missing",
     Flag.SUSPECT: "trades that fall inside it are missing, or may be",
     Flag.REVISED: "corrected after it closed",
-    Flag.FOREIGN: "as the venue gave it, not made of trades here",
+    Flag.FOREIGN: "as the venue gave it, not made of trades here; what the venue does not tell is null",
 }
 
 

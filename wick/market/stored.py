@@ -391,8 +391,8 @@ class Reader:
         try:  # nearly always all is known
             return _EXPECTED[name](kept, *told)
         except TypeError:
-            pairs = zip(map(expected, *told), kept, strict=True)
-            return [None if more is None else own + more for own, more in pairs]
+            pairs = zip(kept, *told, strict=True)
+            return [None if more is None else more + expected(*own) for more, *own in pairs]
 
     def _scaled(self, kept: Values, kind: str, n: int) -> Values:
         """Divided, so that it is the number nearest to those decimals."""

@@ -13,7 +13,7 @@ from wick.metrics.window import FLOW_ROWS, Window, share
 @metric("amihud_20")
 def amihud(w: Window, _: Column) -> Column:
     turnovers = w.turnovers[-20:]
-    terms = np.abs(w.log_returns[-20:]) / np.where(turnovers > 0.0, turnovers, np.inf)
+    terms = np.abs(w.log_returns[-20:]) / np.where(turnovers == 0.0, np.inf, turnovers)  # NaN is not known
     return np.add.reduce(terms) / 20.0 * (w.price_tens * w.size_tens)
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from wick.errors import ParseError, WickError
-from wick.exchanges import NOT_NOW, Venue
+from wick.exchanges import NOT_NOW, REFUSED, Venue
 from wick.net.dial import client_context
 from wick.net.fetch import FetchError
 from wick.ops.settings import Settings
@@ -63,6 +63,8 @@ class Asking:
                     raise AskError(str(error), is_away=error.status is None) from error
                 reason = str(error)
             except ParseError as error:
+                if error.reason == REFUSED:
+                    raise AskError(f"{self._venue.id} refuses: {error}") from error
                 if error.reason == NOT_NOW:
                     self._rest.turned_away()
                 if not left:

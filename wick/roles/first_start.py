@@ -16,6 +16,7 @@ from wick.net.clock import now_ms
 from wick.ops.settings import Settings
 from wick.ops.symbols import Wanted, wanted
 from wick.roles.asking import AskError, Asking
+from wick.roles.rest import OURS
 from wick.roles.rules import candle_rules
 from wick.roles.venue_candles import Enriching, Found, fetch, offered
 from wick.storage.store import Store, open_store, url_of
@@ -23,9 +24,10 @@ from wick.storage.store import Store, open_store, url_of
 AT_ONCE = 8  # questions under way
 TOGETHER = 16  # pairs whose candles get their metrics and are written together
 SHARE = 0.2  # of what the venue allows; the feed takes 0.8 (`roles.rest.OURS`)
+FORGOTTEN_S = 5.0  # what is used of a limit of so few seconds is free again before the feed begins
 # With so many pairs the last candles can be had in the same 15 s in which the feed begins.
 FEW = 40
-BEHIND_MS = 1_000  # after a candle's end its venue has it
+BEHIND_MS = 1_000  # after a candle's end its venue has all of it
 _OPEN, _CLOSE = 0, 1  # of a row of `Store.inputs`
 
 Say = Callable[[str], object]
@@ -39,7 +41,8 @@ class FirstStart:
         self.settings, self.venue, self.store, self.until = settings, venue, store, until
         self.count: int = settings["aggregator.warmup"]
         self.is_flat = candle_rules(settings, venue.id).empty == "flat"
-        self.asking = Asking(venue, settings, tries=1, share=SHARE)
+        share = OURS if venue.limits.rest[1] <= FORGOTTEN_S else SHARE
+        self.asking = Asking(venue, settings, tries=1, share=share)
         self.candles = 0
         self.done: list[str] = []  # symbols of which all is there
         self.reason = ""  # why something is not
@@ -95,9 +98,8 @@ class FirstStart:
         self._write(whole, at_ms)
 
     def _pair(self, symbol: str, lacking: list[tuple[Interval, int]], at_ms: int) -> tuple[str, list[Found]]:
-        return symbol, [
-            fetch(self.venue, self.asking, symbol, interval, from_ms, at_ms, at_ms) for interval, from_ms in lacking
-        ]
+        pages = fetch(self.venue, self.asking, symbol, lacking, at_ms)
+        return symbol, [found for page in pages for found in page]
 
     def _write(self, whole: list[tuple[str, list[Found]]], at_ms: int) -> None:
         if not whole:
@@ -141,7 +143,7 @@ def _warm(one: FirstStart, asked: Wanted, say: Say, show: Say, sleep: Callable[[
     started = time.monotonic()
     try:
         symbols = one.symbols(asked)
-        one.run(symbols, now_ms())
+        one.run(symbols, now_ms() - BEHIND_MS)
         if one.candles and not one.reason and len(symbols) <= FEW:
             # What has closed meanwhile, in the quarter of a minute in which the feed begins: so nothing is between.
             shortest = INTERVALS[0]
@@ -150,7 +152,7 @@ def _warm(one: FirstStart, asked: Wanted, say: Say, show: Say, sleep: Callable[[
             if time.monotonic() + wait_s < one.until:
                 show(f"{one.venue.id}: {wait_s:.0f} s until the next candle begins")
                 sleep(wait_s)
-                one.run(symbols, now_ms())
+                one.run(symbols, now_ms() - BEHIND_MS)
     except (AskError, ParseError, StoreError) as error:
         one.reason = str(error)
         symbols = []

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from wick.market.foreign import SECONDS
-from wick.market.intervals import NAMES, SECOND, by_name
+from wick.market.foreign import SECONDS, end_ms, open_ms
+from wick.market.intervals import NAMES
 from wick.sim.market import TradeEvent
 from wick.sim.symbols import UNITS
 from wick.sim.wires import Symbol, View
 
-INTERVALS = (SECONDS, *NAMES[2:])  # of those that Binance has: ours
+INTERVALS = (SECONDS, *NAMES[2:])  # of those that venues have: ours
 BEGIN_MS = 1_500_000_000_000  # before it, in July 2017, nothing was traded here
 PAST_LOTS = 1_000  # what is traded in a candle of the time before
 _ALL = 10**9
@@ -35,48 +35,54 @@ class Candle(NamedTuple):
 
 
 def candles(
-    view: View, symbol: Symbol, name: str, from_ms: int, to_ms: int, limit: int, matches: Callable[[TradeEvent], int]
-) -> list[Candle]:
-    """Up to `limit` candles that open in [from_ms, to_ms]; the last may be unfinished. `matches`: of a trade."""
+    view: View, symbol: Symbol, name: str, from_ms: int, to_ms: int, limit: int,
+    matches: Callable[[TradeEvent], int] = lambda _: 1, *, newest: bool = False,
+) -> list[Candle]:  # fmt: skip
+    """The first `limit` candles that open in [from_ms, to_ms], or the `newest`, by time; the last may be unfinished.
+    `matches`: of a trade."""
     kept = view.trades_since(symbol.native, 0, _ALL)
     if not kept:
         return []
+    if newest:
+        from_ms = max(from_ms, _before(name, to_ms, limit - 1))
     opens = _opens(name, max(from_ms, BEGIN_MS), to_ms, limit)
-    begun_ms = _open_ms(name, kept[0].time_ms)
+    begun_ms = open_ms(name, kept[0].time_ms)
     start = bisect_left([trade.time_ms for trade in kept], max(from_ms, begun_ms))
-    traded = {open_ms: list(some) for open_ms, some in groupby(kept[start:], lambda one: _open_ms(name, one.time_ms))}
+    traded = {at: list(some) for at, some in groupby(kept[start:], lambda one: open_ms(name, one.time_ms))}
     made: list[Candle] = []
     last = kept[start - 1].price if start else kept[0].price
-    for open_ms, close_ms in opens:
-        if some := traded.get(open_ms):
-            made.append(_of_trades(open_ms, close_ms, some, matches))
+    for at_ms, close_ms in opens:
+        if some := traded.get(at_ms):
+            made.append(_of_trades(at_ms, close_ms, some, matches))
             last = some[-1].price
-        elif open_ms >= begun_ms:
-            made.append(Candle(open_ms, close_ms, last, last, last, last, 0, 0, 0, 0, 0))
-        elif (price := view.past_price(symbol.native, open_ms)) is not None:
-            made.append(
-                _of_the_past(symbol, open_ms, close_ms, price, view.past_price(symbol.native, close_ms) or price)
-            )
+        elif at_ms >= begun_ms:
+            made.append(Candle(at_ms, close_ms, last, last, last, last, 0, 0, 0, 0, 0))
+        elif (price := view.past_price(symbol.native, at_ms)) is not None:
+            made.append(_of_the_past(symbol, at_ms, close_ms, price, view.past_price(symbol.native, close_ms) or price))
     return made
 
 
 def _opens(name: str, from_ms: int, to_ms: int, limit: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
-    open_ms = _open_ms(name, from_ms)
-    if open_ms < from_ms:
-        open_ms = _close_ms(name, open_ms)
-    while open_ms <= to_ms and len(found) < limit:
-        found.append((open_ms, _close_ms(name, open_ms)))
-        open_ms = found[-1][1]
+    at_ms = open_ms(name, from_ms)
+    if at_ms < from_ms:
+        at_ms = _close_ms(name, at_ms)
+    while at_ms <= to_ms and len(found) < limit:
+        found.append((at_ms, _close_ms(name, at_ms)))
+        at_ms = found[-1][1]
     return found
 
 
-def _open_ms(name: str, time_ms: int) -> int:
-    return time_ms - time_ms % SECOND if name == SECONDS else by_name(name).open_ms(time_ms)
+def _before(name: str, time_ms: int, count: int) -> int:
+    """When the candle opens that is so many before the one of that time."""
+    at_ms = open_ms(name, time_ms)
+    for _ in range(count):
+        at_ms = open_ms(name, at_ms - 1)
+    return at_ms
 
 
-def _close_ms(name: str, open_ms: int) -> int:
-    return open_ms + SECOND if name == SECONDS else by_name(name).close_ms(open_ms)
+def _close_ms(name: str, begin_ms: int) -> int:
+    return end_ms(name, begin_ms, 1)
 
 
 def _of_trades(

@@ -31,10 +31,10 @@ class _Seen(NamedTuple):
     low: int
     close: int
     volume: int
-    quote_volume: int
-    trade_count: int
-    taker_buy_volume: int
-    taker_buy_quote_volume: int
+    quote_volume: int | None
+    trade_count: int | None
+    taker_buy_volume: int | None
+    taker_buy_quote_volume: int | None
     delta: int | None
     revision: int
 
@@ -89,11 +89,16 @@ def _alone(seen: _Seen, close_ms: int) -> str:
         return "it is not closed"
     if not seen.low <= min(seen.open, seen.close) <= max(seen.open, seen.close) <= seen.high:
         return f"open {seen.open}, high {seen.high}, low {seen.low}, close {seen.close} are not in order"
-    if not 0 <= seen.taker_buy_volume <= seen.volume:
-        return f"taker_buy_volume {seen.taker_buy_volume} is not within volume {seen.volume}"
-    if not seen.low * seen.volume <= seen.quote_volume <= seen.high * seen.volume:
-        return f"quote_volume {seen.quote_volume} is not between low and high times volume"
-    if seen.delta is not None and seen.delta != 2 * seen.taker_buy_volume - seen.volume:
+    bought, turnover = seen.taker_buy_volume, seen.quote_volume
+    is_foreign = bool(seen.flags & FOREIGN)
+    if not is_foreign and None in (bought, turnover, seen.trade_count, seen.taker_buy_quote_volume):
+        return "it does not say all that was traded"
+    if bought is not None and not 0 <= bought <= seen.volume:
+        return f"taker_buy_volume {bought} is not within volume {seen.volume}"
+    # (Venues cut theirs to so many decimals.)
+    if turnover is not None and not is_foreign and not seen.low * seen.volume <= turnover <= seen.high * seen.volume:
+        return f"quote_volume {turnover} is not between low and high times volume"
+    if bought is not None and seen.delta is not None and seen.delta != 2 * bought - seen.volume:
         return f"delta {seen.delta} is not taker buys less taker sells"
     return ""
 

@@ -232,7 +232,7 @@ def _expected(name: str, batch: Batch, exact: dict[str, Integers]) -> Any:
             volume == 0, 0, exact["quote_volume"] // np.where(volume == 0, 1, volume)
         )
     if name == "first_trade_id":
-        return exact["last_trade_id"] - np.maximum(exact["trade_count"] - 1, 0)
+        return exact["last_trade_id"] - (np.maximum(exact["trade_count"], 1) - 1)  # (MISSING is no count)
     if name == "delta":
         return 2 * exact["taker_buy_volume"] - exact["volume"]
     delta = np.where(exact["delta"] == MISSING, 0, exact["delta"])

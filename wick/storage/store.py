@@ -68,7 +68,7 @@ class Store(Protocol):
     def inputs(
         self, venue: str, symbol: str, interval: str, limit: int, before_ms: int = END_MS
     ) -> list[tuple[int, ...]]:
-        """INPUTS of the newest `limit` closed candles that open before `before_ms`, oldest first."""
+        """INPUTS of the newest `limit` closed candles that open before `before_ms`, oldest first; None is not known."""
 
     def symbols(self) -> list[tuple[str, str]]:
         """(venue, symbol) of every pair that has a candle, in order."""

@@ -41,12 +41,13 @@ function bar(candle) {
   };
 }
 
-/** The volume's column, coloured by delta: the more one-sided the takers were, the fuller the colour. */
+/** The volume's column, coloured by delta: the more one-sided the takers were, the fuller the colour; grey: nobody knows. */
 function column(candle) {
   const volume = Number(candle.volume);
-  const delta = volume > 0 ? (2 * Number(candle.takerBuyVolume)) / volume - 1 : 0;
+  const isKnown = candle.takerBuyVolume !== null;
+  const delta = volume > 0 && isKnown ? (2 * Number(candle.takerBuyVolume)) / volume - 1 : 0;
   const strength = (0.18 + 0.62 * Math.min(1, Math.abs(delta) * 1.6)).toFixed(2);
-  const rgb = delta >= 0 ? "52, 199, 154" : "221, 70, 96";
+  const rgb = !isKnown ? "138, 147, 163" : delta >= 0 ? "52, 199, 154" : "221, 70, 96";
   return { time: secondsOf(candle.openTimeMs), value: volume, color: `rgba(${rgb}, ${strength})` };
 }
 

@@ -142,8 +142,8 @@ export class Legend {
     this.#change.className = close >= open ? "pair up" : "pair down";
     setText(this.#values.volume, compact(volume, 4));
     this.#values.volume.title = candle.volume;
-    setText(this.#values.tradeCount, candle.tradeCount.toLocaleString("en"));
-    const share = volume > 0 ? Number(candle.takerBuyVolume) / volume : null;
+    this.#pair("tradeCount", candle.tradeCount, (value) => value.toLocaleString("en"));
+    const share = volume > 0 && candle.takerBuyVolume !== null ? Number(candle.takerBuyVolume) / volume : null;
     setText(this.#share, share === null ? NOTHING : `${Math.round(share * 100)}%`);
     this.#bar.parentElement.hidden = share === null;
     this.#bar.style.width = `${((share ?? 0) * 100).toFixed(1)}%`;

@@ -1,6 +1,7 @@
 """Bybit v5's wire for spot, from the exchange's side: the public WebSocket and REST. Pure.
 
-https://bybit-exchange.github.io/docs/v5/ws/connect, .../websocket/public/orderbook, .../trade, .../market/recent-trade
+https://bybit-exchange.github.io/docs/v5/ws/connect, .../websocket/public/orderbook, .../trade, .../market/recent-trade,
+.../market/kline.
 The order of fields, the words of answers and the ids of trades are those of published captures of stream.bybit.com
 (spot, September and October 2026); the documentation shows those of the linear contracts (UUIDs, an empty `ret_msg`).
 """
@@ -12,6 +13,7 @@ from zlib import crc32
 
 import orjson
 
+from wick.sim import klines
 from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
@@ -21,7 +23,8 @@ from wick.sim.wires._common import cut, names_of, newest_first, number_of, objec
 from wick.sim.wires._text import plain
 
 MAX_ARGS, MAX_ARGS_LENGTH = 10, 21_000  # of a request on spot; characters of all that a connection asks for
-_MAX_TRADES, _MAX_IN_A_MESSAGE = 60, 1024
+_MAX_TRADES, _MAX_IN_A_MESSAGE, _MAX_KLINES = 60, 1024, 1000
+_KLINES = {"1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "240": "4h", "D": "1d", "M": "1M"}
 _BOOK = re.compile(r"orderbook\.(1|50|200|1000)\.(.+)")
 _SILENT = re.compile(r"(?:tickers|kline\.[0-9DWM]+|lt)\.(.+)")
 
@@ -207,7 +210,7 @@ class _Bybit(Wire):
         if path == "/v5/market/time":
             time = {"timeSecond": str(now_ms // 1000), "timeNano": str(now_ms * 10**6)}
             return _answer(time, now_ms)
-        if path not in ("/v5/market/instruments-info", "/v5/market/recent-trade", "/v5/market/orderbook"):
+        if path not in _PATHS:
             return 404, b""
         if query.get("category") != "spot":
             return _failed(10001, "Illegal category", now_ms)
@@ -219,6 +222,8 @@ class _Bybit(Wire):
             return _failed(10001, "Not supported symbols", now_ms)
         if path.endswith("instruments-info"):
             return _answer({"category": "spot", "list": [_instrument(symbol, 0)]}, now_ms)
+        if path.endswith("kline"):
+            return _klines(symbol, query, view, now_ms)
         limit = number_of(query.get("limit"), _MAX_TRADES if path.endswith("recent-trade") else 1)
         if not limit:
             return _failed(10001, "params error: limit invalid", now_ms)
@@ -236,6 +241,22 @@ class _Bybit(Wire):
         if status in (403, 418, 429):
             return orjson.dumps({"retCode": 10006, "retMsg": "Too many visits!", "result": {}, "retExtInfo": {}})
         return orjson.dumps({"retCode": 10016, "retMsg": "Server error.", "result": {}, "retExtInfo": {}})
+
+
+_PATHS = [f"/v5/market/{name}" for name in ("instruments-info", "recent-trade", "orderbook", "kline")]
+
+
+def _klines(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:
+    """The newest of those that open from `start` to `end`, newest first; the one that runs among them."""
+    name, limit = _KLINES.get(query.get("interval", "")), number_of(query.get("limit"), 200)
+    start, end = number_of(query.get("start"), 0), number_of(query.get("end"), now_ms)
+    if not name:
+        return _failed(10001, "Invalid period!", now_ms)
+    if not limit or limit > _MAX_KLINES or start is None or end is None:
+        return _failed(10001, "params error: limit invalid", now_ms)
+    found = klines.candles(view, symbol, name, start, min(end, now_ms), limit, newest=True)
+    rows = [[str(one.open_ms), *map(plain, one[2:8])] for one in reversed(found)]
+    return _answer({"symbol": symbol.native, "category": "spot", "list": rows}, now_ms)
 
 
 def _depth_of(form: Hashable) -> int:

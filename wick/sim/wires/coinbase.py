@@ -1,19 +1,22 @@
 """Coinbase Exchange's wire, from the exchange's side: the public WebSocket feed and REST. Pure.
 
-https://docs.cdp.coinbase.com/exchange/websocket-feed/channels, .../overview, .../rest-api/pagination
+https://docs.cdp.coinbase.com/exchange/websocket-feed/channels, .../overview, .../rest-api/pagination,
+https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
 Where the documentation is silent, as published captures of ws-feed.exchange.coinbase.com (August to October 2026) have
 it: the answer calls `level2_batch` by its other name `level2_50`, and a match has no zeros at the end of its numbers.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from wick.sim import klines
 from wick.sim.book import DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import TradeEvent
-from wick.sim.symbols import Listing
+from wick.sim.symbols import UNITS, Listing
 from wick.sim.wires import Answer, Limits, Session, Subscription, Symbol, Turned, View, Wire
 from wick.sim.wires._common import (
     microseconds,
@@ -31,7 +34,8 @@ _CHANNELS = {"matches": "trade", "level2_batch": "depth", "level2_50": "depth", 
              "ticker": "ticker", "ticker_batch": "ticker", "status": "status"}  # fmt: skip
 _NAMES = {"trade": "matches", "depth": "level2_50", "heartbeat": "heartbeat", "ticker": "ticker", "status": "status"}
 _FOR_MEMBERS = ("level2", "level3", "full", "user")
-_MAX_TRADES = 1000
+_MAX_TRADES, _MAX_CANDLES = 1000, 300
+_GRANULARITIES = {60: "1m", 300: "5m", 900: "15m", 3600: "1h", 86400: "1d"}  # seconds; six hours are left out here
 
 
 def _error(message: str, reason: str) -> bytes:
@@ -207,6 +211,8 @@ class _Coinbase(Wire):
                 return 200, orjson.dumps(_product(symbol))
             case ["book"]:
                 return _book_body(symbol, query.get("level", "1"), view, now_ms)
+            case ["candles"]:
+                return _candles_body(symbol, query, view, now_ms)
             case ["trades"]:
                 # The newest page of those after `before` and before `after`, both exclusive.
                 before, after = number_of(query.get("before"), 0), number_of(query.get("after"), 1 << 62)
@@ -242,6 +248,37 @@ def _product(symbol: Symbol) -> dict[str, Any]:
 def _trade_body(trade: TradeEvent) -> dict[str, Any]:
     return {"trade_id": trade.trade_id, "side": _maker_side(trade), "size": fixed(trade.quantity),
             "price": fixed(trade.price), "time": _time(trade)}  # fmt: skip
+
+
+def _candles_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:
+    """Newest first; none of a time in which nothing was traded. The one that runs is among them."""
+    length = number_of(query.get("granularity"), 60) or 0
+    if length not in _GRANULARITIES:
+        return 400, b'{"message":"Unsupported granularity"}'
+    end_ms, most = now_ms, _MAX_CANDLES
+    start_ms = end_ms - most * length * 1000
+    if "start" in query and "end" in query:
+        try:
+            start_ms, end_ms = (
+                round(datetime.fromisoformat(query[name]).timestamp() * 1000) for name in ("start", "end")
+            )
+        except ValueError:
+            return 400, b'{"message":"Invalid start"}'
+        if (end_ms - start_ms) // (length * 1000) >= most:
+            text = "granularity too small for the requested time range. Count of aggregations requested exceeds 300"
+            return 400, orjson.dumps({"message": text})
+    found = klines.candles(view, symbol, _GRANULARITIES[length], start_ms, min(end_ms, now_ms), most, newest=True)
+    rows = [
+        f"[{one.open_ms // 1000},{','.join(map(_number, (one.low, one.high, one.open, one.close, one.volume)))}]"
+        for one in reversed(found)
+        if one.volume
+    ]
+    return 200, f"[{','.join(rows)}]".encode()
+
+
+def _number(units: int) -> str:
+    """A JSON number; small ones have an exponent."""
+    return plain(units) if units >= UNITS // 10_000 else repr(units / UNITS)
 
 
 def _book_body(symbol: Symbol, level: str, view: View, now_ms: int) -> tuple[int, bytes]:

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import orjson
 
+from wick.sim import klines
 from wick.sim.book import Book, DepthUpdate, changes
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
@@ -22,7 +23,9 @@ from wick.sim.wires._text import decimals, fixed, rfc3339
 
 DEPTHS = (10, 25, 100, 500, 1000)
 _CHECKED = 10  # levels a side in the checksum, whatever the depth
-_SNAPSHOT_TRADES, _MAX_TRADES = 50, 1000
+_SNAPSHOT_TRADES, _MAX_TRADES, _MAX_CANDLES = 50, 1000, 720
+# Minutes. Weeks, which begin on Thursdays, and half months are left out here.
+_INTERVALS = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d"}
 _CHANNELS = ("trade", "book", "ticker")
 _FIELDS = {"trade": "trade", "book": "depth", "ticker": "quote"}
 # REST, and version 1 of the WebSocket, call a few assets otherwise; old ones have a letter for their class in front.
@@ -261,14 +264,14 @@ class _Kraken(Wire):
                         return _failed("EQuery:Unknown asset pair")
                     symbols = [symbol for symbol in found if symbol is not None]
                 return _result({rest_key(symbol, version): _pair(symbol, version) for symbol in symbols})
-            case "/0/public/Trades" | "/0/public/Depth":
+            case "/0/public/Trades" | "/0/public/Depth" | "/0/public/OHLC":
                 if "pair" not in query:
                     return _failed("EGeneral:Invalid arguments")
                 symbol = _found(view, query["pair"])
                 if symbol is None:
                     return _failed("EQuery:Unknown asset pair")
-                answer = _trades_body if request.path.endswith("Trades") else _depth_body
-                return answer(symbol, query, view, now_ms)
+                answer = {"Trades": _trades_body, "Depth": _depth_body, "OHLC": _candles_body}
+                return answer[request.path.rpartition("/")[2]](symbol, query, view, now_ms)
         return 404, b'{"error":["EGeneral:Unknown method"]}'
 
     def rest_error(self, status: int) -> bytes:
@@ -367,6 +370,24 @@ def _trades_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int)
         for trade, time_us in rows
     )
     return 200, f'{{"error":[],"result":{{"{rest_key(symbol)}":[{texts}],"last":"{last}"}}}}'.encode()
+
+
+def _candles_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:
+    """Those after `since` of the newest 720, and the one that runs, always."""
+    name, since = _INTERVALS.get(number_of(query.get("interval"), 1) or 0), number_of(query.get("since"), 0)
+    if name is None or since is None:
+        return _failed("EGeneral:Invalid arguments")
+    found = klines.candles(view, symbol, name, 0, now_ms, _MAX_CANDLES + 1, newest=True)
+    digits = decimals(symbol.tick)
+    rows = [
+        [
+            one.open_ms // 1000, *[fixed(price, digits) for price in one[2:6]],
+            f"{one.quote_volume / one.volume if one.volume else 0.0:.{digits}f}", fixed(one.volume), one.trades,
+        ]
+        for one in found
+        if one.open_ms > since * 1000 or one is found[-1]
+    ]  # fmt: skip
+    return _result({rest_key(symbol): rows, "last": found[-2].open_ms // 1000 if len(found) > 1 else 0})
 
 
 def _depth_body(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:

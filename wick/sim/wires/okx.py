@@ -1,7 +1,8 @@
 """OKX v5's wire for spot, from the exchange's side: the public WebSocket and REST. Pure.
 
 https://www.okx.com/docs-v5/en/#overview-websocket, #order-book-trading-market-data-ws-trades-channel,
-#order-book-trading-market-data-ws-order-book-channel; the words of refusals are those of published captures (2026).
+#order-book-trading-market-data-ws-order-book-channel, #order-book-trading-market-data-get-candlesticks-history; the
+words of refusals are those of published captures (2026).
 """
 
 import re
@@ -12,6 +13,9 @@ from typing import Any
 
 import orjson
 
+from wick.market.foreign import SECONDS
+from wick.market.intervals import DAY
+from wick.sim import klines
 from wick.sim.book import DepthUpdate
 from wick.sim.http import HttpRequest
 from wick.sim.market import QuoteEvent, TradeEvent
@@ -25,7 +29,14 @@ _CONN_ID = "a4d3ae55"
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 MAX_LENGTH = 64 * 1024  # of a request
 REQUESTS = (480, 3_600_000)  # (un)subscribes of a connection in so many milliseconds
-_MAX_TRADES, _MAX_HISTORY = 500, 100
+_MAX_TRADES, _MAX_HISTORY, _MAX_CANDLES = 500, 100, 300
+_BARS = {"1s": SECONDS, "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "4H": "4h",
+         "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M"}  # fmt: skip
+_SECONDS_KEPT_MS = 90 * DAY
+_CANDLES = "/api/v5/market/history-candles"
+_OF_INSTRUMENT = (
+    "/api/v5/market/trades", "/api/v5/market/history-trades", "/api/v5/market/books", _CANDLES,
+)  # fmt: skip
 
 
 class _Session(Session):
@@ -229,7 +240,7 @@ class _Okx(Wire):
                 if query["instId"] in symbols:
                     return _answer([_instrument(symbols[query["instId"]])])
                 return 200, _failure("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
-            case "/api/v5/market/trades" | "/api/v5/market/history-trades" | "/api/v5/market/books":
+            case path if path in _OF_INSTRUMENT:
                 if "instId" not in query:
                     return 400, _failure("50014", "Parameter instId can not be empty.")
                 if query["instId"] not in symbols:
@@ -246,6 +257,8 @@ class _Okx(Wire):
                 return 400, _failure("51000", "Parameter sz error")
             asks, bids = _levels(book.asks, False)[:size], _levels(book.bids, True)[:size]
             return _answer([{"asks": asks, "bids": bids, "ts": str(now_ms), "seqId": book.update_id}])
+        if what == "history-candles":
+            return _candles(view.symbols()[symbol], query, view, now_ms)
         most = _MAX_TRADES if what == "trades" else _MAX_HISTORY
         limit = number_of(query.get("limit"), 100)
         # history-trades, type 1 (by id): the newest page of those before `after` and after `before`, both exclusive.
@@ -258,10 +271,31 @@ class _Okx(Wire):
             found = view.trades_between(symbol, before + 1, after - 1, min(limit, most))
         return _answer([_trade_body(symbol, trade) for trade in newest_first(found)])
 
+    def weight(self, request: HttpRequest) -> int:
+        return 5 if request.path == _CANDLES else 1  # 20 in two seconds
+
     def rest_error(self, status: int) -> bytes:
         if status in (418, 429):
             return _failure("50011", "Too Many Requests")
         return _failure("50001", "Service temporarily unavailable. Please try again later.")
+
+
+def _candles(symbol: Symbol, query: dict[str, str], view: View, now_ms: int) -> tuple[int, bytes]:
+    """The newest of those that open after `before` and before `after`, newest first; the one that runs says so."""
+    name, limit = _BARS.get(query.get("bar", "1m")), number_of(query.get("limit"), 100)
+    before, after = number_of(query.get("before"), 0), number_of(query.get("after"), now_ms + 1)
+    if name is None:
+        return 400, _failure("51000", "Parameter bar error")
+    if not limit or before is None or after is None:
+        return 400, _failure("51000", "Parameter limit error")
+    from_ms = max(before + 1, now_ms - _SECONDS_KEPT_MS) if name == SECONDS else before + 1
+    to_ms = min(after - 1, now_ms)
+    found = klines.candles(view, symbol, name, from_ms, to_ms, min(limit, _MAX_CANDLES), newest=True)
+    rows = [
+        [str(one.open_ms), *map(plain, one[2:8]), plain(one.quote_volume), "1" if one.close_ms <= now_ms else "0"]
+        for one in reversed(found)
+    ]
+    return 200, orjson.dumps({"code": "0", "msg": "", "data": rows})
 
 
 def _side(trade: TradeEvent) -> str:
