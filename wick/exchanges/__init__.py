@@ -65,8 +65,8 @@ class Limits:
     connects: tuple[int, float]  # connection attempts
     rest: tuple[int, float]  # weight of REST requests
     lifetime_s: float = 0.0  # the venue ends a connection after so long; 0: it does not
-    used_header: str = ""  # of an answer: how much of `rest` is used up; "": it does not tell
     ping_s: float = 0.0  # it wants a message so often (see `Venue.ping`); 0: it does not
+    used_header: str = ""  # of an answer: how much of `rest` is used up; "": it does not tell
 
 
 class Venue(Protocol):
