@@ -166,6 +166,15 @@ def test_no_front_at_all_is_told_and_tried_again(shell):
 
 
 @both
+def test_a_front_that_hangs_up_before_it_is_asked_for_anything_is_tried_again(shell):
+    here, there = socket.socketpair()
+    there.close()
+    with here:
+        said, _ = shell.follow("ws://localhost", [BTC], Disconnected, sock=here)
+    assert said[0].code is None and said[0].retry_ms is not None and said[0].reason
+
+
+@both
 def test_a_front_that_falls_silent_is_left_and_called_again(shell):
     def silent(line: Line) -> None:
         line.greets(heartbeat_s=0.02)

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from wick.client._address import bearer, websocket_url
 from wick.client.forms import FORMS, Form
@@ -12,8 +12,9 @@ MAX_MESSAGE_BYTES: Final = 64 << 20  # at midnight on the 1st a glob's twelve ca
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 1.0  # a front that is gone answers no close; the connection is dropped then
 
-# What an attempt may fail with; anything else is our own fault and ends the program.
-FAILURES: Final = (OSError, InvalidHandshake, TimeoutError, EOFError)
+# What an attempt may fail with; anything else is our own fault and ends the program. ConnectionClosed: a front that ends
+# after it has taken the connection, before it has read the request.
+FAILURES: Final = (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, EOFError)
 
 
 class Dial(NamedTuple):
