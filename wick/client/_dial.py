@@ -12,8 +12,8 @@ MAX_MESSAGE_BYTES: Final = 64 << 20  # at midnight on the 1st a glob's twelve ca
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 1.0  # a front that is gone answers no close; the connection is dropped then
 
-# What an attempt may fail with; anything else is our own fault and ends the program. ConnectionClosed: a front that ends
-# after it has taken the connection, before it has read the request.
+# What an attempt may fail with; anything else is our own fault and ends the program. ConnectionClosed: by a front that
+# ended after it had taken the connection, before it had read the request.
 FAILURES: Final = (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, EOFError)
 
 
